@@ -1,0 +1,1 @@
+"""The local cloud: a Google Cloud on one machine, provisioned from the Pulumi graph."""

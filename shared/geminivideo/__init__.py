@@ -1,0 +1,1 @@
+"""GeminiVideo: video ads made, published and paid for by evidence."""

@@ -1,0 +1,197 @@
+"""Firestore: typed documents, conditional creation and transactions.
+
+Paths are ``collection/id`` or ``collection/id/collection/id``. Records are frozen dataclasses;
+they are stored as plain maps by msgspec and validated again when they are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+if TYPE_CHECKING:
+    from google.cloud import firestore
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_MAX_TRANSACTION_ATTEMPTS = 40
+_OWN_TYPES = (bytes,)
+
+
+class AlreadyExistsError(RuntimeError):
+    """A document that was to be created is there already; read it and go on from it."""
+
+
+class DocumentMissingError(RuntimeError):
+    """A document that must be there is not; the message names its path."""
+
+
+def encode(record: Any) -> dict[str, Any]:
+    """A record as the map that Firestore stores (tuples of tuples become maps of index)."""
+    return _storable(msgspec.to_builtins(record, builtin_types=_OWN_TYPES))
+
+
+def decode(data: Mapping[str, Any], kind: type[T]) -> T:
+    """A stored map as ``kind``; raises ``msgspec.ValidationError`` naming the member."""
+    return msgspec.convert(_loaded(data), kind, strict=False)
+
+
+def _storable(value: Any, in_list: bool = False) -> Any:
+    """Firestore refuses a list directly inside a list: such a list is wrapped in a map."""
+    if isinstance(value, dict):
+        return {str(key): _storable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        items = [_storable(item, in_list=True) for item in value]
+        return {"__list__": items} if in_list else items
+    return value
+
+
+def _loaded(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        if set(value) == {"__list__"}:
+            return [_loaded(item) for item in value["__list__"]]
+        return {key: _loaded(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_loaded(item) for item in value]
+    return value
+
+
+class Transaction:
+    """Reads first, then writes, as Firestore requires; every write waits for the commit."""
+
+    def __init__(self, documents: Documents, inner: firestore.Transaction) -> None:
+        self._documents = documents
+        self._inner = inner
+
+    def get(self, path: str, kind: type[T]) -> T | None:
+        """The document at ``path`` as ``kind``, or None; the commit fails if it changes."""
+        snapshot = self._documents.reference(path).get(transaction=self._inner)
+        return decode(snapshot.to_dict(), kind) if snapshot.exists else None
+
+    def query(self, query: Query, kind: type[T]) -> list[T]:
+        """The documents a query finds, inside the transaction."""
+        return [
+            decode(snapshot.to_dict(), kind)
+            for snapshot in query.build(self._documents).stream(transaction=self._inner)
+        ]
+
+    def create(self, path: str, record: Any) -> None:
+        """Write a document that must not exist yet (the commit raises when it does)."""
+        self._inner.create(self._documents.reference(path), encode(record))
+
+    def set(self, path: str, record: Any) -> None:
+        """Write the whole document."""
+        self._inner.set(self._documents.reference(path), encode(record))
+
+    def update(self, path: str, changes: Mapping[str, Any]) -> None:
+        """Change members of a document that must exist; keys may be dotted field paths."""
+        self._inner.update(self._documents.reference(path), encode(dict(changes)))
+
+    def delete(self, path: str) -> None:
+        """Remove a document."""
+        self._inner.delete(self._documents.reference(path))
+
+
+class Query:
+    """A query as data: collection path, ``(field, operator, value)`` filters, order and limit.
+
+    Order fields take a leading ``-`` for descending. Every combination of filters and orders that
+    needs a composite index must be declared in infra.
+    """
+
+    def __init__(
+        self,
+        collection: str,
+        where: Iterable[tuple[str, str, Any]] = (),
+        order: Iterable[str] = (),
+        limit: int | None = None,
+    ) -> None:
+        self.collection = collection
+        self.where = tuple(where)
+        self.order = tuple(order)
+        self.limit = limit
+
+    def build(self, documents: Documents) -> firestore.Query:
+        """The client's own query."""
+        from google.cloud import firestore
+
+        query: Any = documents.client.collection(self.collection)
+        for name, operator, value in self.where:
+            query = query.where(filter=firestore.FieldFilter(name, operator, value))
+        for name in self.order:
+            direction = "DESCENDING" if name.startswith("-") else "ASCENDING"
+            query = query.order_by(name.removeprefix("-"), direction=direction)
+        return query.limit(self.limit) if self.limit is not None else query
+
+
+class Documents:
+    """The document store; ``FIRESTORE_EMULATOR_HOST`` is honoured by the client itself."""
+
+    def __init__(self, project: str | None = None) -> None:
+        self._project = project
+
+    @cached_property
+    def client(self) -> firestore.Client:
+        """The real client, opened on first use."""
+        from google.cloud import firestore
+
+        return firestore.Client(project=self._project)
+
+    def reference(self, path: str) -> firestore.DocumentReference:
+        """The client's reference of a document path."""
+        return self.client.document(path)
+
+    def get(self, path: str, kind: type[T]) -> T | None:
+        """The document at ``path`` as ``kind``, or None when there is none."""
+        snapshot = self.reference(path).get()
+        return decode(snapshot.to_dict(), kind) if snapshot.exists else None
+
+    def require(self, path: str, kind: type[T]) -> T:
+        """The document at ``path``; raises ``DocumentMissingError`` when there is none."""
+        found = self.get(path, kind)
+        if found is None:
+            raise DocumentMissingError(f"no document at {path}; the step before it writes it")
+        return found
+
+    def create(self, path: str, record: Any) -> None:
+        """Write a new document; raises ``AlreadyExistsError`` when there is one."""
+        from google.api_core.exceptions import AlreadyExists
+
+        try:
+            self.reference(path).create(encode(record))
+        except AlreadyExists as error:
+            raise AlreadyExistsError(f"{path} exists") from error
+
+    def set(self, path: str, record: Any) -> None:
+        """Write the whole document."""
+        self.reference(path).set(encode(record))
+
+    def update(self, path: str, changes: Mapping[str, Any]) -> None:
+        """Change members of an existing document; keys may be dotted field paths."""
+        self.reference(path).update(encode(dict(changes)))
+
+    def query(self, query: Query, kind: type[T]) -> list[T]:
+        """The documents a query finds, in its order."""
+        return [decode(s.to_dict(), kind) for s in query.build(self).stream()]
+
+    def transact(self, body: Callable[[Transaction], R]) -> R:
+        """Run ``body`` in a transaction, again from its start when another writer was faster.
+
+        ``body`` must have no effect but its writes. Raises ``AlreadyExistsError`` when a
+        ``create`` met a document.
+        """
+        from google.api_core.exceptions import AlreadyExists
+        from google.cloud import firestore
+
+        @firestore.transactional
+        def attempt(inner: firestore.Transaction) -> R:
+            return body(Transaction(self, inner))
+
+        try:
+            return attempt(self.client.transaction(max_attempts=_MAX_TRANSACTION_ATTEMPTS))
+        except AlreadyExists as error:
+            raise AlreadyExistsError(str(error.message)) from error

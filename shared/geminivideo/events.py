@@ -1,0 +1,183 @@
+"""The typed messages between steps.
+
+Each event knows its topic, the flow it belongs to, and the business key that makes two deliveries
+the same work. Media travel as references (bucket, name, generation), never as bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Self
+
+import msgspec
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectRef:
+    """One generation of one Cloud Storage object."""
+
+    bucket: str
+    name: str
+    generation: int
+
+    @property
+    def uri(self) -> str:
+        """``gs://bucket/name`` (the generation travels beside it)."""
+        return f"gs://{self.bucket}/{self.name}"
+
+    @property
+    def key(self) -> str:
+        """``bucket/name#generation``: the business key of an upload."""
+        return f"{self.bucket}/{self.name}#{self.generation}"
+
+
+def flow_id_of(video: ObjectRef) -> str:
+    """The creative flow of an upload: same generation, same flow; a new generation, a new one."""
+    return "cf-" + hashlib.sha256(video.key.encode()).hexdigest()[:20]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """What one step tells the next; subclasses name their topic."""
+
+    TOPIC: ClassVar[str]
+
+    flow_id: str
+
+    @property
+    def key(self) -> str:
+        """The business key: the work is the same work when this is the same."""
+        return self.flow_id
+
+    def encode(self) -> bytes:
+        """The JSON body of the message."""
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def decode(cls, body: bytes | str) -> Self:
+        """Parse and validate a message body; raises ``msgspec.ValidationError`` by member."""
+        return msgspec.json.decode(body, type=cls)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoUploaded(Event):
+    """A finished object in the uploads bucket (from the bucket's own notification)."""
+
+    TOPIC: ClassVar[str] = "video-uploads"
+
+    video: ObjectRef
+    size: int
+    content_type: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        return self.video.key
+
+    @classmethod
+    def from_object(cls, resource: dict[str, Any]) -> VideoUploaded:
+        """From the storage object resource that a notification carries as JSON."""
+        video = ObjectRef(
+            bucket=resource["bucket"],
+            name=resource["name"],
+            generation=int(resource["generation"]),
+        )
+        return cls(
+            flow_id=flow_id_of(video),
+            video=video,
+            size=int(resource.get("size", 0)),
+            content_type=resource.get("contentType", ""),
+            metadata=dict(resource.get("metadata") or {}),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoIngested(Event):
+    """The upload was probed and accepted; ``videos/{flow_id}`` holds what was found."""
+
+    TOPIC: ClassVar[str] = "video-ingested"
+
+    video: ObjectRef
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneDetected(Event):
+    """One item of the feature fan-out: a scene (``scene-003``) or the whole ``speech`` track."""
+
+    TOPIC: ClassVar[str] = "scene-detected"
+
+    video: ObjectRef
+    item: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.flow_id}/{self.item}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeaturesExtracted(Event):
+    """Every item of the fan-out is in ``scenes/{flow_id}-*`` and ``transcripts/{flow_id}``."""
+
+    TOPIC: ClassVar[str] = "features-extracted"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScenesRanked(Event):
+    """Every scene of the flow carries its predicted CTR and rank."""
+
+    TOPIC: ClassVar[str] = "scenes-ranked"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlueprintsApproved(Event):
+    """The Council approved these blueprints (ids in ``blueprints``), best first."""
+
+    TOPIC: ClassVar[str] = "blueprints-approved"
+
+    blueprint_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariationsRendered(Event):
+    """Every variation of the render job is RENDERED or FAILED, with its checks."""
+
+    TOPIC: ClassVar[str] = "variations-rendered"
+
+    render_job_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderVariation(Event):
+    """One task of the render job: not a message, but the same kind of work with the same key."""
+
+    TOPIC: ClassVar[str] = ""
+
+    render_job_id: str
+    variation_id: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.flow_id}/{self.variation_id}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangeDue(Event):
+    """The body of a Cloud Task: execute this pending change (``pending_ad_changes/{change_id}``)."""
+
+    TOPIC: ClassVar[str] = ""
+
+    change_id: str
+
+    @property
+    def key(self) -> str:
+        return self.change_id
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepDue(Event):
+    """Cloud Scheduler's minute: return expired leases, publish old outbox rows, find lost work."""
+
+    TOPIC: ClassVar[str] = "sweep-due"
+
+    flow_id: str = ""

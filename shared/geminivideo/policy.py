@@ -1,0 +1,131 @@
+"""Every threshold the product decides by, in one place.
+
+Units: rates are fractions, money is integer minor units, durations are seconds unless the name
+says hours, loudness is LUFS / dBTP. An ad account may override any section through the
+``policies`` collection; each decision records ``POLICY_VERSION`` or the override's own version.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+POLICY_VERSION = "2026-11-21.1"
+
+
+class ExecutionMode(StrEnum):
+    """What happens to a planned change: nothing leaves, a person confirms, or it runs."""
+
+    OBSERVE = "observe"
+    APPROVE = "approve"
+    AUTO = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngestPolicy:
+    """Which uploads are accepted (Video Intelligence's own limits are 50 GB and 3 h)."""
+
+    max_bytes: int = 10 * 1024**3
+    min_duration_s: float = 1.0
+    max_duration_s: float = 2 * 3600.0
+    min_side_px: int = 120
+    max_side_px: int = 7680
+    containers: tuple[str, ...] = (
+        "mov,mp4,m4a,3gp,3g2,mj2",
+        "matroska,webm",
+        "avi",
+        "flv",
+        "mpegts",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScenePolicy:
+    """Scene cuts (PySceneDetect ContentDetector) and what a feature must reach to count."""
+
+    content_threshold: float = 27.0
+    min_scene_s: float = 0.6
+    min_text_confidence: float = 0.5
+    min_object_confidence: float = 0.3
+    min_face_confidence: float = 0.35
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankPolicy:
+    """The documented heuristic used while no champion model exists; weights sum to 1."""
+
+    motion_weight: float = 0.30
+    objects_weight: float = 0.25
+    text_weight: float = 0.20
+    quality_weight: float = 0.25
+    objects_saturation: int = 5
+    interval: float = 0.90
+
+
+@dataclass(frozen=True, kw_only=True)
+class CouncilPolicy:
+    """The Council of Titans: scores 0-100, weighted mean of the members that answered."""
+
+    approval_score: float = 85.0
+    min_members: int = 2
+    max_rounds: int = 3
+    blueprints: int = 10
+    max_blueprints: int = 50
+    max_rendered: int = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderPolicy:
+    """What every rendered variation is checked against."""
+
+    loudness_lufs: float = -16.0
+    loudness_tolerance_lu: float = 1.0
+    true_peak_dbtp: float = -1.0
+    duration_tolerance_s: float = 0.1
+    max_side_px: int = 1920
+    max_upscale: float = 1.8
+    safe_top: float = 0.14
+    safe_bottom: float = 0.35
+    safe_left: float = 0.06
+    safe_right: float = 0.06
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutorPolicy:
+    """The SafeExecutor's limits."""
+
+    mode: ExecutionMode = ExecutionMode.APPROVE
+    jitter_min_s: float = 3.0
+    jitter_max_s: float = 18.0
+    changes_per_campaign_hour: int = 15
+    budget_changes_per_adset_hour: int = 4
+    max_budget_change: float = 0.20
+    budget_window_hours: float = 6.0
+    fuzz: float = 0.005
+    max_attempts: int = 5
+    lease_s: float = 60.0
+    settle_s: float = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryPolicy:
+    """Retries and the breaker of calls between services."""
+
+    attempts: int = 3
+    first_wait_s: float = 1.0
+    breaker_failures: int = 5
+    breaker_open_s: float = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """All sections; ``Policy()`` is the default of a new ad account."""
+
+    version: str = POLICY_VERSION
+    ingest: IngestPolicy = field(default_factory=IngestPolicy)
+    scenes: ScenePolicy = field(default_factory=ScenePolicy)
+    rank: RankPolicy = field(default_factory=RankPolicy)
+    council: CouncilPolicy = field(default_factory=CouncilPolicy)
+    render: RenderPolicy = field(default_factory=RenderPolicy)
+    executor: ExecutorPolicy = field(default_factory=ExecutorPolicy)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)

@@ -1,0 +1,430 @@
+"""The documents of the product, one frozen dataclass per Firestore collection.
+
+Times end in ``_at`` and are UTC epoch seconds; positions in a video are seconds from its start;
+rates are fractions; money is integer minor units of ``currency``. A value that could not be had is
+``None`` (or absent), never a default, and the reason is in a ``degraded`` list.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from geminivideo.events import ObjectRef
+
+
+class FlowStatus(StrEnum):
+    """Where a flow stands; every flow ends in one of the last three."""
+
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    REJECTED = "REJECTED"
+    DEAD = "DEAD"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flow:
+    """``flows/{id}``: one video's way through the creative generation."""
+
+    id: str
+    kind: str
+    status: FlowStatus
+    video: ObjectRef
+    account_id: str
+    created_at: float
+    updated_at: float
+    finished_at: float | None = None
+    reason: str | None = None
+    degraded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Video:
+    """``videos/{flow_id}``: what the probe found. Rotation is applied to width and height."""
+
+    id: str
+    account_id: str
+    campaign_id: str | None
+    video: ObjectRef
+    container: str
+    video_codec: str
+    audio_codec: str | None
+    width: int
+    height: int
+    fps: float
+    duration_s: float
+    rotation_deg: int
+    size_bytes: int
+    title: str
+    created_at: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """A box in fractions of the frame: left, top, width, height."""
+
+    x: float
+    y: float
+    w: float
+    h: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detection:
+    """One object or face: its class, confidence (0-1), place, and the time it was seen."""
+
+    label: str
+    confidence: float
+    box: Box
+    at_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextSeen:
+    """On-screen text with its confidence (0-1), place and time."""
+
+    text: str
+    confidence: float
+    box: Box
+    at_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Word:
+    """A spoken word with its times in the source video and the recogniser's probability."""
+
+    text: str
+    start_s: float
+    end_s: float
+    confidence: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transcript:
+    """``transcripts/{flow_id}``: the whole speech track; ``words`` empty means none was spoken.
+
+    ``source`` names the recogniser; ``None`` words with a reason in ``degraded`` mean unknown.
+    """
+
+    id: str
+    words: tuple[Word, ...] | None
+    language: str | None
+    source: str
+    degraded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """What was seen in one scene. Every member may be ``None``: not measured, see ``degraded``.
+
+    motion, brightness, contrast and saturation are 0-1; sharpness is the variance of the
+    Laplacian of the grey frame at 480 lines; quality is 0-1 (0.6 min(sharpness/100, 1) + 0.4
+    min(height/1080, 1)); loudness is integrated LUFS. ``focus`` is the path of interest for a
+    crop: (time s, x, y) with the centre in fractions of the frame. ``sources`` names, per feature,
+    the model or method that measured it.
+    """
+
+    motion: float | None = None
+    sharpness: float | None = None
+    quality: float | None = None
+    brightness: float | None = None
+    contrast: float | None = None
+    saturation: float | None = None
+    loudness_lufs: float | None = None
+    objects: tuple[Detection, ...] | None = None
+    faces: tuple[Detection, ...] | None = None
+    texts: tuple[TextSeen, ...] | None = None
+    focus: tuple[tuple[float, float, float], ...] | None = None
+    sources: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """A predicted click-through rate (fraction) with its interval, and who said so.
+
+    ``ctr`` is ``None`` when no model has learned from actuals yet; ``score`` (0-1) then comes from
+    the documented heuristic and ``degraded`` says ``heuristic-rank``.
+    """
+
+    score: float
+    ctr: float | None
+    interval: tuple[float, float] | None
+    model_version: str
+    sample_size: int
+    degraded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """``scenes/{flow_id}-{index:03d}``: one shot, its features, and its place in the ranking."""
+
+    id: str
+    flow_id: str
+    index: int
+    start_s: float
+    end_s: float
+    thumbnail: str | None = None
+    features: Features | None = None
+    transcript: str | None = None
+    prediction: Prediction | None = None
+    rank: int | None = None
+    degraded: tuple[str, ...] = ()
+
+
+class HookType(StrEnum):
+    """How an ad opens."""
+
+    PATTERN_INTERRUPT = "pattern_interrupt"
+    QUESTION = "question"
+    STATISTIC = "statistic"
+    STORY = "story"
+    TRANSFORMATION = "transformation"
+    AUTHORITY = "authority"
+    URGENCY = "urgency"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Brief:
+    """What the advertiser said; everything may be unknown (``None`` or empty)."""
+
+    product_name: str | None = None
+    offer: str | None = None
+    target_avatar: str | None = None
+    pain_points: tuple[str, ...] = ()
+    desires: tuple[str, ...] = ()
+    link_url: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shot:
+    """One piece of the source used in a blueprint: from-to, text over it, how it is entered.
+
+    ``transition`` into this shot: ``cut`` or ``fade``.
+    """
+
+    scene_id: str
+    start_s: float
+    end_s: float
+    overlay_text: str | None = None
+    transition: str = "cut"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberVerdict:
+    """One Council member's score (0-100) and reason; ``score`` None when it did not answer."""
+
+    member: str
+    weight: float
+    score: float | None
+    reason: str
+    model_version: str
+
+
+class Verdict(StrEnum):
+    """The Council's judgement of a blueprint."""
+
+    APPROVED = "APPROVED"
+    REJECTED = "REJECTED"
+    NEEDS_REVIEW = "NEEDS_REVIEW"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blueprint:
+    """``blueprints/{flow_id}-bp{n:02d}``: one planned ad and the Council's verdict on it."""
+
+    id: str
+    flow_id: str
+    title: str
+    hook_text: str
+    hook_type: HookType
+    shots: tuple[Shot, ...]
+    cta_text: str
+    cta_type: str
+    caption: str
+    emotional_triggers: tuple[str, ...]
+    grade: str
+    mode: str
+    verdict: Verdict | None = None
+    council_score: float | None = None
+    members: tuple[MemberVerdict, ...] = ()
+    rounds: int = 0
+    predicted: Prediction | None = None
+    rank: int | None = None
+    prompt_version: str = ""
+    cost_microusd: int | None = None
+    degraded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One measured property of a rendered file; ``passed`` only when it was truly measured."""
+
+    name: str
+    passed: bool
+    measured: Any
+    wanted: Any
+
+
+class VariationStatus(StrEnum):
+    """Where one variation of a render job stands."""
+
+    QUEUED = "QUEUED"
+    RENDERED = "RENDERED"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variation:
+    """``render_jobs/{job}/variations/{id}``: one rendered file with its checks."""
+
+    id: str
+    render_job_id: str
+    flow_id: str
+    blueprint_id: str
+    status: VariationStatus
+    media: ObjectRef | None = None
+    poster: ObjectRef | None = None
+    sha256: str | None = None
+    width: int | None = None
+    height: int | None = None
+    duration_s: float | None = None
+    checks: tuple[Check, ...] = ()
+    reason: str | None = None
+    degraded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderJob:
+    """``render_jobs/{id}``: one execution of the render job for one flow or remix.
+
+    ``notify`` is False for a remix or a Pro job asked for over HTTP: nothing is published.
+    """
+
+    id: str
+    flow_id: str
+    account_id: str
+    video: ObjectRef
+    aspect: str
+    variation_ids: tuple[str, ...]
+    status: str
+    created_at: float
+    execution: str | None = None
+    notify: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """``accounts/{id}``: an ad account and where its ads point. Ids are Meta's."""
+
+    id: str
+    ad_account_id: str
+    page_id: str
+    link_url: str
+    currency: str = "USD"
+    daily_budget: int = 2000
+    countries: tuple[str, ...] = ("US",)
+    special_ad_categories: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Campaign:
+    """``campaigns/{id}``: the planned Meta tree of one flow, and what exists of it.
+
+    ``steps`` is the saga of the objects that the campaign's ads share (``campaign``, ``adset``):
+    ``{step: {state: INTENT|DONE|UNKNOWN, name, meta_id, owner, lease_until_at}}``.
+    """
+
+    id: str
+    flow_id: str | None
+    account_id: str
+    name: str
+    brief: Brief
+    status: str
+    created_at: float
+    plan: dict[str, Any] = field(default_factory=dict)
+    steps: dict[str, Any] = field(default_factory=dict)
+
+
+class ChangeStatus(StrEnum):
+    """The state machine of a pending change (docs/state_machine.md)."""
+
+    PENDING = "PENDING"
+    CLAIMED = "CLAIMED"
+    EXECUTING = "EXECUTING"
+    UNKNOWN = "UNKNOWN"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+class ChangeType(StrEnum):
+    """What a change does at Meta."""
+
+    CREATE_CAMPAIGN = "CREATE_CAMPAIGN"
+    CREATE_ADSET = "CREATE_ADSET"
+    CREATE_AD = "CREATE_AD"
+    BUDGET_INCREASE = "BUDGET_INCREASE"
+    BUDGET_DECREASE = "BUDGET_DECREASE"
+    STATUS_CHANGE = "STATUS_CHANGE"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PendingChange:
+    """``pending_ad_changes/{id}``: one wish at Meta, executed by the SafeExecutor alone.
+
+    ``not_before_at`` is the earliest slot plus the jitter drawn once; ``steps`` is this change's
+    own saga (``video``, ``image``, ``creative``, ``ad``) in the shape of ``Campaign.steps``.
+    """
+
+    id: str
+    change_type: ChangeType
+    status: ChangeStatus
+    account_id: str
+    campaign_id: str | None
+    ad_id: str | None
+    payload: dict[str, Any]
+    requested_by: str
+    reasoning: str
+    created_at: float
+    not_before_at: float
+    jitter_s: float
+    flow_id: str | None = None
+    variation_id: str | None = None
+    approved_by: str | None = None
+    needs_approval: bool = False
+    claim_epoch: int = 0
+    lease_until_at: float | None = None
+    attempts: int = 0
+    enqueued: int = 0
+    priority: int = 0
+    steps: dict[str, Any] = field(default_factory=dict)
+    policy_version: str = ""
+    last_error: str | None = None
+    meta_id: str | None = None
+    finished_at: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistoryRow:
+    """``ad_change_history/{change_id}-{sequence:03d}``: append-only; one terminal row a change.
+
+    ``rules`` are the results of every rule ({rule, result, reason}); ``sent`` is what went to
+    Meta without secrets; ``answer`` what came back; ``read_back`` what Meta then showed.
+    """
+
+    id: str
+    change_id: str
+    status: str
+    at: float
+    account_id: str
+    change_type: str
+    requested_by: str
+    reasoning: str
+    rules: tuple[dict[str, Any], ...] = ()
+    sent: tuple[dict[str, Any], ...] = ()
+    answer: dict[str, Any] | None = None
+    read_back: dict[str, Any] | None = None
+    meta_id: str | None = None
+    error: str | None = None
+    terminal: bool = False

@@ -1,0 +1,1 @@
+"""The step harness: decode, claim, run, commit, publish."""

@@ -1,0 +1,315 @@
+"""THE MAP: what every step is, what wakes it, what it emits, and what it may use. Data only.
+
+``infra`` builds the cloud from this map, the local cloud is built from infra's graph, and the step
+harness reads its retries and leases here. Durations are seconds, memory is MiB.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Need(StrEnum):
+    """A right that a step's service account is given; nothing else is granted."""
+
+    DOCUMENTS = "documents"  # read and write Firestore
+    READ_UPLOADS = "read-uploads"
+    WRITE_UPLOADS = "write-uploads"
+    READ_MEDIA = "read-media"
+    WRITE_MEDIA = "write-media"
+    READ_MODELS = "read-models"
+    RUN_RENDER = "run-render"  # start executions of the render job
+    ENQUEUE_CHANGES = "enqueue-changes"  # create tasks on the SafeExecutor's queue
+    VERTEX = "vertex"
+    VISION = "vision"
+    META_TOKEN = "meta-token"  # the SafeExecutor alone
+
+
+@dataclass(frozen=True)
+class Topic:
+    """Woken by our own push subscription on this topic."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Queue:
+    """Woken by tasks of this Cloud Tasks queue."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Https:
+    """Called over HTTPS; ``local_port`` is its port in the local cloud (base 8000)."""
+
+    local_port: int
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Started as an execution of this Cloud Run job."""
+
+    job: str
+
+
+Trigger = Topic | Queue | Https | Execution
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepSpec:
+    """One step: a Cloud Function, or a Cloud Run job when its trigger is an ``Execution``."""
+
+    name: str
+    source: str
+    wakes_on: Trigger
+    emits: tuple[str, ...] = ()
+    needs: frozenset[Need] = frozenset({Need.DOCUMENTS})
+    timeout_s: int = 60
+    memory_mib: int = 512
+    cpu: float = 1
+    concurrency: int = 1
+    max_instances: int = 10
+    max_attempts: int = 5
+    min_backoff_s: int = 10
+    max_backoff_s: int = 600
+    schedule: str = ""  # cron (UTC) on which Cloud Scheduler publishes to the step's topic
+    has_model: bool = False  # loads a model: its cold start is held to 3 x, not 2 x
+
+    @property
+    def resource_name(self) -> str:
+        """The cloud resource name: dashes, as Google requires."""
+        return self.name.replace("_", "-")
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueSpec:
+    """A Cloud Tasks queue: the coarse outer guard; fine limits live in the SafeExecutor."""
+
+    name: str
+    max_dispatches_per_second: float
+    max_concurrent_dispatches: int
+    max_attempts: int
+    min_backoff_s: int
+    max_backoff_s: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class BucketSpec:
+    """A bucket ``{project}-{suffix}``; ``notify`` is the topic its finished objects go to."""
+
+    suffix: str
+    notify: str = ""
+    expire_days: int = 0
+
+
+DEAD_LETTERS = "dead-letters"
+UPLOADS = BucketSpec(suffix="uploads", notify="video-uploads")
+MEDIA = BucketSpec(suffix="media")
+MODELS = BucketSpec(suffix="models")
+BUCKETS = (UPLOADS, MEDIA, MODELS)
+CHANGES_QUEUE = QueueSpec(
+    name="meta-changes",
+    max_dispatches_per_second=5,
+    max_concurrent_dispatches=4,
+    max_attempts=20,
+    min_backoff_s=5,
+    max_backoff_s=300,
+)
+QUEUES = (CHANGES_QUEUE,)
+
+
+def _step(group: str, name: str, trigger: Trigger, *needs: Need, **rest: object) -> StepSpec:
+    return StepSpec(
+        name=name,
+        source=f"{group}/{name}",
+        wakes_on=trigger,
+        needs=frozenset({Need.DOCUMENTS, *needs}),
+        **rest,  # type: ignore[arg-type]
+    )
+
+
+CREATIVE = (
+    _step(
+        "functions/creative",
+        "ingest_video",
+        Topic("video-uploads"),
+        Need.READ_UPLOADS,
+        emits=("video-ingested",),
+        timeout_s=300,
+        memory_mib=1024,
+        concurrency=2,
+    ),
+    _step(
+        "functions/creative",
+        "detect_scenes",
+        Topic("video-ingested"),
+        Need.READ_UPLOADS,
+        Need.WRITE_MEDIA,
+        emits=("scene-detected",),
+        timeout_s=540,
+        memory_mib=2048,
+        concurrency=2,
+    ),
+    _step(
+        "functions/creative",
+        "extract_features",
+        Topic("scene-detected"),
+        Need.READ_UPLOADS,
+        Need.READ_MODELS,
+        Need.VISION,
+        emits=("features-extracted",),
+        timeout_s=540,
+        memory_mib=4096,
+        cpu=2,
+        concurrency=2,
+        has_model=True,
+    ),
+    _step(
+        "functions/creative",
+        "rank_scenes",
+        Topic("features-extracted"),
+        Need.READ_MODELS,
+        emits=("scenes-ranked",),
+        timeout_s=120,
+        memory_mib=1024,
+        concurrency=4,
+        has_model=True,
+    ),
+    _step(
+        "functions/creative",
+        "convene_council",
+        Topic("scenes-ranked"),
+        Need.VERTEX,
+        Need.READ_MEDIA,
+        Need.READ_UPLOADS,
+        emits=("blueprints-approved",),
+        timeout_s=540,
+        concurrency=4,
+    ),
+    _step(
+        "functions/creative",
+        "dispatch_render",
+        Topic("blueprints-approved"),
+        Need.RUN_RENDER,
+        concurrency=4,
+    ),
+    _step(
+        "functions/creative",
+        "publish_ads",
+        Topic("variations-rendered"),
+        Need.ENQUEUE_CHANGES,
+        timeout_s=120,
+        concurrency=4,
+    ),
+)
+EXECUTOR = (
+    _step(
+        "functions/executor",
+        "execute_change",
+        Queue("meta-changes"),
+        Need.ENQUEUE_CHANGES,
+        Need.READ_MEDIA,
+        Need.META_TOKEN,
+        timeout_s=540,
+        concurrency=4,
+    ),
+    _step(
+        "functions/executor",
+        "sweep",
+        Topic("sweep-due"),
+        Need.ENQUEUE_CHANGES,
+        Need.RUN_RENDER,
+        timeout_s=300,
+        schedule="* * * * *",
+        emits=(
+            "video-ingested",
+            "scene-detected",
+            "features-extracted",
+            "scenes-ranked",
+            "blueprints-approved",
+            "variations-rendered",
+        ),
+    ),
+    _step("functions/executor", "dead_letters", Topic(DEAD_LETTERS), concurrency=4),
+)
+SERVICES = (
+    _step(
+        "functions/services",
+        "gateway",
+        Https(8000),
+        Need.READ_UPLOADS,
+        Need.WRITE_UPLOADS,
+        Need.READ_MEDIA,
+        Need.ENQUEUE_CHANGES,
+        Need.READ_MODELS,
+        concurrency=16,
+        timeout_s=120,
+    ),
+    _step(
+        "functions/services",
+        "drive_intel",
+        Https(8001),
+        Need.READ_UPLOADS,
+        Need.WRITE_UPLOADS,
+        Need.READ_MEDIA,
+        concurrency=16,
+        timeout_s=120,
+    ),
+    _step(
+        "functions/services",
+        "video_agent",
+        Https(8002),
+        Need.READ_MEDIA,
+        Need.RUN_RENDER,
+        concurrency=16,
+        timeout_s=120,
+    ),
+    _step(
+        "functions/services",
+        "meta_publisher",
+        Https(8003),
+        Need.ENQUEUE_CHANGES,
+        concurrency=16,
+        timeout_s=120,
+    ),
+    _step(
+        "functions/services",
+        "ml_service",
+        Https(8004),
+        Need.READ_MODELS,
+        concurrency=16,
+        timeout_s=120,
+    ),
+    _step(
+        "functions/services", "titan_core", Https(8005), Need.VERTEX, concurrency=16, timeout_s=300
+    ),
+)
+JOBS = (
+    _step(
+        "jobs",
+        "render",
+        Execution("render"),
+        Need.READ_UPLOADS,
+        Need.READ_MEDIA,
+        Need.WRITE_MEDIA,
+        emits=("variations-rendered",),
+        timeout_s=1800,
+        memory_mib=4096,
+        cpu=2,
+        max_attempts=4,
+    ),
+)
+FUNCTIONS = CREATIVE + EXECUTOR + SERVICES
+STEPS = {step.name: step for step in FUNCTIONS + JOBS}
+
+
+def topics() -> tuple[str, ...]:
+    """Every topic of the map, the dead-letter topic last."""
+    woken = [s.wakes_on.name for s in FUNCTIONS if isinstance(s.wakes_on, Topic)]
+    emitted = [topic for s in STEPS.values() for topic in s.emits]
+    notified = [bucket.notify for bucket in BUCKETS if bucket.notify]
+    names = dict.fromkeys([*woken, *emitted, *notified])
+    names.pop(DEAD_LETTERS, None)
+    return (*names, DEAD_LETTERS)
