@@ -7,6 +7,7 @@ the same work. Media travel as references (bucket, name, generation), never as b
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
@@ -59,6 +60,16 @@ class Event:
         """Parse and validate a message body; raises ``msgspec.ValidationError`` by member."""
         return msgspec.json.decode(body, type=cls)
 
+    @classmethod
+    def of_delivery(cls, body: bytes, attributes: Mapping[str, str]) -> Self:
+        """The event that a delivery carries; senders that are not ours override the reading."""
+        return cls.decode(body)
+
+    @property
+    def item(self) -> str:
+        """Which item of a fan-out this is; empty for a step that runs once a flow."""
+        return ""
+
 
 @dataclass(frozen=True, kw_only=True)
 class VideoUploaded(Event):
@@ -76,7 +87,14 @@ class VideoUploaded(Event):
         return self.video.key
 
     @classmethod
-    def from_object(cls, resource: dict[str, Any]) -> VideoUploaded:
+    def of_delivery(cls, body: bytes, attributes: Mapping[str, str]) -> Self:
+        """From the bucket's notification, or from the same event sent again by us."""
+        if "eventType" in attributes:
+            return cls.from_object(msgspec.json.decode(body, type=dict[str, Any]))
+        return cls.decode(body)
+
+    @classmethod
+    def from_object(cls, resource: dict[str, Any]) -> Self:
         """From the storage object resource that a notification carries as JSON."""
         video = ObjectRef(
             bucket=resource["bucket"],
@@ -108,7 +126,7 @@ class SceneDetected(Event):
     TOPIC: ClassVar[str] = "scene-detected"
 
     video: ObjectRef
-    item: str
+    item: str = ""
 
     @property
     def key(self) -> str:
@@ -158,12 +176,16 @@ class RenderVariation(Event):
 
     @property
     def key(self) -> str:
-        return f"{self.flow_id}/{self.variation_id}"
+        return f"{self.render_job_id}/{self.variation_id}"
+
+    @property
+    def item(self) -> str:
+        return self.variation_id
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChangeDue(Event):
-    """The body of a Cloud Task: execute this pending change (``pending_ad_changes/{change_id}``)."""
+    """The body of a Cloud Task: execute ``pending_ad_changes/{change_id}``."""
 
     TOPIC: ClassVar[str] = ""
 
@@ -181,3 +203,8 @@ class SweepDue(Event):
     TOPIC: ClassVar[str] = "sweep-due"
 
     flow_id: str = ""
+
+    @classmethod
+    def of_delivery(cls, body: bytes, attributes: Mapping[str, str]) -> Self:
+        """Scheduler's message carries nothing but its coming."""
+        return cls()

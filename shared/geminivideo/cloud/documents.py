@@ -7,6 +7,7 @@ they are stored as plain maps by msgspec and validated again when they are read.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +21,7 @@ R = TypeVar("R")
 
 _MAX_TRANSACTION_ATTEMPTS = 40
 _OWN_TYPES = (bytes,)
+_TTL_FIELD = "expire_at"
 
 
 class AlreadyExistsError(RuntimeError):
@@ -31,13 +33,20 @@ class DocumentMissingError(RuntimeError):
 
 
 def encode(record: Any) -> dict[str, Any]:
-    """A record as the map that Firestore stores (tuples of tuples become maps of index)."""
-    return _storable(msgspec.to_builtins(record, builtin_types=_OWN_TYPES))
+    """A record as the map that Firestore stores: a list in a list is wrapped in a map, and
+    ``expire_at`` (epoch seconds) becomes the timestamp that a TTL policy needs."""
+    stored = _storable(msgspec.to_builtins(record, builtin_types=_OWN_TYPES))
+    if isinstance(stored.get(_TTL_FIELD), (int, float)):
+        stored[_TTL_FIELD] = datetime.fromtimestamp(stored[_TTL_FIELD], UTC)
+    return stored
 
 
 def decode(data: Mapping[str, Any], kind: type[T]) -> T:
     """A stored map as ``kind``; raises ``msgspec.ValidationError`` naming the member."""
-    return msgspec.convert(_loaded(data), kind, strict=False)
+    loaded = _loaded(data)
+    if isinstance(loaded.get(_TTL_FIELD), datetime):
+        loaded[_TTL_FIELD] = loaded[_TTL_FIELD].timestamp()
+    return msgspec.convert(loaded, kind, strict=False)
 
 
 def _storable(value: Any, in_list: bool = False) -> Any:

@@ -1,0 +1,84 @@
+"""The outbox: what a commit promised to publish, kept until it is published."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from geminivideo.cloud.bus import Bus
+    from geminivideo.cloud.documents import Documents
+    from geminivideo.events import Event
+    from geminivideo.runtime.clock import Clock
+
+KEEP_S = 7 * 86400.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutboxRow:
+    """``outbox/{id}``: one message, written in the transaction of the work that causes it."""
+
+    id: str
+    topic: str
+    body: str
+    flow_id: str
+    created_at: float
+    published: bool = False
+    attributes: dict[str, str] = field(default_factory=dict)
+    expire_at: float = 0.0
+
+    @property
+    def path(self) -> str:
+        """Its document path."""
+        return path_of(self.id)
+
+
+def path_of(row_id: str) -> str:
+    """The document path of a row id."""
+    return f"outbox/{row_id}"
+
+
+def row_of(event: Event, run_id: str, index: int, now: float) -> OutboxRow:
+    """The row of an event: same run, same index, same row, however often it is written."""
+    return OutboxRow(
+        id=f"{run_id}:{index}",
+        topic=event.TOPIC,
+        body=event.encode().decode(),
+        flow_id=event.flow_id,
+        created_at=now,
+        attributes={"outbox_id": f"{run_id}:{index}", "flow_id": event.flow_id},
+        expire_at=now + KEEP_S,
+    )
+
+
+def publish(documents: Documents, bus: Bus, rows: Iterable[OutboxRow]) -> int:
+    """Publish what is not published yet and mark it; returns how many went out.
+
+    A crash between publishing and marking publishes twice: receivers claim by business key.
+    """
+    waiting = [row for row in rows if not row.published]
+    bus.publish_all([(row.topic, row.body.encode(), row.attributes) for row in waiting])
+    for row in waiting:
+        documents.update(row.path, {"published": True})
+    return len(waiting)
+
+
+def republish(documents: Documents, bus: Bus, row_ids: Iterable[str]) -> int:
+    """Publish what a completed run promised and a crash may have left behind."""
+    found = (documents.get(path_of(row_id), OutboxRow) for row_id in row_ids)
+    return publish(documents, bus, [row for row in found if row is not None])
+
+
+def sweep(documents: Documents, bus: Bus, clock: Clock, older_than_s: float, limit: int) -> int:
+    """Publish rows that have waited longer than ``older_than_s``; returns how many went out."""
+    from geminivideo.cloud.documents import Query
+
+    query = Query(
+        "outbox",
+        where=[("published", "==", False), ("created_at", "<", clock.now() - older_than_s)],
+        order=["created_at"],
+        limit=limit,
+    )
+    return publish(documents, bus, documents.query(query, OutboxRow))
