@@ -30,6 +30,8 @@ class IngestPolicy:
     max_duration_s: float = 2 * 3600.0
     min_side_px: int = 120
     max_side_px: int = 7680
+    max_missing_s: float = 1.0  # of the declared duration that may be absent at the end
+    max_missing_fraction: float = 0.02
     containers: tuple[str, ...] = (
         "mov,mp4,m4a,3gp,3g2,mj2",
         "matroska,webm",
@@ -45,9 +47,28 @@ class ScenePolicy:
 
     content_threshold: float = 27.0
     min_scene_s: float = 0.6
+    flash_s: float = 0.25  # two cuts this close around the same picture are a flash, not a shot
+    fade_s: float = 1.2  # two cuts this close with black between are one fade
+    black_luma: float = 0.07
+    coarse_after_s: float = 1800.0  # longer videos: cuts at key frames only (time limit of a step)
+    min_samples: int = 4
+    max_samples: int = 8
+    sample_every_s: float = 0.8
+    motion_gap_s: float = 0.1
+    text_samples: int = 3
     min_text_confidence: float = 0.5
     min_object_confidence: float = 0.3
     min_face_confidence: float = 0.35
+    min_motion: float = 0.004  # below this mean difference a pair of frames counts as still
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpeechPolicy:
+    """When a recognised segment counts as speech (Whisper's own measures)."""
+
+    min_segment_confidence: float = 0.45
+    max_no_speech: float = 0.6
+    timeout_s: float = 480.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +84,16 @@ class RankPolicy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrainingPolicy:
+    """What the CTR model needs before it may be trained, and how it is judged."""
+
+    min_rows: int = 50
+    min_clicks: int = 100
+    held_out: float = 0.25
+    ridge: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class CouncilPolicy:
     """The Council of Titans: scores 0-100, weighted mean of the members that answered."""
 
@@ -72,6 +103,12 @@ class CouncilPolicy:
     blueprints: int = 10
     max_blueprints: int = 50
     max_rendered: int = 10
+    max_hook_chars: int = 38
+    min_shot_s: float = 0.8
+    max_shot_s: float = 4.0
+    max_shots_per_scene: int = 2
+    min_ad_s: float = 3.0
+    max_ad_s: float = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +161,9 @@ class Policy:
     version: str = POLICY_VERSION
     ingest: IngestPolicy = field(default_factory=IngestPolicy)
     scenes: ScenePolicy = field(default_factory=ScenePolicy)
+    speech: SpeechPolicy = field(default_factory=SpeechPolicy)
     rank: RankPolicy = field(default_factory=RankPolicy)
+    training: TrainingPolicy = field(default_factory=TrainingPolicy)
     council: CouncilPolicy = field(default_factory=CouncilPolicy)
     render: RenderPolicy = field(default_factory=RenderPolicy)
     executor: ExecutorPolicy = field(default_factory=ExecutorPolicy)
