@@ -1,0 +1,118 @@
+"""Gemini on Vertex AI through google-genai: answers as JSON of a schema."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from google import genai
+
+_TIMEOUT_MS = 120_000
+_ATTEMPTS = 3
+
+
+class VertexUnavailableError(RuntimeError):
+    """Vertex AI did not give a usable answer; the message says what it said."""
+
+
+@dataclass(frozen=True)
+class JsonAnswer:
+    """A parsed JSON answer, the model version that gave it, tokens in and out."""
+
+    data: Any
+    model_version: str
+    input_tokens: int | None
+    output_tokens: int | None
+
+
+class Vertex:
+    """One Gemini model; ``GV_VERTEX_URL`` points the client at another endpoint."""
+
+    def __init__(self, project: str, location: str, model: str) -> None:
+        self._project = project
+        self._location = location
+        self.model = model
+
+    @classmethod
+    def from_env(cls, project: str) -> Vertex:
+        """``GV_VERTEX_LOCATION`` (default ``global``) and ``GV_GEMINI_MODEL`` choose the model."""
+        location = os.environ.get("GV_VERTEX_LOCATION", "global")
+        return cls(project, location, os.environ.get("GV_GEMINI_MODEL", "gemini-2.5-flash"))
+
+    @cached_property
+    def client(self) -> genai.Client:
+        """The real client, opened on first use."""
+        from google import genai
+        from google.genai import types
+
+        url = os.environ.get("GV_VERTEX_URL")
+        options = types.HttpOptions(
+            api_version="v1",
+            timeout=_TIMEOUT_MS,
+            base_url=url,
+            retry_options=types.HttpRetryOptions(attempts=_ATTEMPTS),
+        )
+        credentials = _local_credentials() if url else None
+        return genai.Client(
+            vertexai=True,
+            project=self._project,
+            location=self._location,
+            credentials=credentials,
+            http_options=options,
+        )
+
+    def ask(self, prompt: str, schema: dict[str, Any], media_uris: Sequence[str]) -> JsonAnswer:
+        """A JSON answer of ``schema``; raises ``VertexUnavailableError`` for anything else."""
+        from google.genai import errors, types
+
+        parts = [types.Part.from_uri(file_uri=uri, mime_type="video/mp4") for uri in media_uris]
+        config = types.GenerateContentConfig(
+            response_mime_type="application/json", response_json_schema=schema, temperature=0.7
+        )
+        try:
+            response = self.client.models.generate_content(
+                model=self.model, contents=[*parts, prompt], config=config
+            )
+        except errors.APIError as error:
+            raise VertexUnavailableError(f"{self.model}: {error.code} {error.status}") from error
+        except _transport_errors() as error:
+            raise VertexUnavailableError(f"{self.model}: {type(error).__name__}") from error
+        return _parsed(response, self.model)
+
+
+def _parsed(response: Any, model: str) -> JsonAnswer:
+    candidate = response.candidates[0] if response.candidates else None
+    reason = str(getattr(candidate, "finish_reason", None) or "")
+    if candidate is None or not reason.endswith("STOP"):
+        raise VertexUnavailableError(f"{model}: no answer (finish reason {reason or 'none'})")
+    try:
+        data = json.loads(response.text or "")
+    except json.JSONDecodeError as error:
+        raise VertexUnavailableError(f"{model}: the answer is not JSON: {error}") from error
+    usage = response.usage_metadata
+    return JsonAnswer(
+        data=data,
+        model_version=response.model_version or model,
+        input_tokens=usage.prompt_token_count if usage else None,
+        output_tokens=usage.candidates_token_count if usage else None,
+    )
+
+
+def _transport_errors() -> tuple[type[Exception], ...]:
+    """What the client's transport raises when nobody answers in time."""
+    import google.auth.exceptions
+    import httpx2
+
+    return (httpx2.HTTPError, google.auth.exceptions.GoogleAuthError, TimeoutError, OSError)
+
+
+def _local_credentials() -> Any:
+    """A token for an endpoint that asks for none; Google's own client insists on having one."""
+    from google.oauth2.credentials import Credentials
+
+    return Credentials(token="local")

@@ -1,0 +1,59 @@
+"""One session of the Council on one video: the model's way, or the labelled default strategy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from geminivideo.policy import CouncilPolicy
+from geminivideo.records import Blueprint
+from geminivideo.titan_core import council, director, gemini
+from geminivideo.titan_core.council import CouncilUnavailableError
+from geminivideo.titan_core.critics import RULE_COUNCIL
+from geminivideo.titan_core.material import Material
+
+DEFAULT_STRATEGY = "default-strategy"
+GEMINI_WEIGHTS = {"creative-director": 0.40, "media-buyer": 0.30}
+
+
+@dataclass(frozen=True)
+class Session:
+    """All blueprints with their verdicts, best first, and what was degraded about it."""
+
+    blueprints: tuple[Blueprint, ...]
+    degraded: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def hold(
+    material: Material,
+    policy: CouncilPolicy,
+    model: gemini.LanguageModel | None,
+    count: int | None = None,
+) -> Session:
+    """Plan and judge. Without a model, or when it does not answer, the default strategy does it
+    and the session says ``default-strategy``."""
+    wanted = min(count or policy.blueprints, policy.max_blueprints)
+    if model is None:
+        return _default(material, policy, wanted, ())
+    try:
+        drafts, dropped = gemini.direct(model, material, policy, wanted)
+        members = (*_gemini_members(model), *(c for c in RULE_COUNCIL if c.weight < 0.3))
+        judged = council.convene(drafts, material, members, gemini.rewriter(model), policy)
+        return Session(judged, (), tuple(dropped))
+    except CouncilUnavailableError as error:
+        return _default(material, policy, wanted, (f"model: {error}",))
+
+
+def _gemini_members(model: gemini.LanguageModel) -> tuple[gemini.GeminiMember, ...]:
+    return tuple(
+        gemini.GeminiMember(name, weight, gemini.VIEWS[name], model)
+        for name, weight in GEMINI_WEIGHTS.items()
+    )
+
+
+def _default(
+    material: Material, policy: CouncilPolicy, count: int, notes: tuple[str, ...]
+) -> Session:
+    drafts = director.plan(material, policy, count)
+    judged = council.convene(drafts, material, RULE_COUNCIL, director.rewrite, policy)
+    return Session(judged, (DEFAULT_STRATEGY,), notes)
