@@ -43,6 +43,7 @@ class Event:
     """What one step tells the next; subclasses name their topic."""
 
     TOPIC: ClassVar[str]
+    QUEUE: ClassVar[str] = ""
 
     flow_id: str
 
@@ -188,8 +189,10 @@ class ChangeDue(Event):
     """The body of a Cloud Task: execute ``pending_ad_changes/{change_id}``."""
 
     TOPIC: ClassVar[str] = ""
+    QUEUE: ClassVar[str] = "meta-changes"
 
     change_id: str
+    not_before_at: float = 0.0
 
     @property
     def key(self) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from geminivideo.cloud.bus import Bus
     from geminivideo.cloud.documents import Documents
     from geminivideo.events import Event
     from geminivideo.runtime.clock import Clock
@@ -18,7 +17,10 @@ KEEP_S = 7 * 86400.0
 
 @dataclass(frozen=True, kw_only=True)
 class OutboxRow:
-    """``outbox/{id}``: one message, written in the transaction of the work that causes it."""
+    """``outbox/{id}``: one message, written in the transaction of the work that causes it.
+
+    It goes to ``topic``, or as a task to ``queue``, not before ``not_before_at`` (epoch seconds).
+    """
 
     id: str
     topic: str
@@ -26,6 +28,8 @@ class OutboxRow:
     flow_id: str
     created_at: float
     published: bool = False
+    queue: str = ""
+    not_before_at: float = 0.0
     attributes: dict[str, str] = field(default_factory=dict)
     expire_at: float = 0.0
 
@@ -48,30 +52,42 @@ def row_of(event: Event, run_id: str, index: int, now: float) -> OutboxRow:
         body=event.encode().decode(),
         flow_id=event.flow_id,
         created_at=now,
+        queue=event.QUEUE,
+        not_before_at=getattr(event, "not_before_at", 0.0),
         attributes={"outbox_id": f"{run_id}:{index}", "flow_id": event.flow_id},
         expire_at=now + KEEP_S,
     )
 
 
-def publish(documents: Documents, bus: Bus, rows: Iterable[OutboxRow]) -> int:
+class Outlet(Protocol):
+    """Where rows go: all of them are stored by the receiver when this returns."""
+
+    def send(self, rows: Sequence[OutboxRow]) -> None:
+        """Publish or enqueue the rows; raises what the receiver answered."""
+        ...
+
+
+def publish(documents: Documents, outlet: Outlet, rows: Iterable[OutboxRow]) -> int:
     """Publish what is not published yet and mark it; returns how many went out.
 
     A crash between publishing and marking publishes twice: receivers claim by business key.
     """
     waiting = [row for row in rows if not row.published]
-    bus.publish_all([(row.topic, row.body.encode(), row.attributes) for row in waiting])
+    outlet.send(waiting)
     for row in waiting:
         documents.update(row.path, {"published": True})
     return len(waiting)
 
 
-def republish(documents: Documents, bus: Bus, row_ids: Iterable[str]) -> int:
+def republish(documents: Documents, outlet: Outlet, row_ids: Iterable[str]) -> int:
     """Publish what a completed run promised and a crash may have left behind."""
     found = (documents.get(path_of(row_id), OutboxRow) for row_id in row_ids)
-    return publish(documents, bus, [row for row in found if row is not None])
+    return publish(documents, outlet, [row for row in found if row is not None])
 
 
-def sweep(documents: Documents, bus: Bus, clock: Clock, older_than_s: float, limit: int) -> int:
+def sweep(
+    documents: Documents, outlet: Outlet, clock: Clock, older_than_s: float, limit: int
+) -> int:
     """Publish rows that have waited longer than ``older_than_s``; returns how many went out."""
     from geminivideo.cloud.documents import Query
 
@@ -81,4 +97,4 @@ def sweep(documents: Documents, bus: Bus, clock: Clock, older_than_s: float, lim
         order=["created_at"],
         limit=limit,
     )
-    return publish(documents, bus, documents.query(query, OutboxRow))
+    return publish(documents, outlet, documents.query(query, OutboxRow))

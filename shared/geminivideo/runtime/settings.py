@@ -38,6 +38,8 @@ class Settings:
     models_bucket: str
     executor_url: str = ""
     executor_invoker: str = ""
+    changes_queue: str = ""
+    render_job: str = ""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -50,4 +52,6 @@ class Settings:
             models_bucket=required("GV_MODELS_BUCKET", environ),
             executor_url=environ.get("GV_EXECUTOR_URL", ""),
             executor_invoker=environ.get("GV_EXECUTOR_INVOKER", ""),
+            changes_queue=environ.get("GV_CHANGES_QUEUE", ""),
+            render_job=environ.get("GV_RENDER_JOB", ""),
         )

@@ -6,10 +6,11 @@ and its outbox in one transaction, publishes, and answers as the failure's kind 
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from geminivideo.cloud.bus import Bus
     from geminivideo.cloud.documents import Documents, Transaction
     from geminivideo.cloud.files import Files
+    from geminivideo.cloud.tasks import Tasks
     from geminivideo.events import ObjectRef
 
 E = TypeVar("E", bound=Event)
@@ -77,6 +79,32 @@ class Ports:
         from geminivideo.cloud.files import Files
 
         return Files()
+
+    @cached_property
+    def tasks(self) -> Tasks:
+        """Cloud Tasks."""
+        from geminivideo.cloud.tasks import Tasks
+
+        return Tasks()
+
+    def send(self, rows: Sequence[outbox.OutboxRow]) -> None:
+        """Send outbox rows where they go: topics through Pub/Sub, changes through Cloud Tasks."""
+        messages = [row for row in rows if not row.queue]
+        if messages:
+            self.bus.publish_all([(r.topic, r.body.encode(), r.attributes) for r in messages])
+        for row in rows:
+            if row.queue:
+                self._enqueue(row)
+
+    def _enqueue(self, row: outbox.OutboxRow) -> None:
+        self.tasks.enqueue(
+            queue=self.settings.changes_queue,
+            url=self.settings.executor_url,
+            body=row.body.encode(),
+            at=row.not_before_at or None,
+            name=hashlib.sha256(row.id.encode()).hexdigest()[:32],
+            invoker=self.settings.executor_invoker,
+        )
 
 
 class Step:
@@ -242,7 +270,7 @@ class StepDoor(Generic[E]):
 
     def _not_ours(self, run: runs.StepRun) -> Answer:
         if run.state in runs.ENDED:
-            outbox.republish(self.ports.documents, self.ports.bus, run.outbox_ids)
+            outbox.republish(self.ports.documents, self.ports, run.outbox_ids)
             self._end_flow(run)
             return Answer(200, run.state.lower(), "done before")
         return Answer(503, "held", "another delivery of the same work is running")
@@ -273,7 +301,7 @@ class StepDoor(Generic[E]):
             error=step.ending[1] if step.ending else None,
         )
         rows = self._commit(step, done, emitted)
-        outbox.publish(step.documents, self.ports.bus, rows)
+        outbox.publish(step.documents, self.ports, rows)
         self._end_flow(done)
         self.ports.log.info("step completed", extra={"work_s": round(work_s, 3)})
         return Answer(200, "completed")
@@ -358,8 +386,6 @@ class StepDoor(Generic[E]):
 
     def _malformed(self, body: bytes, error: Exception) -> Answer:
         """Keep what no step can read, and acknowledge it: coming again would not mend it."""
-        import hashlib
-
         reason = f"malformed delivery: {error}"
         letter = dead_letters.DeadLetter(
             id=f"{self.spec.name}:malformed:{hashlib.sha256(body).hexdigest()[:24]}",
