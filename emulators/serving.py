@@ -108,6 +108,7 @@ class HttpService:
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(timeout=15)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=5)
+        self._loop.close()
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)

@@ -1,0 +1,437 @@
+"""Runs the functions and jobs of the graph from their bundles, as Cloud Run would.
+
+Each function has its own loopback port; its process starts with the first call, under the same
+server as in the cloud (functions-framework's gunicorn, threads = declared concurrency). Time-outs,
+concurrency and memory are held as declared. All durations here are machine seconds: an accelerated
+clock does not make work any faster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import aiohttp
+from aiohttp import web
+from geminivideo.runtime.clock import Clock
+
+from emulators.host import errors, wire
+from emulators.host.bundles import unpack
+from emulators.host.errors import (
+    BundleError,
+    HostError,
+    NotRunningError,
+    Refusal,
+    SecretMissingError,
+    UnknownFunctionError,
+)
+from emulators.host.processes import GRACE_S, MIB, Child, Processes, memory_of
+from emulators.host.state import Backoff, Gate, Instance, ProcessInfo, is_open, may_invoke
+from emulators.identity import TokenError
+from emulators.serving import LOOPBACK, HttpService, listening_socket
+from emulators.topology.graph import FunctionSpec, JobSpec, SecretRef
+
+__all__ = [
+    "BundleError",
+    "HostError",
+    "Jobs",
+    "NotRunningError",
+    "Processes",
+    "SecretMissingError",
+    "Server",
+    "UnknownFunctionError",
+]
+
+IDLE_S = 600.0
+_HOUSEKEEPING_S = 5.0
+_T = TypeVar("_T")
+Secrets = Callable[[SecretRef], str]
+Verify = Callable[[str, str], str]
+
+
+class Function:
+    """A deployed function: its specification, its slots, and the process it has or had."""
+
+    def __init__(self, spec: FunctionSpec, env: Mapping[str, str], open_to_all: bool) -> None:
+        self.spec = spec
+        self.env = env
+        self.open_to_all = open_to_all
+        self.gate = Gate(spec.name, spec.concurrency, spec.max_instances, spec.timeout_s)
+        self.backoff = Backoff()
+        self.instances: list[Instance] = []
+        self.starting = asyncio.Lock()
+        self.last_used = time.monotonic()
+        self.log_name = f"{spec.name}.log"
+
+    @property
+    def current(self) -> Instance | None:
+        """The instance that takes new requests."""
+        return next((i for i in self.instances if i.usable), None)
+
+
+class Server:
+    """The function host: one front end per function, one process behind each."""
+
+    def __init__(
+        self,
+        *,
+        state_dir: Path,
+        clock: Clock,
+        functions: Sequence[FunctionSpec],
+        ports: Mapping[str, int],
+        verify: Verify,
+        secrets: Secrets,
+        env: Mapping[str, str],
+        exempt: Iterable[str] = (),
+        processes: Processes | None = None,
+        idle_s: float = IDLE_S,
+        grace_s: float = GRACE_S,
+    ) -> None:
+        """``ports`` maps a function's name to its port (0: any free one).
+
+        ``verify(token, audience)`` returns the caller's e-mail or raises ``TokenError``; ``env``
+        is given to every process on top of what it declares (emulator addresses, the clock);
+        functions named in ``exempt`` are open to all. Raises ``PortInUseError`` by port.
+        """
+        self._state_dir = state_dir
+        self._clock = clock
+        self._verify = verify
+        self._processes = processes or Processes()
+        self._idle_s = idle_s
+        self._grace_s = grace_s
+        exempted = frozenset(exempt)
+        self._functions = {
+            spec.name: Function(spec, declared_env(spec, secrets, env), is_open(spec, exempted))
+            for spec in functions
+        }
+        self._service = HttpService(
+            "function host", self._application, tuple(ports[spec.name] for spec in functions)
+        )
+        self._by_port = dict(zip(self._service.ports, self._functions.values(), strict=True))
+
+    @property
+    def port(self) -> int:
+        """The port of the first function."""
+        return self._service.port
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Function name to the port it listens on."""
+        return {function.spec.name: port for port, function in self._by_port.items()}
+
+    def start(self) -> None:
+        """Listen; no process starts before the first call."""
+        self._service.start()
+
+    def stop(self) -> None:
+        """Stop listening, then every process: SIGTERM, SIGKILL after ``grace_s``."""
+        self._service.stop()
+        self._processes.close(self._grace_s)
+
+    def processes(self) -> list[ProcessInfo]:
+        """The function processes that run now."""
+        return self._on_loop(self._snapshot)
+
+    def kill(self, function: str) -> int:
+        """SIGKILL the function's process group as a crash would; returns its pid.
+
+        Raises ``UnknownFunctionError`` or ``NotRunningError``.
+        """
+        instance = self._on_loop(lambda: self._named(function).current)
+        if instance is None:
+            raise NotRunningError(function)
+        instance.child.signal(signal.SIGKILL)
+        instance.child.ended.wait()
+        return instance.child.pid
+
+    def log_of(self, function: str) -> Path:
+        """The log file of a function."""
+        return self._log(self._named(function))
+
+    def _named(self, name: str) -> Function:
+        if name not in self._functions:
+            raise UnknownFunctionError(name, tuple(sorted(self._functions)))
+        return self._functions[name]
+
+    def _on_loop(self, ask: Callable[[], _T]) -> _T:
+        async def answer() -> _T:
+            return ask()
+
+        return asyncio.run_coroutine_threadsafe(answer(), self._service.loop).result()
+
+    def _snapshot(self) -> list[ProcessInfo]:
+        return [
+            ProcessInfo(
+                function.spec.name,
+                instance.child.pid,
+                instance.child.started_at,
+                instance.in_flight,
+                memory_of(instance.child.pid),
+            )
+            for function in self._functions.values()
+            for instance in function.instances
+            if instance.child.alive
+        ]
+
+    def _application(self) -> web.Application:
+        app = web.Application(client_max_size=0)
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        app.cleanup_ctx.append(self._lifetime)
+        return app
+
+    async def _lifetime(self, _: web.Application) -> object:
+        async with wire.open_session() as self._session:
+            keeping = asyncio.create_task(self._housekeeping())
+            yield
+            keeping.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await keeping
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        function = self._by_port.get(wire.local_port(request))
+        if function is None:
+            return wire.unknown_port()
+        try:
+            verified = self._admit(request, function)
+            wire.check_size(request)
+            async with function.gate.slot():
+                return await self._serve(request, function, verified)
+        except Refusal as refusal:
+            return refusal.response()
+
+    def _admit(self, request: web.Request, function: Function) -> bool:
+        """Cloud Run's check at the edge; True when a caller's identity was verified."""
+        if function.open_to_all:
+            return False
+        token = wire.bearer(request)
+        if not token:
+            raise errors.token_missing()
+        try:
+            email = self._verify(token, function.spec.url)
+        except TokenError as error:
+            raise errors.token_invalid(str(error)) from error
+        if not may_invoke(function.spec, email):
+            raise errors.not_invoker(email, function.spec.name)
+        return True
+
+    async def _serve(
+        self, request: web.Request, function: Function, verified: bool
+    ) -> web.StreamResponse:
+        instance = await self._instance(function)
+        instance.in_flight += 1
+        try:
+            return await self._exchange(request, function, instance, verified)
+        finally:
+            instance.in_flight -= 1
+            function.last_used = time.monotonic()
+            self._release(instance)
+
+    async def _exchange(
+        self, request: web.Request, function: Function, instance: Instance, verified: bool
+    ) -> web.StreamResponse:
+        spec = function.spec
+        headers = wire.forwarded_headers(request, verified=verified)
+        try:
+            async with asyncio.timeout(spec.timeout_s):
+                response = await wire.exchange(self._session, request, instance.port, headers)
+        except TimeoutError as error:
+            self._overran(function, instance)
+            wire.cut_begun_answer(request)
+            raise errors.timed_out(spec.name, spec.timeout_s) from error
+        except (aiohttp.ClientError, ConnectionError) as error:
+            if wire.is_too_large(request):
+                raise errors.too_large(wire.MAX_BODY_BYTES) from error
+            raise errors.broken(spec.name, self._why(instance, error)) from error
+        instance.answered = True
+        function.backoff.worked()
+        return response
+
+    def _why(self, instance: Instance, error: Exception) -> str:
+        if instance.child.over_memory:
+            return "its process was over its memory limit and was killed"
+        started = "" if instance.answered else " (it never answered: did it start?)"
+        return f"{type(error).__name__}{started}; see logs/{instance.child.log.name}"
+
+    def _overran(self, function: Function, instance: Instance) -> None:
+        """What works on past its time gets no new requests; it goes when its last one is done."""
+        instance.retired = True
+        instance.child.note(
+            "ERROR",
+            f"A request reached the maximum time-out of {function.spec.timeout_s} s and was "
+            "answered 504; the process takes no new requests and is stopped.",
+        )
+
+    def _release(self, instance: Instance) -> None:
+        if instance.retired and instance.in_flight == 0 and instance.child.alive:
+            asyncio.get_running_loop().run_in_executor(None, instance.child.stop, self._grace_s)
+
+    async def _instance(self, function: Function) -> Instance:
+        """The running instance, or a new one; a dying function waits longer each time."""
+        async with function.starting:
+            if (current := function.current) is not None:
+                return current
+            await asyncio.sleep(function.backoff.wait_s)
+            try:
+                instance = await asyncio.to_thread(self._start_instance, function)
+            except BundleError as error:
+                function.backoff.failed()
+                raise errors.broken(function.spec.name, str(error)) from error
+            function.instances.append(instance)
+            return instance
+
+    def _start_instance(self, function: Function) -> Instance:
+        spec = function.spec
+        folder = unpack(spec.bundle_path, self._state_dir / "bundles")
+        listener = listening_socket(0, spec.name)
+        port = listener.getsockname()[1]
+        loop = self._service.loop
+
+        def gone(child: Child) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed when the host stops
+                loop.call_soon_threadsafe(self._ended, function, child)
+
+        with listener:
+            child = self._processes.spawn(
+                spec.name,
+                _server_arguments(folder, spec),
+                env={**function.env, "PORT": str(port)},
+                folder=folder,
+                log=self._log(function),
+                memory_bytes=spec.memory_mib * MIB,
+                listener=listener,
+                on_exit=gone,
+            )
+        child.note("INFO", f"process {child.pid} started from {spec.bundle_path.name}")
+        return Instance(child, port)
+
+    def _ended(self, function: Function, child: Child) -> None:
+        instance = next((i for i in function.instances if i.child is child), None)
+        if instance is None:
+            return
+        function.instances.remove(instance)
+        if not instance.retired:
+            function.backoff.failed()
+            child.note("ERROR", f"process {child.pid} ended with {child.process.returncode}")
+
+    async def _housekeeping(self) -> None:
+        """Stop what has been idle for ``idle_s``."""
+        while True:
+            await asyncio.sleep(min(_HOUSEKEEPING_S, self._idle_s))
+            for function in self._functions.values():
+                current = function.current
+                if current is None or current.in_flight:
+                    continue
+                if time.monotonic() - function.last_used >= self._idle_s:
+                    current.retired = True
+                    current.child.note("INFO", "stopped: idle")
+                    self._release(current)
+
+    def _log(self, function: Function) -> Path:
+        return self._state_dir / "logs" / function.log_name
+
+
+class Jobs:
+    """Runs the tasks of Cloud Run jobs from their bundles: ``launch`` for ``emulators.run``."""
+
+    def __init__(
+        self,
+        *,
+        state_dir: Path,
+        jobs: Iterable[JobSpec],
+        secrets: Secrets,
+        env: Mapping[str, str],
+        processes: Processes,
+    ) -> None:
+        self._state_dir = state_dir
+        self._jobs = {job.name: job for job in jobs}
+        self._secrets = secrets
+        self._env = env
+        self._processes = processes
+        self._running: dict[str, Child] = {}
+
+    def spec(self, job: str) -> JobSpec:
+        """The job's specification; raises ``UnknownFunctionError``."""
+        if job not in self._jobs:
+            raise UnknownFunctionError(job, tuple(sorted(self._jobs)))
+        return self._jobs[job]
+
+    def start(
+        self, job: str, execution: str, task: int, attempt: int, env: Mapping[str, str]
+    ) -> subprocess.Popen[bytes]:
+        """One attempt of one task: ``main.py`` of the bundle in a process group of its own.
+
+        ``env`` is what the execution asks for (declared and overridden); secrets, the machine's
+        own variables and the emulator addresses are added here.
+        """
+        spec = self.spec(job)
+        folder = unpack(spec.bundle_path, self._state_dir / "bundles")
+        name = f"{job}-{execution}-{task}-{attempt}"
+        secrets = resolved_secrets(spec.secrets, self._secrets, job)
+        child = self._processes.spawn(
+            name,
+            [str(folder / "main.py")],
+            env={**machine_env(), **spec.env, **env, **secrets, **self._env},
+            folder=folder,
+            log=self._state_dir / "logs" / f"{name}.log",
+            memory_bytes=spec.memory_mib * MIB,
+        )
+        self._running[name] = child
+        return child.process
+
+    def kill(self, job: str) -> list[int]:
+        """SIGKILL every running task of ``job``; returns their pids, raises ``NotRunningError``."""
+        running = [c for n, c in self._running.items() if n.startswith(f"{job}-") and c.alive]
+        if not running:
+            raise NotRunningError(job)
+        for child in running:
+            child.signal(signal.SIGKILL)
+            child.ended.wait()
+        return [child.pid for child in running]
+
+
+def machine_env() -> dict[str, str]:
+    """What a container has of its machine: a path to programs, a home, UTF-8."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(Path.home()), "LANG": "C.UTF-8"}
+
+
+def resolved_secrets(
+    declared: Mapping[str, SecretRef], secrets: Secrets, wanted_by: str
+) -> dict[str, str]:
+    """Secret variables with their values; raises ``SecretMissingError``."""
+    values = {}
+    for key, ref in declared.items():
+        try:
+            values[key] = secrets(ref)
+        except KeyError as error:
+            raise SecretMissingError(ref.secret, wanted_by) from error
+    return values
+
+
+def declared_env(spec: FunctionSpec, secrets: Secrets, local: Mapping[str, str]) -> dict[str, str]:
+    """A function process's whole environment but for ``PORT``: nothing of ours leaks in."""
+    return {
+        **machine_env(),
+        **spec.env,
+        **resolved_secrets(spec.secrets, secrets, spec.name),
+        **local,
+        "HOST": LOOPBACK,
+        "K_SERVICE": spec.name,
+        "K_REVISION": f"{spec.name}-00001-loc",
+        "K_CONFIGURATION": spec.name,
+        "FUNCTION_TARGET": spec.entry_point,
+        "FUNCTION_SIGNATURE_TYPE": "http",
+        "WORKERS": "1",
+        "THREADS": str(spec.concurrency),
+    }
+
+
+def _server_arguments(folder: Path, spec: FunctionSpec) -> list[str]:
+    source = str(folder / "main.py")
+    return ["-m", "functions_framework", "--source", source, "--target", spec.entry_point]

@@ -1,0 +1,152 @@
+"""Transport of the host: the front end on loopback, and the stream to a function's process."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from http import HTTPStatus
+
+import aiohttp
+from aiohttp import web
+from multidict import CIMultiDict
+from yarl import URL
+
+from emulators.host import errors
+from emulators.host.state import MAX_BODY_BYTES
+from emulators.identity import without_signature
+from emulators.serving import LOOPBACK
+
+_CHUNK = 64 * 1024
+_HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+_NOT_OURS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
+
+
+_BEGUN = web.RequestKey("begun", bool)
+_TOO_LARGE = web.RequestKey("too_large", bool)
+
+
+class BodyTooLargeError(Exception):
+    """More bytes came than Cloud Run takes."""
+
+
+def open_session() -> aiohttp.ClientSession:
+    """One connection per request: a process may be replaced between any two."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(force_close=True, limit=0),
+        timeout=aiohttp.ClientTimeout(total=None),
+        auto_decompress=False,
+        skip_auto_headers=_NOT_OURS,
+        cookie_jar=aiohttp.DummyCookieJar(),
+    )
+
+
+def bearer(request: web.Request) -> str:
+    """The bearer token of a request, empty when there is none."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def check_size(request: web.Request) -> None:
+    """Raise the 413 refusal when the announced body is too large."""
+    if (request.content_length or 0) > MAX_BODY_BYTES:
+        raise errors.too_large(MAX_BODY_BYTES)
+
+
+def forwarded_headers(request: web.Request, *, verified: bool) -> CIMultiDict[str]:
+    """The caller's headers as Cloud Run passes them on, with a trace if there was none."""
+    headers = end_to_end(request.headers)
+    if verified:
+        headers["Authorization"] = f"Bearer {without_signature(bearer(request))}"
+    headers.setdefault("X-Forwarded-For", request.remote or LOOPBACK)
+    headers.setdefault("X-Forwarded-Proto", "http")
+    if "traceparent" not in headers:
+        trace, span = secrets.token_hex(16), secrets.token_hex(8)
+        headers["traceparent"] = f"00-{trace}-{span}-01"
+        headers.setdefault("X-Cloud-Trace-Context", f"{trace}/{int(span, 16)};o=1")
+    return headers
+
+
+def end_to_end(headers: Mapping[str, str]) -> CIMultiDict[str]:
+    """Headers without those that belong to one connection."""
+    named = {n.strip().lower() for n in headers.get("Connection", "").split(",")}
+    return CIMultiDict(
+        (name, value) for name, value in headers.items() if name.lower() not in _HOP_BY_HOP | named
+    )
+
+
+async def exchange(
+    session: aiohttp.ClientSession, request: web.Request, port: int, headers: CIMultiDict[str]
+) -> web.StreamResponse:
+    """Stream the request to the process on ``port`` and its answer back to the caller.
+
+    Raises ``aiohttp.ClientError`` when the process fails before its answer began; afterwards the
+    caller's connection is cut, so that half an answer is not taken for a whole one.
+    """
+    url = URL(f"http://{LOOPBACK}:{port}{request.raw_path}", encoded=True)
+    body = _limited(request) if request.body_exists else None
+    async with session.request(
+        request.method, url, headers=headers, data=body, allow_redirects=False
+    ) as answer:
+        response = web.StreamResponse(
+            status=answer.status, reason=answer.reason, headers=end_to_end(answer.headers)
+        )
+        request[_BEGUN] = True
+        await response.prepare(request)
+        await _stream(answer, response, request)
+        return response
+
+
+async def _stream(
+    answer: aiohttp.ClientResponse, response: web.StreamResponse, request: web.Request
+) -> None:
+    try:
+        async for chunk in answer.content.iter_chunked(_CHUNK):
+            await response.write(chunk)
+        await response.write_eof()
+    except aiohttp.ClientError:
+        cut_begun_answer(request)
+    except ConnectionResetError:
+        return  # the caller left; the process has done its work all the same
+
+
+async def _limited(request: web.Request) -> AsyncIterator[bytes]:
+    received = 0
+    async for chunk in request.content.iter_chunked(_CHUNK):
+        received += len(chunk)
+        if received > MAX_BODY_BYTES:
+            request[_TOO_LARGE] = True
+            raise BodyTooLargeError
+        yield chunk
+
+
+def is_too_large(request: web.Request) -> bool:
+    """Whether the exchange failed because the caller sent more than is taken."""
+    return request.get(_TOO_LARGE, False)
+
+
+def cut_begun_answer(request: web.Request) -> None:
+    """Cut the caller's connection when an answer has begun that cannot be finished."""
+    if request.get(_BEGUN, False) and request.transport is not None:
+        request.transport.abort()
+
+
+def local_port(request: web.Request) -> int:
+    """The port that the caller asked."""
+    assert request.transport is not None
+    return int(request.transport.get_extra_info("sockname")[1])
+
+
+def unknown_port() -> web.Response:
+    """A port without a function: only between two deployments."""
+    return web.Response(status=HTTPStatus.NOT_FOUND, text="Error: no function is deployed here\n")
