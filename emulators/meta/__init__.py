@@ -1,0 +1,75 @@
+"""A double of the Graph API (v26.0) that Meta's own Python client talks to unmodified."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from geminivideo.runtime.clock import Clock
+
+from emulators.meta.faults import Fault, Faults
+from emulators.meta.limits import TIERS
+from emulators.meta.state import Graph, Pace, Write
+from emulators.meta.wire import Wire, fingerprint
+from emulators.serving import HttpService, open_database
+
+__all__ = ["TIERS", "Fault", "Pace", "Server", "Write", "fingerprint"]
+
+
+class Server:
+    """The double on a loopback port; its objects and its log are in ``state_dir``.
+
+    ``tokens`` are the access tokens it accepts (any other answers 190). ``tier`` is the access
+    tier of every ad account: ``full`` or ``limited``.
+    """
+
+    def __init__(
+        self,
+        *,
+        state_dir: Path,
+        clock: Clock,
+        port: int = 0,
+        tokens: set[str],
+        tier: str = "full",
+        pace: Pace | None = None,
+    ) -> None:
+        self._database = open_database(state_dir / "meta.sqlite")
+        self._faults = Faults()
+        self.graph = Graph(self._database, clock, pace or Pace(), tier)
+        wire = Wire(self.graph, self._faults, clock, tokens)
+        self._http = HttpService("meta", wire.application, (port,))
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return self._http.port
+
+    @property
+    def url(self) -> str:
+        """What ``FacebookSession.GRAPH`` is set to."""
+        return self._http.url
+
+    def start(self) -> None:
+        """Serve."""
+        self._http.start()
+
+    def stop(self) -> None:
+        """Stop serving and close the files."""
+        self._http.stop()
+        self._database.close()
+
+    def fault(self, match: str = "*", **members: Any) -> None:
+        """Script a fault (see ``Fault``): ``fault("POST act_*/ads", drop="after")``."""
+        self._faults.add(Fault(match=match, **members))
+
+    def clear_faults(self) -> None:
+        """Forget the faults that have not struck."""
+        self._faults.clear()
+
+    def writes(self) -> list[Write]:
+        """Every write that reached the double, in order."""
+        return self.graph.writes()
+
+    def objects(self, account: str, kind: str) -> list[dict[str, Any]]:
+        """The live objects of one kind (``ad``, ``adset``, ...), newest first, as Graph shows."""
+        return self.graph.children(account, kind)

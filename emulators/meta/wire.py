@@ -1,0 +1,309 @@
+"""The Graph API over HTTP: token in the query, form bodies with JSON values, uploads, paging."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import msgspec
+from aiohttp import web
+from geminivideo.runtime.clock import Clock
+
+from emulators.meta import errors, schema
+from emulators.meta.errors import API_VERSION, GraphApiError
+from emulators.meta.faults import Fault, Faults
+from emulators.meta.state import Caller, Graph
+
+MAX_UPLOAD = 2 * 1024**3
+SECRETS = ("access_token", "appsecret_proof")
+FILTERS = ("campaigns", "adsets", "ads")
+NOT_PARAMS = {*SECRETS, "fields", "summary", "limit", "after"}
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file of a multipart body, reduced to what the double keeps of it."""
+
+    size: int
+    sha256: str
+    head: bytes
+
+
+@dataclass(frozen=True)
+class Call:
+    """One parsed request; ``target`` is ``id`` or ``id/edge`` without the version."""
+
+    method: str
+    target: str
+    raw: Mapping[str, str]
+    params: dict[str, Any]
+    token: str
+
+    @property
+    def node(self) -> str:
+        """The id that is called."""
+        return self.target.partition("/")[0]
+
+    @property
+    def edge(self) -> str:
+        """The edge of it, or an empty string."""
+        return self.target.partition("/")[2]
+
+    @property
+    def writes(self) -> bool:
+        """Whether the call asks for an effect."""
+        return self.method != "GET"
+
+
+def fingerprint(token: str) -> str:
+    """A token as it may stand in a log."""
+    return hashlib.sha256(token.encode()).hexdigest()[:12]
+
+
+class Wire:
+    """Routes calls to the state, strikes faults, adds the usage header."""
+
+    def __init__(self, graph: Graph, faults: Faults, clock: Clock, tokens: set[str]) -> None:
+        self._graph = graph
+        self._faults = faults
+        self._clock = clock
+        self._tokens = tokens
+
+    def application(self) -> web.Application:
+        """The aiohttp application: control under ``/_``, Graph everywhere else."""
+        app = web.Application(client_max_size=MAX_UPLOAD)
+        app.router.add_get("/_health", self._health)
+        app.router.add_get("/_log", self._log)
+        app.router.add_post("/_faults", self._add_fault)
+        app.router.add_get("/_faults", self._left_faults)
+        app.router.add_delete("/_faults", self._clear_faults)
+        app.router.add_route("*", "/{version}/{target:.*}", self._graph_call)
+        return app
+
+    async def _health(self, request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok", "version": API_VERSION})
+
+    async def _log(self, request: web.Request) -> web.Response:
+        return web.json_response([asdict(write) for write in self._graph.writes()])
+
+    async def _add_fault(self, request: web.Request) -> web.Response:
+        try:
+            fault = msgspec.json.decode(await request.read(), type=Fault)
+        except msgspec.ValidationError as error:
+            return web.json_response({"error": str(error)}, status=422)
+        self._faults.add(fault)
+        return web.json_response({"success": True})
+
+    async def _left_faults(self, request: web.Request) -> web.Response:
+        return web.json_response([asdict(fault) for fault in self._faults.left()])
+
+    async def _clear_faults(self, request: web.Request) -> web.Response:
+        self._faults.clear()
+        return web.json_response({"success": True})
+
+    async def _graph_call(self, request: web.Request) -> web.StreamResponse:
+        target = request.match_info["target"].rstrip("/")
+        fault = self._faults.take(request.method, target)
+        if fault.delay_s:
+            await asyncio.sleep(self._clock.real_seconds(fault.delay_s))
+        if fault.drop == "before":
+            return _dropped(request)
+        answer = await self._answer(request, target, fault)
+        return _dropped(request) if fault.drop == "after" else answer
+
+    async def _answer(self, request: web.Request, target: str, fault: Fault) -> web.Response:
+        seed = f"{request.method} {target} {self._clock.now()!r}"
+        account = self._graph.account_of(target.partition("/")[0])
+        try:
+            call = await self._parsed(request, target)
+            if account:
+                self._graph.admit(account, call.writes)
+            body = self._served(call, fault)
+        except GraphApiError as error:
+            headers = self._usage(account) | _authenticate(error)
+            return web.json_response(error.body(seed), status=error.status, headers=headers)
+        headers = self._usage(account or self._graph.account_of(call.node))
+        return web.json_response(body, headers=headers)
+
+    async def _parsed(self, request: web.Request, target: str) -> Call:
+        raw = dict(request.query)
+        uploads: dict[str, Upload] = {}
+        for name, value in (await request.post()).items():
+            if isinstance(value, web.FileField):
+                uploads[name] = await asyncio.to_thread(_upload, value)
+            else:
+                raw[name] = str(value)
+        if raw.get("access_token") not in self._tokens:
+            raise errors.bad_token()
+        version = request.match_info["version"]
+        if version != API_VERSION:
+            raise errors.unsupported_version(version)
+        named = {name: value for name, value in raw.items() if name not in NOT_PARAMS}
+        params = schema.decoded(named) | uploads
+        return Call(request.method, target, raw, params, raw["access_token"])
+
+    def _served(self, call: Call, fault: Fault) -> dict[str, Any]:
+        caller = Caller(
+            token=fingerprint(call.token),
+            method=call.method,
+            path=call.target,
+            told=fault.drop != "after",
+        )
+        try:
+            if fault.code is not None:
+                raise _scripted(fault)
+            return self._dispatch(call, caller)
+        except GraphApiError as error:
+            if call.writes:
+                self._graph.refuse(caller, call.edge.removesuffix("s"), call.params, error)
+            raise
+
+    def _dispatch(self, call: Call, caller: Caller) -> dict[str, Any]:
+        kind = schema.BY_EDGE.get(call.edge)
+        match call.method, call.edge:
+            case "GET", "":
+                return self._graph.read(call.node, _fields(call))
+            case "POST", "":
+                return self._graph.update(caller, call.node, call.params)
+            case "DELETE", "":
+                return self._graph.delete(caller, call.node)
+            case "GET", "minimum_budgets":
+                return _minimum_budgets()
+            case "GET", _ if kind and self._graph.account_of(call.node):
+                return self._listed(call, kind)
+            case "POST", _ if kind and call.node.startswith("act_"):
+                return self._graph.create(caller, call.node, kind.name, call.params)
+        raise errors.not_emulated(f"{call.method} {call.target}")
+
+    def _listed(self, call: Call, kind: schema.Kind) -> dict[str, Any]:
+        found = [o for o in self._graph.children(call.node, kind.name) if _matches(o, call, kind)]
+        limit = min(int(call.raw.get("limit", 25)), 500)
+        start = _position(call.raw.get("after", ""))
+        page = found[start : start + limit]
+        answer: dict[str, Any] = {"data": [_row(o, _fields(call), kind) for o in page]}
+        if page:
+            answer["paging"] = _paging(call, start, start + len(page), len(found))
+        if call.raw.get("summary") == "true":
+            answer["summary"] = {"total_count": len(found)}
+        return answer
+
+    def _usage(self, account: str | None) -> dict[str, str]:
+        if account is None:
+            return {}
+        return {"X-Business-Use-Case-Usage": self._graph.usage_header(account)}
+
+
+def _dropped(request: web.Request) -> web.StreamResponse:
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()
+
+
+def _authenticate(error: GraphApiError) -> dict[str, str]:
+    if error.code != 190:
+        return {}
+    return {"WWW-Authenticate": 'OAuth "Facebook Platform" "invalid_token"'}
+
+
+def _scripted(fault: Fault) -> GraphApiError:
+    return GraphApiError(
+        fault.message,
+        fault.code or 1,
+        status=fault.status,
+        subcode=fault.subcode,
+        transient=fault.transient,
+    )
+
+
+def _upload(field: web.FileField) -> Upload:
+    digest = hashlib.sha256()
+    head = field.file.read(16)
+    digest.update(head)
+    size = len(head)
+    while chunk := field.file.read(1 << 20):
+        digest.update(chunk)
+        size += len(chunk)
+    return Upload(size, digest.hexdigest(), head)
+
+
+def _fields(call: Call) -> list[str]:
+    return [name for name in call.raw.get("fields", "").split(",") if name]
+
+
+def _row(shown: dict[str, Any], fields: list[str], kind: schema.Kind) -> dict[str, Any]:
+    for name in fields:
+        if name not in schema.known_fields(kind.name):
+            raise errors.no_field(name, kind.node)
+    return {name: shown[name] for name in {"id": None, **dict.fromkeys(fields)} if name in shown}
+
+
+def _matches(shown: dict[str, Any], call: Call, kind: schema.Kind) -> bool:
+    statuses = call.params.get("effective_status")
+    if statuses and shown.get("effective_status") not in statuses:
+        return False
+    if "title" in call.params and call.params["title"] not in shown.get("title", ""):
+        return False
+    if "hashes" in call.params and shown.get("hash") not in call.params["hashes"]:
+        return False
+    filters = call.params.get("filtering", [])
+    if filters and kind.edge not in FILTERS:
+        raise errors.invalid("filtering", f"is not emulated on {kind.edge}")
+    return all(_passes(shown, one) for one in filters)
+
+
+def _passes(shown: dict[str, Any], one: Mapping[str, Any]) -> bool:
+    name = str(one.get("field", "")).split(".")[-1]
+    have, want = shown.get(name), one.get("value")
+    match one.get("operator"):
+        case "EQUAL":
+            return have == want
+        case "NOT_EQUAL":
+            return have != want
+        case "CONTAIN":
+            return str(want) in str(have or "")
+        case "IN":
+            return have in (want or ())
+        case "NOT_IN":
+            return have not in (want or ())
+        case other:
+            raise errors.invalid("filtering", f"operator {other} is not emulated")
+
+
+def _position(cursor: str) -> int:
+    if not cursor:
+        return 0
+    try:
+        return int(base64.urlsafe_b64decode(cursor))
+    except ValueError as error:
+        raise errors.invalid("after", "is not a cursor of this edge") from error
+
+
+def _cursor(position: int) -> str:
+    return base64.urlsafe_b64encode(str(position).encode()).decode()
+
+
+def _paging(call: Call, start: int, end: int, total: int) -> dict[str, Any]:
+    paging: dict[str, Any] = {"cursors": {"before": _cursor(start), "after": _cursor(end)}}
+    if end < total:
+        # The real API repeats the caller's token here; a careless client would log it.
+        paging["next"] = (
+            f"https://graph.facebook.com/{API_VERSION}/{call.target}"
+            f"?access_token={call.token}&after={_cursor(end)}"
+        )
+    return paging
+
+
+def _minimum_budgets() -> dict[str, Any]:
+    minimum = schema.MIN_DAILY_BUDGET
+    budgets = {
+        "currency": "USD",
+        "min_daily_budget_imp": minimum,
+        "min_daily_budget_low_freq": 40 * minimum,
+        "min_daily_budget_high_freq": 5 * minimum,
+        "min_daily_budget_video_views": 5 * minimum,
+    }
+    return {"data": [budgets]}
