@@ -1,0 +1,220 @@
+"""Cloud Storage: exact generations in, content-addressed objects out, always checked.
+
+Nothing here holds a whole video in memory but ``read`` and ``write``, which are for small objects.
+``STORAGE_EMULATOR_HOST`` is honoured by the client itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from geminivideo.events import ObjectRef
+
+if TYPE_CHECKING:
+    from google.cloud import storage
+
+R = TypeVar("R")
+
+_BLOCK = 1 << 20
+_UPLOAD_CHUNK = 8 << 20
+_TIMEOUT_S = 120
+
+
+class ObjectGoneError(RuntimeError):
+    """This generation of the object is not there any more: it was overwritten or deleted."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"{key} is gone: overwritten or deleted; go on from the new generation")
+
+
+class ObjectConflictError(RuntimeError):
+    """Another content lies under this name; name objects by their content."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(f"{uri} exists with another content; derive the name from the content")
+
+
+class NotAnObjectUriError(ValueError):
+    """A string is not ``gs://bucket/name``."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(f"not an object: {uri!r}; expected gs://bucket/name")
+
+
+def parse_uri(uri: str) -> tuple[str, str]:
+    """Bucket and name of ``gs://bucket/name``; raises ``NotAnObjectUriError``."""
+    scheme, _, path = uri.partition("://")
+    bucket, _, name = path.partition("/")
+    if scheme != "gs" or not bucket or not name:
+        raise NotAnObjectUriError(uri)
+    return bucket, name
+
+
+class Files:
+    """The object store; the real client is opened on first use."""
+
+    def __init__(self, project: str | None = None) -> None:
+        self._project = project
+
+    @cached_property
+    def client(self) -> storage.Client:
+        """The real client."""
+        from google.cloud import storage
+
+        return storage.Client(project=self._project)
+
+    def find(self, bucket: str, name: str) -> ObjectRef | None:
+        """The live generation of an object, or None when there is none."""
+        blob = self._bucket(bucket).get_blob(name, timeout=_TIMEOUT_S)
+        return _ref(blob) if blob is not None else None
+
+    def list(self, bucket: str, prefix: str = "") -> list[ObjectRef]:
+        """The live objects whose names begin with ``prefix``, in name order."""
+        found = self.client.list_blobs(bucket, prefix=prefix or None, timeout=_TIMEOUT_S)
+        return [_ref(blob) for blob in found]
+
+    def download(self, ref: ObjectRef, to: Path) -> Path:
+        """Stream exactly this generation to ``to``, which appears only when it is complete.
+
+        Raises ``ObjectGoneError`` when the generation has vanished; the checksum is verified.
+        """
+        part = to.with_name(f"{to.name}.part")
+        try:
+            _existing(ref, lambda: self._blob(ref).download_to_filename(part, timeout=_TIMEOUT_S))
+            os.replace(part, to)
+        finally:
+            part.unlink(missing_ok=True)
+        return to
+
+    def read(self, ref: ObjectRef) -> bytes:
+        """The bytes of exactly this generation; raises ``ObjectGoneError``."""
+        return _existing(ref, lambda: self._blob(ref).download_as_bytes(timeout=_TIMEOUT_S))
+
+    def upload(
+        self,
+        path: Path,
+        bucket: str,
+        name: str,
+        content_type: str,
+        metadata: Mapping[str, str] | None = None,
+    ) -> ObjectRef:
+        """Upload a file under a content-addressed name; an equal object is returned as it is.
+
+        Raises ``ObjectConflictError`` when another content has the name.
+        """
+
+        def send(blob: storage.Blob) -> None:
+            blob.upload_from_filename(
+                str(path),
+                content_type=content_type,
+                if_generation_match=0,
+                checksum="crc32c",
+                timeout=_TIMEOUT_S,
+            )
+
+        return self._create(bucket, name, metadata, send, lambda: _crc32c_of_file(path))
+
+    def write(
+        self,
+        data: bytes,
+        bucket: str,
+        name: str,
+        content_type: str,
+        metadata: Mapping[str, str] | None = None,
+    ) -> ObjectRef:
+        """``upload`` of bytes in memory."""
+
+        def send(blob: storage.Blob) -> None:
+            blob.upload_from_string(
+                data,
+                content_type=content_type,
+                if_generation_match=0,
+                checksum="crc32c",
+                timeout=_TIMEOUT_S,
+            )
+
+        return self._create(bucket, name, metadata, send, lambda: _crc32c([data]))
+
+    def start_upload(
+        self,
+        bucket: str,
+        name: str,
+        content_type: str,
+        metadata: Mapping[str, str] | None = None,
+        size: int | None = None,
+        origin: str | None = None,
+    ) -> str:
+        """A resumable session URI: whoever holds it may upload this one object for a week.
+
+        It needs no signing key. ``origin`` is that of the browser page which will upload.
+        """
+        blob = self._bucket(bucket).blob(name)
+        blob.metadata = dict(metadata) if metadata else None
+        return blob.create_resumable_upload_session(
+            content_type=content_type, size=size, origin=origin, timeout=_TIMEOUT_S
+        )
+
+    def _create(
+        self,
+        bucket: str,
+        name: str,
+        metadata: Mapping[str, str] | None,
+        send: Callable[[storage.Blob], None],
+        checksum: Callable[[], str],
+    ) -> ObjectRef:
+        from google.api_core.exceptions import PreconditionFailed
+
+        blob = self._bucket(bucket).blob(name, chunk_size=_UPLOAD_CHUNK)
+        blob.metadata = dict(metadata) if metadata else None
+        try:
+            send(blob)
+        except PreconditionFailed:
+            return self._existing_equal(bucket, name, checksum())
+        return _ref(blob)
+
+    def _existing_equal(self, bucket: str, name: str, checksum: str) -> ObjectRef:
+        blob = self._bucket(bucket).get_blob(name, timeout=_TIMEOUT_S)
+        if blob is None:
+            raise ObjectGoneError(f"{bucket}/{name}")
+        if blob.crc32c != checksum:
+            raise ObjectConflictError(_ref(blob).uri)
+        return _ref(blob)
+
+    def _bucket(self, name: str) -> storage.Bucket:
+        return self.client.bucket(name)
+
+    def _blob(self, ref: ObjectRef) -> storage.Blob:
+        return self._bucket(ref.bucket).blob(ref.name, generation=ref.generation)
+
+
+def _ref(blob: storage.Blob) -> ObjectRef:
+    return ObjectRef(bucket=blob.bucket.name, name=blob.name, generation=int(blob.generation))
+
+
+def _existing(ref: ObjectRef, read: Callable[[], R]) -> R:
+    from google.api_core.exceptions import NotFound
+
+    try:
+        return read()
+    except NotFound as error:
+        raise ObjectGoneError(ref.key) from error
+
+
+def _crc32c_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return _crc32c(iter(lambda: file.read(_BLOCK), b""))
+
+
+def _crc32c(blocks: Iterable[bytes]) -> str:
+    """The base64 of the big-endian CRC-32C, as Cloud Storage writes it."""
+    import google_crc32c
+
+    digest = google_crc32c.Checksum()
+    for block in blocks:
+        digest.update(block)
+    return base64.b64encode(digest.digest()).decode()
