@@ -48,8 +48,8 @@ class ScenePolicy:
     content_threshold: float = 27.0
     min_scene_s: float = 0.6
     flash_s: float = 0.25  # two cuts this close around the same picture are a flash, not a shot
-    fade_s: float = 1.2  # two cuts this close with black between are one fade
-    black_luma: float = 0.07
+    fade_s: float = 1.5  # the picture goes dark and comes back as another one within this time
+    fade_ratio: float = 1.8  # how much brighter than its darkest frame a fade is at both ends
     coarse_after_s: float = 1800.0  # longer videos: cuts at key frames only (time limit of a step)
     min_samples: int = 4
     max_samples: int = 8
@@ -113,7 +113,11 @@ class CouncilPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class RenderPolicy:
-    """What every rendered variation is checked against."""
+    """How a variation is rendered, and what every rendered file is checked against.
+
+    The safe zone (``safe_*``, fractions of the frame) is that of Reels and Stories, whose own
+    buttons cover the rest of a 9:16 frame; other shapes keep ``feed_margin`` on every side.
+    """
 
     loudness_lufs: float = -16.0
     loudness_tolerance_lu: float = 1.0
@@ -125,11 +129,35 @@ class RenderPolicy:
     safe_bottom: float = 0.35
     safe_left: float = 0.06
     safe_right: float = 0.06
+    feed_margin: float = 0.05
+    preferred_short_px: int = 720
+    max_short_px: int = 1080
+    max_fps: float = 30.0
+    crf: int = 23
+    preset: str = "veryfast"
+    hook_s: float = 3.0
+    cta_s: float = 3.0
+    caption_words: int = 6
+    caption_chars: int = 40
+    caption_gap_s: float = 0.6
+    fade_s: float = 0.25
+    join_fade_s: float = 0.012
+    silence_lufs: float = -50.0
+    peak_headroom_db: float = 0.8
+    max_black_share: float = 0.5
+    timeout_s: float = 900.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExecutorPolicy:
-    """The SafeExecutor's limits."""
+    """The SafeExecutor's limits.
+
+    A held change is looked at again after ``recheck_s``; attempt n of a failing one waits
+    ``backoff_first_s * 4 ** (n - 1)``, at most ``backoff_max_s``. A limit without a time of its own
+    waits ``limited_wait_s``; from ``usage_pause_percent`` of Meta's usage header on, the account
+    pauses. A video is polled ``video_polls`` times, then the change is deferred by
+    ``video_defer_s``, until it is ``video_deadline_s`` old.
+    """
 
     mode: ExecutionMode = ExecutionMode.APPROVE
     jitter_min_s: float = 3.0
@@ -142,6 +170,15 @@ class ExecutorPolicy:
     max_attempts: int = 5
     lease_s: float = 60.0
     settle_s: float = 5.0
+    recheck_s: float = 300.0
+    backoff_first_s: float = 5.0
+    backoff_max_s: float = 320.0
+    limited_wait_s: float = 300.0
+    usage_pause_percent: float = 95.0
+    video_polls: int = 3
+    video_poll_s: float = 2.0
+    video_defer_s: float = 15.0
+    video_deadline_s: float = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ rates are fractions; money is integer minor units of ``currency``. A value that 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -171,6 +171,25 @@ class Scene:
     rank: int | None = None
     degraded: tuple[str, ...] = ()
 
+    def with_transcript(self, spoken: str | None) -> Scene:
+        """The scene with what is said in it."""
+        return replace(self, transcript=spoken)
+
+
+def scene_id_of(flow_id: str, index: int) -> str:
+    """The document id of a scene."""
+    return f"{flow_id}-{index:03d}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChampionModel:
+    """``model_registry/{name}``: the model in use, and where its artifact is."""
+
+    name: str
+    version: str
+    artifact: ObjectRef
+    promoted_at: float
+
 
 class HookType(StrEnum):
     """How an ad opens."""
@@ -315,7 +334,10 @@ class RenderJob:
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """``accounts/{id}``: an ad account and where its ads point. Ids are Meta's."""
+    """``accounts/{id}``: an ad account and where its ads point. Ids are Meta's.
+
+    Audiences in the EU need ``dsa_beneficiary`` and ``dsa_payor`` (who profits, who pays).
+    """
 
     id: str
     ad_account_id: str
@@ -325,6 +347,8 @@ class Account:
     daily_budget: int = 2000
     countries: tuple[str, ...] = ("US",)
     special_ad_categories: tuple[str, ...] = ()
+    dsa_beneficiary: str | None = None
+    dsa_payor: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -332,7 +356,8 @@ class Campaign:
     """``campaigns/{id}``: the planned Meta tree of one flow, and what exists of it.
 
     ``steps`` is the saga of the objects that the campaign's ads share (``campaign``, ``adset``):
-    ``{step: {state: INTENT|DONE|UNKNOWN, name, meta_id, owner, lease_until_at}}``.
+    ``{step: {state: INTENT|DONE|UNKNOWN, name, meta_id, owner, epoch, at}}``; a step is owned as
+    long as the lease of the owning change's ``epoch`` lives.
     """
 
     id: str
@@ -407,8 +432,10 @@ class PendingChange:
 
 @dataclass(frozen=True, kw_only=True)
 class HistoryRow:
-    """``ad_change_history/{change_id}-{sequence:03d}``: append-only; one terminal row a change.
+    """``ad_change_history/{change_id}-{claim_epoch:03d}``: append-only, one row per execution.
 
+    ``{change_id}-000`` is written when the change is queued; the one terminal row of a change is
+    ``{change_id}-end``.
     ``rules`` are the results of every rule ({rule, result, reason}); ``sent`` is what went to
     Meta without secrets; ``answer`` what came back; ``read_back`` what Meta then showed.
     """
