@@ -62,7 +62,7 @@ class Event:
         return msgspec.json.decode(body, type=cls)
 
     @classmethod
-    def of_delivery(cls, body: bytes, attributes: Mapping[str, str]) -> Self:
+    def of_delivery(cls, body: bytes, attributes: Mapping[str, str], delivery_id: str) -> Self:
         """The event that a delivery carries; senders that are not ours override the reading."""
         return cls.decode(body)
 
@@ -88,7 +88,7 @@ class VideoUploaded(Event):
         return self.video.key
 
     @classmethod
-    def of_delivery(cls, body: bytes, attributes: Mapping[str, str]) -> Self:
+    def of_delivery(cls, body: bytes, attributes: Mapping[str, str], delivery_id: str) -> Self:
         """From the bucket's notification, or from the same event sent again by us."""
         if "eventType" in attributes:
             return cls.from_object(msgspec.json.decode(body, type=dict[str, Any]))
@@ -206,8 +206,40 @@ class SweepDue(Event):
     TOPIC: ClassVar[str] = "sweep-due"
 
     flow_id: str = ""
+    tick: str = ""
+
+    @property
+    def key(self) -> str:
+        return self.tick
 
     @classmethod
-    def of_delivery(cls, body: bytes, attributes: Mapping[str, str]) -> Self:
+    def of_delivery(cls, body: bytes, attributes: Mapping[str, str], delivery_id: str) -> Self:
         """Scheduler's message carries nothing but its coming."""
-        return cls()
+        return cls(tick=delivery_id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeadLettered(Event):
+    """A message that Pub/Sub gave up on, with the subscription that it was for."""
+
+    TOPIC: ClassVar[str] = "dead-letters"
+
+    delivery_id: str
+    subscription: str
+    body: str
+    attributes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        return self.delivery_id
+
+    @classmethod
+    def of_delivery(cls, body: bytes, attributes: Mapping[str, str], delivery_id: str) -> Self:
+        """As Pub/Sub forwards it: the same body, attributes added."""
+        return cls(
+            flow_id=attributes.get("flow_id", ""),
+            delivery_id=delivery_id,
+            subscription=attributes.get("CloudPubSubDeadLetterSourceSubscription", ""),
+            body=body.decode("utf-8", "replace"),
+            attributes={k: v for k, v in attributes.items() if not k.startswith("CloudPubSub")},
+        )

@@ -5,29 +5,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+
+from geminivideo.language import Completion, ModelUnavailableError
 
 if TYPE_CHECKING:
     from google import genai
 
 _TIMEOUT_MS = 120_000
 _ATTEMPTS = 3
-
-
-class VertexUnavailableError(RuntimeError):
-    """Vertex AI did not give a usable answer; the message says what it said."""
-
-
-@dataclass(frozen=True)
-class JsonAnswer:
-    """A parsed JSON answer, the model version that gave it, tokens in and out."""
-
-    data: Any
-    model_version: str
-    input_tokens: int | None
-    output_tokens: int | None
 
 
 class Vertex:
@@ -66,8 +53,10 @@ class Vertex:
             http_options=options,
         )
 
-    def ask(self, prompt: str, schema: dict[str, Any], media_uris: Sequence[str]) -> JsonAnswer:
-        """A JSON answer of ``schema``; raises ``VertexUnavailableError`` for anything else."""
+    def complete(
+        self, prompt: str, schema: dict[str, Any], media_uris: Sequence[str]
+    ) -> Completion:
+        """A JSON answer of ``schema``; raises ``ModelUnavailableError`` for anything else."""
         from google.genai import errors, types
 
         parts = [types.Part.from_uri(file_uri=uri, mime_type="video/mp4") for uri in media_uris]
@@ -79,28 +68,39 @@ class Vertex:
                 model=self.model, contents=[*parts, prompt], config=config
             )
         except errors.APIError as error:
-            raise VertexUnavailableError(f"{self.model}: {error.code} {error.status}") from error
+            raise ModelUnavailableError(f"{self.model}: {error.code} {error.status}") from error
         except _transport_errors() as error:
-            raise VertexUnavailableError(f"{self.model}: {type(error).__name__}") from error
+            raise ModelUnavailableError(f"{self.model}: {type(error).__name__}") from error
         return _parsed(response, self.model)
 
 
-def _parsed(response: Any, model: str) -> JsonAnswer:
+def _parsed(response: Any, model: str) -> Completion:
     candidate = response.candidates[0] if response.candidates else None
     reason = str(getattr(candidate, "finish_reason", None) or "")
     if candidate is None or not reason.endswith("STOP"):
-        raise VertexUnavailableError(f"{model}: no answer (finish reason {reason or 'none'})")
+        raise ModelUnavailableError(f"{model}: no answer (finish reason {reason or 'none'})")
     try:
         data = json.loads(response.text or "")
     except json.JSONDecodeError as error:
-        raise VertexUnavailableError(f"{model}: the answer is not JSON: {error}") from error
+        raise ModelUnavailableError(f"{model}: the answer is not JSON: {error}") from error
     usage = response.usage_metadata
-    return JsonAnswer(
+    tokens = (usage.prompt_token_count, usage.candidates_token_count) if usage else (None, None)
+    return Completion(
         data=data,
         model_version=response.model_version or model,
-        input_tokens=usage.prompt_token_count if usage else None,
-        output_tokens=usage.candidates_token_count if usage else None,
+        input_tokens=tokens[0],
+        output_tokens=tokens[1],
+        cost_microusd=_cost(*tokens),
     )
+
+
+def _cost(input_tokens: int | None, output_tokens: int | None) -> int | None:
+    """Micro-dollars by ``GV_GEMINI_PRICES`` (USD per million tokens: ``in,out``), else unknown."""
+    prices = os.environ.get("GV_GEMINI_PRICES", "")
+    if not prices or input_tokens is None or output_tokens is None:
+        return None
+    price_in, price_out = (float(price) for price in prices.split(","))
+    return round(input_tokens * price_in + output_tokens * price_out)
 
 
 def _transport_errors() -> tuple[type[Exception], ...]:

@@ -5,13 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from geminivideo import events
 from geminivideo.records import FlowStatus
 from geminivideo.runtime import flows, runs
+from geminivideo.runtime.failures import Transient
+from geminivideo.topology import STEPS, Topic
 
 if TYPE_CHECKING:
     from geminivideo.cloud.bus import Bus
     from geminivideo.cloud.documents import Documents, Transaction
+    from geminivideo.events import DeadLettered, Event
     from geminivideo.runtime.clock import Clock
+
+_BY_TOPIC: dict[str, type[Event]] = {kind.TOPIC: kind for kind in events.Event.__subclasses__()}
+EVENTS_OF_STEP: dict[str, type[Event]] = {
+    spec.name: _BY_TOPIC[spec.wakes_on.name]
+    for spec in STEPS.values()
+    if isinstance(spec.wakes_on, Topic)
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +63,46 @@ def bury_run(documents: Documents, run_id: str, reason: str) -> bool:
         return True
 
     return documents.transact(body)
+
+
+def settle(documents: Documents, clock: Clock, dead: DeadLettered) -> str:
+    """Decide about a message that Pub/Sub gave up on; returns what was done, in a word.
+
+    Its work may have ended since (another delivery did it), or still be running (raises
+    ``Transient``: ask again later); else the run is buried and the flow ends DEAD.
+    """
+    spec = next((s for s in STEPS.values() if dead.subscription == s.resource_name), None)
+    event_type = EVENTS_OF_STEP.get(spec.name) if spec else None
+    if spec is None or event_type is None:
+        record(documents, clock, _letter(dead, dead.delivery_id, "", clock, "unknown subscription"))
+        return "kept"
+    event = event_type.of_delivery(dead.body.encode(), dead.attributes, dead.delivery_id)
+    run_id = runs.run_id_of(spec.name, event.key)
+    run = documents.get(runs.path_of(run_id), runs.StepRun)
+    if run is not None and run.state in runs.ENDED:
+        return "superseded"
+    if run is not None and run.is_held(clock.now()):
+        raise Transient(f"{run_id} is still being worked on")
+    reason = (
+        f"{spec.name} gave up: {run.error if run and run.error else 'no attempt came to an end'}"
+    )
+    letter = _letter(dead, run_id, spec.name, clock, reason)
+    bury_run(documents, run_id, reason)
+    record(documents, clock, replace(letter, flow_id=event.flow_id or None))
+    return "dead"
+
+
+def _letter(dead: DeadLettered, letter_id: str, step: str, clock: Clock, reason: str) -> DeadLetter:
+    trigger = STEPS[step].wakes_on if step else None
+    return DeadLetter(
+        id=letter_id,
+        step=step,
+        topic=trigger.name if isinstance(trigger, Topic) else "",
+        body=dead.body,
+        reason=reason,
+        at=clock.now(),
+        attributes=dead.attributes,
+    )
 
 
 def replay(documents: Documents, bus: Bus, clock: Clock, letter_id: str) -> DeadLetter:

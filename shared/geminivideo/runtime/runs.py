@@ -68,6 +68,10 @@ class StepRun:
         """Its document path."""
         return path_of(self.id)
 
+    def is_held(self, now: float) -> bool:
+        """Whether somebody works on it: running, with a lease that has not ended."""
+        return self.state is RunState.RUNNING and self.lease_until_at > now
+
 
 def path_of(run_id: str) -> str:
     """The document path of a run id."""
@@ -98,7 +102,7 @@ def claim(
         now = clock.now()
         if found is None:
             run = _first(run_id, step, key, flow_id, item, now)
-        elif found.state in ENDED or _is_held(found, now):
+        elif found.state in ENDED or found.is_held(now):
             return Claim(found, ours=False)
         else:
             run = _again(found, now)
@@ -133,10 +137,6 @@ def _again(found: StepRun, now: float) -> StepRun:
         lease_until_at=now + LEASE_S,
         error=None,
     )
-
-
-def _is_held(run: StepRun, now: float) -> bool:
-    return run.state is RunState.RUNNING and run.lease_until_at > now
 
 
 def still_ours(transaction: Transaction, run: StepRun) -> StepRun:

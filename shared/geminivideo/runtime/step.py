@@ -6,6 +6,7 @@ and its outbox in one transaction, publishes, and answers as the failure's kind 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
 import tempfile
@@ -171,6 +172,13 @@ class Step:
             account_id=account_id,
         )
 
+    def ensure(self, path: str, record: Any) -> None:
+        """Create a document now, for others to read before this step commits; kept if it exists."""
+        from geminivideo.cloud.documents import AlreadyExistsError
+
+        with contextlib.suppress(AlreadyExistsError):
+            self.documents.create(path, record)
+
     def put(self, path: str, record: Any) -> None:
         """Write a whole document when the step commits."""
         self.writes.append(("set", path, record))
@@ -240,7 +248,7 @@ class StepDoor(Generic[E]):
         body = request.get_data()
         try:
             delivery = decode(request.headers, body)
-            event = self.event_type.of_delivery(delivery.body, delivery.attributes)
+            event = self.event_type.of_delivery(delivery.body, delivery.attributes, delivery.id)
         except (MalformedDeliveryError, msgspec.DecodeError, KeyError, ValueError) as error:
             return self._malformed(body, error).response()
         return self.deliver(event, delivery).response()

@@ -16,10 +16,6 @@ from geminivideo.titan_core.material import Material
 from geminivideo.titan_core.oracle import predict
 
 
-class CouncilUnavailableError(RuntimeError):
-    """The language model behind the Council did not answer; use the default strategy, labelled."""
-
-
 class Member(Protocol):
     """Anyone who can judge a blueprint."""
 

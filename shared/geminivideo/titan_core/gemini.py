@@ -6,38 +6,19 @@ again; a blueprint that does not fit the video is dropped and counted, never rep
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
+from geminivideo.language import Completion, LanguageModel, ModelUnavailableError
 from geminivideo.policy import CouncilPolicy
 from geminivideo.records import Blueprint, HookType, MemberVerdict, Shot
-from geminivideo.titan_core.council import CouncilUnavailableError, Rewriter
+from geminivideo.titan_core.council import Rewriter
 from geminivideo.titan_core.director import GRADES
 from geminivideo.titan_core.material import Material
 
 PROMPT_VERSION = "director-2026-11-21"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Completion:
-    """A model's answer as data, the model that gave it, and its cost where it is known."""
-
-    data: Any
-    model_version: str
-    cost_microusd: int | None = None
-
-
-class LanguageModel(Protocol):
-    """A model that answers with JSON of a given schema; raises ``CouncilUnavailableError``."""
-
-    def complete(
-        self, prompt: str, schema: dict[str, Any], media_uris: Sequence[str]
-    ) -> Completion:
-        """Ask about a prompt and, if given, videos by ``gs://`` URI."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +82,7 @@ def direct(
 ) -> tuple[list[Blueprint], list[str]]:
     """The model's blueprints that fit the video, and why each of the others was dropped.
 
-    Raises ``CouncilUnavailableError`` when the model does not answer or none of it is usable.
+    Raises ``ModelUnavailableError`` when the model does not answer or none of it is usable.
     """
     answer = model.complete(
         _director_prompt(material, policy, count), schema_of(Drafts), [material.video.video.uri]
@@ -116,7 +97,7 @@ def direct(
         else:
             kept.append(_blueprint(draft, index, material, answer))
     if not kept:
-        raise CouncilUnavailableError(f"no usable blueprint: {'; '.join(dropped) or 'none given'}")
+        raise ModelUnavailableError(f"no usable blueprint: {'; '.join(dropped) or 'none given'}")
     return kept, dropped
 
 
@@ -164,7 +145,7 @@ def _converted(data: Any, kind: type[Any]) -> Any:
     try:
         return msgspec.convert(data, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise CouncilUnavailableError(f"the model's answer has the wrong shape: {error}") from error
+        raise ModelUnavailableError(f"the model's answer has the wrong shape: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -184,7 +165,7 @@ class GeminiMember:
         try:
             answer = self.model.complete(prompt, schema_of(Score), [])
             score = _converted(answer.data, Score)
-        except CouncilUnavailableError as error:
+        except ModelUnavailableError as error:
             return self._verdict(None, str(error), "none")
         return self._verdict(min(100.0, max(0.0, score.score)), score.reason, answer.model_version)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from geminivideo.degraded import DEFAULT_STRATEGY
+from geminivideo.language import LanguageModel, ModelUnavailableError
 from geminivideo.policy import CouncilPolicy
 from geminivideo.records import Blueprint
 from geminivideo.titan_core import council, director, gemini
-from geminivideo.titan_core.council import CouncilUnavailableError
 from geminivideo.titan_core.critics import RULE_COUNCIL
 from geminivideo.titan_core.material import Material
 
-DEFAULT_STRATEGY = "default-strategy"
 GEMINI_WEIGHTS = {"creative-director": 0.40, "media-buyer": 0.30}
 
 
@@ -27,7 +27,7 @@ class Session:
 def hold(
     material: Material,
     policy: CouncilPolicy,
-    model: gemini.LanguageModel | None,
+    model: LanguageModel | None,
     count: int | None = None,
 ) -> Session:
     """Plan and judge. Without a model, or when it does not answer, the default strategy does it
@@ -40,11 +40,11 @@ def hold(
         members = (*_gemini_members(model), *(c for c in RULE_COUNCIL if c.weight < 0.3))
         judged = council.convene(drafts, material, members, gemini.rewriter(model), policy)
         return Session(judged, (), tuple(dropped))
-    except CouncilUnavailableError as error:
+    except ModelUnavailableError as error:
         return _default(material, policy, wanted, (f"model: {error}",))
 
 
-def _gemini_members(model: gemini.LanguageModel) -> tuple[gemini.GeminiMember, ...]:
+def _gemini_members(model: LanguageModel) -> tuple[gemini.GeminiMember, ...]:
     return tuple(
         gemini.GeminiMember(name, weight, gemini.VIEWS[name], model)
         for name, weight in GEMINI_WEIGHTS.items()

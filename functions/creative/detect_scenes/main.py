@@ -1,0 +1,31 @@
+"""Scenes: cuts of the video, a thumbnail each, and the fan-out of the features."""
+
+from geminivideo.drive_intel.scenes import detect_scenes, thumbnail
+from geminivideo.events import SceneDetected, VideoIngested
+from geminivideo.records import Scene, scene_id_of
+from geminivideo.runtime.step import Step, step
+
+SPEECH = "speech"
+
+
+@step("detect_scenes")
+def main(event: VideoIngested, step: Step) -> list[SceneDetected]:
+    path = step.files.download(event.video, step.workdir / "source")
+    items = [SPEECH]
+    for index, (start, end) in enumerate(detect_scenes(path, step.policy.scenes)):
+        scene_id = scene_id_of(event.flow_id, index)
+        picture = thumbnail(path, (start + end) / 2)
+        name = f"thumbnails/{scene_id}-{step.run.epoch}.jpg"
+        shown = step.files.write(picture, step.settings.media_bucket, name, "image/jpeg")
+        scene = Scene(
+            id=scene_id,
+            flow_id=event.flow_id,
+            index=index,
+            start_s=start,
+            end_s=end,
+            thumbnail=shown.uri,
+        )
+        step.put(f"scenes/{scene_id}", scene)
+        items.append(scene_id)
+    step.fan_out("features", items)
+    return [SceneDetected(flow_id=event.flow_id, video=event.video, item=item) for item in items]
