@@ -224,10 +224,24 @@ class Server:
     async def _serve(
         self, request: web.Request, function: Function, verified: bool
     ) -> web.StreamResponse:
+        try:
+            return await self._attempt(request, function, verified)
+        except aiohttp.ClientConnectorError:
+            # Nothing was sent: the process was on its way out. A new one takes the request.
+            return await self._attempt(request, function, verified, last=True)
+
+    async def _attempt(
+        self, request: web.Request, function: Function, verified: bool, *, last: bool = False
+    ) -> web.StreamResponse:
         instance = await self._instance(function)
         instance.in_flight += 1
         try:
             return await self._exchange(request, function, instance, verified)
+        except aiohttp.ClientConnectorError as error:
+            instance.retired = True
+            if last:
+                raise errors.broken(function.spec.name, self._why(instance, error)) from error
+            raise
         finally:
             instance.in_flight -= 1
             function.last_used = time.monotonic()
@@ -245,6 +259,8 @@ class Server:
             self._overran(function, instance)
             wire.cut_begun_answer(request)
             raise errors.timed_out(spec.name, spec.timeout_s) from error
+        except aiohttp.ClientConnectorError:
+            raise
         except (aiohttp.ClientError, ConnectionError) as error:
             if wire.is_too_large(request):
                 raise errors.too_large(wire.MAX_BODY_BYTES) from error

@@ -163,7 +163,8 @@ class Processes:
         """Tell it; a warden that was killed is replaced and told everything again."""
         try:
             _say(self._warden, line)
-        except (BrokenPipeError, AttributeError):
+        except BrokenPipeError:
+            _bury(self._warden)
             self._warden = _start_warden()
             for pid in self._children:
                 _say(self._warden, f"+{pid}")
@@ -229,6 +230,13 @@ def _start_warden() -> subprocess.Popen[bytes]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+
+
+def _bury(warden: subprocess.Popen[bytes] | None) -> None:
+    if warden is not None and warden.stdin is not None:
+        with contextlib.suppress(BrokenPipeError):
+            warden.stdin.close()
+        warden.wait()
 
 
 def _say(warden: subprocess.Popen[bytes] | None, line: str) -> None:

@@ -6,16 +6,16 @@ import http.client
 import json
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from geminivideo.runtime.clock import Clock
 
 from emulators.host import Server
 from emulators.identity import Issuer
 from emulators.topology.graph import FunctionSpec
-from geminivideo.runtime.clock import Clock
 
 INVOKER = "invoker@test.iam.gserviceaccount.com"
 ECHO = """
@@ -81,7 +81,8 @@ class Caller:
 
     host: Server
     issuer: Issuer
-    specs: dict[str, FunctionSpec] = field(default_factory=dict)
+    specs: dict[str, FunctionSpec]
+    invoker: str = INVOKER
 
     def __call__(
         self,
@@ -109,17 +110,17 @@ class Caller:
             connection.close()
 
 
-def write_bundle(path: Path, source: str, **others: str) -> Path:
-    """A zip with main.py and other files (``name__py`` is ``name.py``)."""
+def _write_bundle(path: Path, source: str, **others: str) -> Path:
+    """A zip with main.py and other files by name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w") as bundle:
         bundle.writestr("main.py", source)
         for name, text in others.items():
-            bundle.writestr(name.replace("__", "."), text)
+            bundle.writestr(name, text)
     return path
 
 
-def function_spec(bundle: Path, name: str = "echo", **changes: Any) -> FunctionSpec:
+def _function_spec(bundle: Path, name: str = "echo", **changes: Any) -> FunctionSpec:
     """A function of the graph with small defaults."""
     settings: dict[str, Any] = {
         "name": name,
@@ -149,14 +150,14 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Caller]]:
         source: str = ECHO, *, clock: Clock | None = None, **functions: dict[str, Any]
     ) -> Caller:
         clock = clock or Clock()
-        bundle = write_bundle(tmp_path / "bundles-in" / "echo.zip", source)
+        bundle = _write_bundle(tmp_path / "bundles-in" / "echo.zip", source)
         options = {
             key: functions.pop(key)
             for key in ("env", "secrets", "exempt", "idle_s", "grace_s")
             if key in functions
         }
         specs = {
-            name: function_spec(changes.pop("bundle", bundle), name, **changes)
+            name: _function_spec(changes.pop("bundle", bundle), name, **changes)
             for name, changes in functions.items()
         }
         issuer = Issuer(state_dir=tmp_path, clock=clock)
@@ -175,3 +176,15 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Caller]]:
     yield start
     for host in started:
         host.stop()
+
+
+@pytest.fixture
+def write_bundle() -> Callable[..., Path]:
+    """Make a bundle: ``write_bundle(path, main_source, **{"other.py": source})``."""
+    return _write_bundle
+
+
+@pytest.fixture
+def echo_source() -> str:
+    """The function that says what it was given."""
+    return ECHO

@@ -1,0 +1,255 @@
+"""Processes of the host: deaths, limits, idleness, and that none is left behind."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from emulators.host import Jobs, NotRunningError, Processes, UnknownFunctionError
+from emulators.host.state import Backoff
+from emulators.topology.graph import JobSpec, SecretRef
+
+
+def wait_until(is_so, seconds: float = 15) -> None:
+    """Poll a fact that another process makes true."""
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def test_a_process_that_dies_answers_its_caller_503_and_the_next_call_works(serve):
+    """A crash in the middle of a request is seen by the caller; the function comes back."""
+    call = serve(echo={})
+    assert call("echo", "/?die=3").status == 503
+    assert call("echo").status == 200
+
+
+def test_kill_is_felt_by_the_caller_in_flight_and_starts_a_new_process_next(serve):
+    """The chaos tests' kill: SIGKILL of the group, its pid returned."""
+    call = serve(echo={})
+    before = call.host.processes()[0].pid if call("echo").status == 200 else 0
+    with ThreadPoolExecutor(1) as pool:
+        flying = pool.submit(call, "echo", "/?sleep=20")
+        wait_until(lambda: call.host.processes()[0].in_flight == 1)
+        assert call.host.kill("echo") == before
+        assert flying.result().status == 503
+    assert call("echo").status == 200
+    assert call.host.processes()[0].pid != before
+
+
+def test_kill_names_what_is_unknown_or_not_running(serve):
+    """A wrong name and a sleeping function are different errors."""
+    call = serve(echo={})
+    with pytest.raises(NotRunningError, match="echo has no running process"):
+        call.host.kill("echo")
+    with pytest.raises(UnknownFunctionError, match="there are: echo"):
+        call.host.kill("ehco")
+
+
+def test_a_process_above_its_memory_is_killed_and_the_log_says_so(serve):
+    """The declared memory is a limit: 503 to the caller, the figures in the log."""
+    call = serve(echo={"memory_mib": 160})
+    reply = call("echo", "/?eat_mib=300")
+    assert reply.status == 503
+    assert "over its memory limit" in reply.text
+    assert "Memory limit of 160 MiB exceeded with" in call.host.log_of("echo").read_text()
+
+
+def test_a_function_that_cannot_be_imported_is_503_with_the_traceback_in_its_log(serve):
+    """A broken bundle is the caller's 503 and the reader's traceback."""
+    call = serve("import nothing_of_the_kind\ndef main(r): pass", echo={})
+    assert call("echo").status == 503
+    assert "No module named 'nothing_of_the_kind'" in call.host.log_of("echo").read_text()
+
+
+def test_a_missing_bundle_is_503_naming_it(serve, tmp_path):
+    """The front end answers for a bundle that nobody built."""
+    call = serve(echo={"bundle": tmp_path / "never-built.zip"})
+    reply = call("echo")
+    assert (reply.status, "never-built.zip is missing" in reply.text) == (503, True)
+
+
+def test_restarts_wait_longer_each_time_and_not_after_a_success():
+    """0.1 s doubling to 10 s; one answer forgets it."""
+    backoff = Backoff()
+    waits = []
+    for _ in range(10):
+        waits.append(backoff.wait_s)
+        backoff.failed()
+    assert waits[:4] == [0.0, 0.1, 0.2, 0.4]
+    assert max(waits) == 10.0
+    backoff.worked()
+    assert backoff.wait_s == 0.0
+
+
+def test_an_idle_process_is_stopped_and_comes_back_with_the_next_call(serve):
+    """Scale to zero, then from zero."""
+    call = serve(echo={}, idle_s=0.3)
+    first = call("echo").json["pid"]
+    wait_until(lambda: not call.host.processes())
+    assert "stopped: idle" in call.host.log_of("echo").read_text()
+    assert call("echo").json["pid"] != first
+
+
+def test_stopping_the_host_ends_every_process(serve):
+    """A graceful stop leaves nothing, also of a handler that would go on."""
+    call = serve(echo={"concurrency": 2})
+    call("echo")
+    pid = call.host.processes()[0].pid
+    with ThreadPoolExecutor(1) as pool:
+        flying = pool.submit(call, "echo", "/?sleep=20")
+        wait_until(lambda: call.host.processes()[0].in_flight == 1)
+        call.host.stop()
+        assert isinstance(flying.exception(), (OSError, http.client.HTTPException))
+    assert not psutil.pid_exists(pid)
+
+
+HOST = """
+import sys, time
+from pathlib import Path
+from emulators.host import Server
+from emulators.topology.graph import FunctionSpec
+from geminivideo.runtime.clock import Clock
+import urllib.request
+state = Path(sys.argv[1])
+spec = FunctionSpec(name="echo", step="echo", url="http://x", bundle_path=state / "b.zip",
+                    entry_point="main", timeout_s=20, memory_mib=512, cpu=1, concurrency=1,
+                    max_instances=1, env={}, secrets={}, service_account="", invokers=())
+host = Server(state_dir=state, clock=Clock(), functions=[spec],
+              ports={"echo": 0}, verify=None, secrets=None, env={}, exempt=["echo"])
+host.start()
+urllib.request.urlopen(f"http://127.0.0.1:{host.port}/").read()
+print(host.processes()[0].pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_no_process_is_left_when_the_host_is_killed_minus_9(tmp_path, write_bundle, echo_source):
+    """The host cannot clean up after its own SIGKILL; its warden does."""
+    write_bundle(tmp_path / "b.zip", echo_source)
+    script = tmp_path / "run_host.py"
+    script.write_text(HOST)
+    command = [sys.executable, str(script), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as host:
+        leader = psutil.Process(int(host.stdout.readline()))
+        family = [leader, *leader.children(recursive=True)]
+        assert len(family) >= 2
+        host.send_signal(signal.SIGKILL)
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert alive == []
+
+
+def test_a_killed_warden_is_replaced_and_told_everything():
+    """Even the watcher may die: the next change starts another that knows the groups."""
+    processes = Processes()
+    try:
+        first = _sleeper(processes)
+        warden = processes._warden
+        warden.kill()
+        warden.wait()
+        second = _sleeper(processes)
+        assert processes._warden is not warden
+        assert first.alive
+        assert second.alive
+    finally:
+        processes.close(grace_s=0.2)
+    assert not psutil.pid_exists(first.pid)
+
+
+def _sleeper(processes: Processes):
+    return processes.spawn(
+        "sleeper",
+        ["-m", "timeit", "-n", "1", "-r", "1", "__import__('time').sleep(30)"],
+        env={"PATH": os.defpath},
+        folder=Path("/"),
+        log=Path(os.devnull),
+    )
+
+
+JOB = textwrap.dedent(
+    """
+    import json, os, subprocess, sys, time
+    if "SPAWN" in os.environ:
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        print("child", child.pid, flush=True)
+        time.sleep(60)
+    print(json.dumps(dict(os.environ)))
+    sys.exit(int(os.environ.get("EXIT", 0)))
+    """
+)
+
+
+@pytest.fixture
+def processes():
+    """Processes that are gone after the test."""
+    processes = Processes()
+    yield processes
+    processes.close(grace_s=0.2)
+
+
+@pytest.fixture
+def jobs(tmp_path, processes, write_bundle) -> Jobs:
+    """The launcher with one job ``render`` that says what it was given."""
+    spec = JobSpec(
+        name="render",
+        step="render",
+        resource="projects/p/locations/l/jobs/render",
+        image="i:t",
+        bundle_path=write_bundle(tmp_path / "job.zip", JOB),
+        timeout_s=60,
+        max_retries=1,
+        task_count=1,
+        memory_mib=256,
+        cpu=1,
+        env={"DECLARED": "yes"},
+        secrets={"TOKEN": SecretRef(secret="token", version="latest")},
+        service_account="r@p",
+    )
+    return Jobs(
+        state_dir=tmp_path,
+        jobs=[spec],
+        secrets=lambda ref: {"token": "s3cret"}[ref.secret],
+        env={"STORAGE_EMULATOR_HOST": "http://h:1"},
+        processes=processes,
+    )
+
+
+def test_a_job_task_runs_its_bundle_with_the_declared_environment(tmp_path, jobs):
+    """Declared, overridden, secret and emulator variables reach it; its exit code is its answer."""
+    task = jobs.start("render", "ex1", 2, 1, {"EXIT": "7", "DECLARED": "new"})
+    assert task.wait(20) == 7
+    seen = json.loads((tmp_path / "logs" / "render-ex1-2-1.log").read_text().splitlines()[-1])
+    assert (seen["DECLARED"], seen["TOKEN"]) == ("new", "s3cret")
+    assert seen["STORAGE_EMULATOR_HOST"] == "http://h:1"
+    assert "PYTEST_CURRENT_TEST" not in seen
+
+
+def test_killing_a_job_kills_what_it_started_too(tmp_path, jobs):
+    """A render's ffmpeg does not outlive its task."""
+    jobs.start("render", "ex1", 0, 0, {"SPAWN": "1"})
+    log = tmp_path / "logs" / "render-ex1-0-0.log"
+    wait_until(lambda: log.exists() and "child" in log.read_text())
+    child = int(log.read_text().split()[-1])
+    jobs.kill("render")
+    wait_until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == "zombie")
+    with pytest.raises(NotRunningError):
+        jobs.kill("render")
+
+
+def test_a_declared_secret_without_a_value_is_an_error_by_name(jobs):
+    """Neither a function nor a job starts without a secret that it declares."""
+    jobs._secrets = lambda ref: {}[ref.secret]
+    with pytest.raises(RuntimeError, match="render wants the secret 'token'"):
+        jobs.start("render", "ex1", 0, 0, {})
