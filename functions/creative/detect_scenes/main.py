@@ -1,5 +1,7 @@
 """Scenes: cuts of the video, a thumbnail each, and the fan-out of the features."""
 
+from hashlib import sha256
+
 from geminivideo.drive_intel.scenes import detect_scenes, thumbnail
 from geminivideo.events import SceneDetected, VideoIngested
 from geminivideo.records import Scene, scene_id_of
@@ -15,7 +17,7 @@ def main(event: VideoIngested, step: Step) -> list[SceneDetected]:
     for index, (start, end) in enumerate(detect_scenes(path, step.policy.scenes)):
         scene_id = scene_id_of(event.flow_id, index)
         picture = thumbnail(path, (start + end) / 2)
-        name = f"thumbnails/{scene_id}-{step.run.epoch}.jpg"
+        name = f"thumbnails/{sha256(picture).hexdigest()}.jpg"
         shown = step.files.write(picture, step.settings.media_bucket, name, "image/jpeg")
         scene = Scene(
             id=scene_id,

@@ -137,6 +137,11 @@ class Step:
         """Cloud Storage."""
         return self._ports.files
 
+    @property
+    def outlet(self) -> outbox.Outlet:
+        """Where messages and tasks go at once; what a commit promises goes by itself."""
+        return self._ports
+
     @cached_property
     def policy(self) -> Policy:
         """The policy in force for this flow's account."""
