@@ -29,6 +29,77 @@ class GraphError(RuntimeError):
     """The graph lacks something a view needs; the message names the resource and its line."""
 
 
+@dataclass(frozen=True, kw_only=True, order=True)
+class Finding:
+    """Something wrong with the program: what, and the line that declares it."""
+
+    file: str
+    line: int
+    rule: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.rule}: {self.message}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapStep:
+    """A ``StepSpec`` of the tree that was recorded; ``target`` is its topic, queue, port or job."""
+
+    name: str
+    resource_name: str
+    source: str
+    trigger: str
+    target: str
+    emits: tuple[str, ...]
+    needs: tuple[str, ...]
+    timeout_s: int
+    memory_mib: int
+    cpu: float
+    concurrency: int
+    max_instances: int
+    max_attempts: int
+    min_backoff_s: int
+    max_backoff_s: int
+    schedule: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapQueue:
+    """A ``QueueSpec`` of the tree that was recorded."""
+
+    name: str
+    max_dispatches_per_second: float
+    max_concurrent_dispatches: int
+    max_attempts: int
+    min_backoff_s: int
+    max_backoff_s: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapBucket:
+    """A ``BucketSpec`` of the tree that was recorded."""
+
+    suffix: str
+    notify: str
+    expire_days: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopologyMap:
+    """``geminivideo.topology`` as the program saw it."""
+
+    steps: tuple[MapStep, ...]
+    queues: tuple[MapQueue, ...]
+    buckets: tuple[MapBucket, ...]
+    topics: tuple[str, ...]
+    dead_letters: str
+
+    def step(self, name: str) -> MapStep | None:
+        """The step of that name, or None."""
+        return next((step for step in self.steps if step.name == name), None)
+
+
 @dataclass(frozen=True, kw_only=True)
 class SecretRef:
     """A version of a Secret Manager secret, by its short id."""
@@ -127,7 +198,10 @@ class TtlSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:
-    """Everything the program declared, with the map (``geminivideo.topology``) it was built of."""
+    """Everything the program declared, with the map it was built of.
+
+    ``schema_findings`` were made where the Pulumi SDK was loaded; ``check`` reports them.
+    """
 
     root: str
     project: str
@@ -136,7 +210,9 @@ class Graph:
     stack: str
     resources: tuple[Resource, ...]
     exports: dict[str, Any]
-    steps: dict[str, Any]
+    map: TopologyMap
+    callers: tuple[str, ...] = ()
+    schema_findings: tuple[Finding, ...] = ()
 
     @classmethod
     def load(cls, path: Path) -> Graph:

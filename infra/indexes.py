@@ -1,0 +1,47 @@
+"""The composite indexes and time-to-live fields of the product's queries. Data only.
+
+A query that filters on one field and orders by another needs its line here: production refuses it
+otherwise, and so does the local cloud, from this same list.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ASCENDING = "ASCENDING"
+DESCENDING = "DESCENDING"
+
+
+@dataclass(frozen=True)
+class Index:
+    """A composite index; a field that begins with ``-`` is descending."""
+
+    collection: str
+    fields: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """A resource name of its own for each index."""
+        return "-".join([self.collection, *(field.lstrip("-") for field in self.fields)])
+
+    @property
+    def orders(self) -> tuple[tuple[str, str], ...]:
+        """(field, order) pairs."""
+        return tuple(
+            (field.lstrip("-"), DESCENDING if field.startswith("-") else ASCENDING)
+            for field in self.fields
+        )
+
+
+INDEXES = (
+    Index("step_runs", ("flow_id", "started_at")),
+    Index("flows", ("kind", "status", "-created_at")),
+    Index("outbox", ("published", "created_at")),
+    Index("scenes", ("flow_id", "index")),
+    Index("blueprints", ("flow_id", "rank")),
+    Index("render_jobs", ("flow_id", "created_at")),
+    Index("pending_ad_changes", ("campaign_id", "created_at")),
+    Index("pending_ad_changes", ("status", "not_before_at")),
+    Index("ad_change_history", ("change_id", "at")),
+)
+TTL_FIELDS = (("step_runs", "expire_at"), ("outbox", "expire_at"))

@@ -1,0 +1,60 @@
+"""What this stack is told: project, region, and the few settings of Pulumi.yaml."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pulumi
+from geminivideo.topology import BucketSpec, StepSpec
+from pulumi_gcp import organizations
+
+RUNTIME = "python311"
+ENTRY_POINT = "main"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """One stack's settings, and the names that follow from them."""
+
+    root: Path
+    project: str
+    number: pulumi.Output[str]
+    region: str
+    log_level: str
+    callers: tuple[str, ...]
+    alert_email: str
+    meta_token: pulumi.Output[str]
+
+    @classmethod
+    def of_stack(cls, root: Path) -> Deployment:
+        """Read the stack's configuration; a missing setting is an error that names it."""
+        gcp, own = pulumi.Config("gcp"), pulumi.Config("geminivideo")
+        project = gcp.require("project")
+        return cls(
+            root=root,
+            project=project,
+            number=organizations.get_project_output(project_id=project).number,
+            region=gcp.require("region"),
+            log_level=own.get("logLevel") or "INFO",
+            callers=_members(own.get("callers") or ""),
+            alert_email=own.get("alertEmail") or "",
+            meta_token=own.require_secret("metaToken"),
+        )
+
+    def bucket(self, spec: BucketSpec) -> str:
+        """``{project}-{suffix}``: bucket names are global."""
+        return f"{self.project}-{spec.suffix}"
+
+    def service_url(self, step: StepSpec) -> pulumi.Output[str]:
+        """The URL Cloud Run gives a service before it exists: name, project number, region.
+
+        The executor needs its own URL to defer its work, which an output could not give it.
+        """
+        return pulumi.Output.concat(
+            "https://", step.resource_name, "-", self.number, ".", self.region, ".run.app"
+        )
+
+
+def _members(raw: str) -> tuple[str, ...]:
+    return tuple(member.strip() for member in raw.split(",") if member.strip())
