@@ -1,0 +1,145 @@
+"""How emulated services call out: one thread with an event loop, an HTTP client and alarms."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+from geminivideo.runtime.clock import Clock
+
+NO_ANSWER = 0  # the status of a request that got none
+
+
+@dataclass(frozen=True)
+class Request:
+    """One HTTP request; ``timeout_s`` is in machine seconds."""
+
+    url: str
+    timeout_s: float
+    method: str = "POST"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A status and headers, or ``NO_ANSWER`` and why; ``timed_out`` tells the two kinds apart."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    reason: str = ""
+    timed_out: bool = False
+
+
+class Alarm:
+    """Lets a coroutine sleep until a product time; any thread can wake it earlier."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
+        self._loop = loop
+        self._clock = clock
+        self._event = asyncio.Event()
+        self._rung = False
+        self._until = math.inf
+
+    def ring(self, due: float = -math.inf) -> None:
+        """Wake the sleeper, unless it wakes by ``due`` anyway."""
+        if self._rung or due >= self._until:
+            return
+        self._rung = True
+        self._loop.call_soon_threadsafe(self._event.set)
+
+    async def wait(self, until: float = math.inf) -> None:
+        """Sleep until ``until`` (product time) or a ring; a ring since the last wake counts."""
+        self._until = until
+        try:
+            async with asyncio.timeout(self._machine_seconds(until)):
+                await self._event.wait()
+        except TimeoutError:
+            pass
+        self._until = math.inf
+        self._rung = False
+        self._event.clear()
+
+    def _machine_seconds(self, until: float) -> float | None:
+        if math.isinf(until):
+            return None
+        return max(0.0, self._clock.real_seconds(until - self._clock.now()))
+
+
+class Outbound:
+    """A loop in a thread and one HTTP session on it; redirects are answers, not followed."""
+
+    def __init__(self, name: str, clock: Clock) -> None:
+        self.clock = clock
+        self.loop = asyncio.new_event_loop()
+        self._session: aiohttp.ClientSession | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._thread = threading.Thread(target=self._serve, name=f"outbound-{name}", daemon=True)
+
+    def start(self) -> None:
+        """Run the loop; returns when requests can be sent."""
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._open(), self.loop).result()
+
+    def stop(self) -> None:
+        """Cancel what runs, close the session, end the thread."""
+        if not self._thread.is_alive():
+            return
+        asyncio.run_coroutine_threadsafe(self._close(), self.loop).result(timeout=10)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(timeout=5)
+        self.loop.close()
+
+    def alarm(self) -> Alarm:
+        """An alarm on this loop and clock."""
+        return Alarm(self.loop, self.clock)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run ``work`` on the loop, from any thread."""
+        self.loop.call_soon_threadsafe(self._keep, work)
+
+    async def send(self, request: Request) -> Answer:
+        """The endpoint's answer; never raises for what the endpoint or the network does."""
+        assert self._session is not None, "send before start"
+        try:
+            async with self._session.request(
+                request.method,
+                request.url,
+                data=request.body or None,
+                headers=request.headers,
+                timeout=aiohttp.ClientTimeout(total=request.timeout_s),
+                allow_redirects=False,
+                skip_auto_headers=("Content-Type",),
+            ) as response:
+                await response.read()
+                return Answer(response.status, response.headers)
+        except TimeoutError:
+            return Answer(NO_ANSWER, reason="deadline exceeded", timed_out=True)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return Answer(NO_ANSWER, reason=f"{type(error).__name__}: {error}")
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+    async def _open(self) -> None:
+        connector = aiohttp.TCPConnector(limit=0, force_close=False, keepalive_timeout=15)
+        self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
+
+    async def _close(self) -> None:
+        running = list(self._tasks)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        if self._session is not None:
+            await self._session.close()

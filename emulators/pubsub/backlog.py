@@ -1,0 +1,184 @@
+"""What one subscription still has to deliver: due times, leases, attempts, ordering keys."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+NO_LEASE = 0.0
+
+
+class Holder(Protocol):
+    """Who holds a lease and is told when it ends (a stream counts what it has outstanding)."""
+
+    def released(self, delivery: Delivery) -> None:
+        """The lease on ``delivery`` ended: acknowledged, refused or expired."""
+
+
+@dataclass(slots=True, eq=False)
+class Message:
+    """A published message; ``waiting`` counts the subscriptions that have not settled it."""
+
+    id: int
+    topic: str
+    published: float
+    body: Any
+    size: int
+    waiting: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Delivery:
+    """A message on one subscription. ``due``: not before; ``lease``: held until (0: not held)."""
+
+    message: Message
+    due: float
+    attempts: int = 0
+    lease: float = NO_LEASE
+    holder: Holder | None = None
+
+
+class Backlog:
+    """The unsettled deliveries of one subscription. Callers hold the broker's lock.
+
+    With ``ordered``, only the first unsettled message of an ordering key may be delivered; what
+    follows waits for its acknowledgement, so a refusal redelivers it before all that follow.
+    """
+
+    def __init__(self, ordered: bool) -> None:
+        self._ordered = ordered
+        self._deliveries: dict[int, Delivery] = {}
+        self._ready: list[tuple[float, int]] = []
+        self._leased: list[tuple[float, int]] = []
+        self._keys: dict[str, deque[int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._deliveries)
+
+    def __iter__(self) -> Iterator[Delivery]:
+        return iter(self._deliveries.values())
+
+    def get(self, message_id: int) -> Delivery | None:
+        """The unsettled delivery of a message, or None."""
+        return self._deliveries.get(message_id)
+
+    def add(self, delivery: Delivery) -> None:
+        """Take in a delivery (ids rise with time); a leased one stays leased."""
+        self._deliveries[delivery.message.id] = delivery
+        key = self._key(delivery)
+        if key:
+            self._keys.setdefault(key, deque()).append(delivery.message.id)
+        if delivery.lease:
+            heapq.heappush(self._leased, (delivery.lease, delivery.message.id))
+        else:
+            self._offer(delivery)
+
+    def take(
+        self, now: float, count: int, size: int, lease: float, holder: Holder | None = None
+    ) -> list[Delivery]:
+        """Lease what is due until ``lease``: at most ``count``, about ``size`` bytes, in order.
+
+        The first one is given whatever its size. Each counts as one more attempt.
+        """
+        taken: list[Delivery] = []
+        while len(taken) < count:
+            delivery = self._first_ready()
+            if delivery is None or delivery.due > now:
+                break
+            size -= delivery.message.size
+            if taken and size < 0:
+                break
+            heapq.heappop(self._ready)
+            self._hold(delivery, lease, holder)
+            delivery.attempts += 1
+            taken.append(delivery)
+        return taken
+
+    def extend(self, delivery: Delivery, lease: float) -> None:
+        """Move the end of a lease."""
+        delivery.lease = lease
+        heapq.heappush(self._leased, (lease, delivery.message.id))
+
+    def retry(self, delivery: Delivery, due: float) -> None:
+        """End a lease; the message is delivered again from ``due`` on."""
+        self._release(delivery)
+        delivery.due = due
+        self._offer(delivery)
+
+    def settle(self, delivery: Delivery) -> None:
+        """Remove a delivery for good; the next of its ordering key becomes deliverable."""
+        self._release(delivery)
+        del self._deliveries[delivery.message.id]
+        key = self._key(delivery)
+        if key:
+            self._advance(key, delivery.message.id)
+
+    def expired(self, now: float) -> list[Delivery]:
+        """The deliveries whose lease has ended; each must be retried or settled."""
+        ended = []
+        while (delivery := self._first_leased()) is not None and delivery.lease <= now:
+            heapq.heappop(self._leased)
+            ended.append(delivery)
+        return ended
+
+    def next_due(self) -> float:
+        """When the next delivery may be made: maybe in the past, infinity for never."""
+        delivery = self._first_ready()
+        return math.inf if delivery is None else delivery.due
+
+    def next_expiry(self) -> float:
+        """When the next lease ends; infinity for never."""
+        delivery = self._first_leased()
+        return math.inf if delivery is None else delivery.lease
+
+    def _hold(self, delivery: Delivery, lease: float, holder: Holder | None) -> None:
+        delivery.holder = holder
+        self.extend(delivery, lease)
+
+    def _release(self, delivery: Delivery) -> None:
+        delivery.lease = NO_LEASE
+        holder, delivery.holder = delivery.holder, None
+        if holder is not None:
+            holder.released(delivery)
+
+    def _offer(self, delivery: Delivery) -> None:
+        if not delivery.lease and self._is_head(delivery):
+            heapq.heappush(self._ready, (delivery.due, delivery.message.id))
+
+    def _is_head(self, delivery: Delivery) -> bool:
+        key = self._key(delivery)
+        return not key or self._keys[key][0] == delivery.message.id
+
+    def _advance(self, key: str, settled: int) -> None:
+        waiting = self._keys[key]
+        waiting.remove(settled)
+        if not waiting:
+            del self._keys[key]
+        elif (head := self._deliveries[waiting[0]]).lease == NO_LEASE:
+            self._offer(head)
+
+    def _key(self, delivery: Delivery) -> str:
+        return delivery.message.body.ordering_key if self._ordered else ""
+
+    def _first_ready(self) -> Delivery | None:
+        """The heap's first entry that still holds true; older entries are dropped."""
+        while self._ready:
+            due, message_id = self._ready[0]
+            delivery = self._deliveries.get(message_id)
+            if delivery is not None and not delivery.lease and delivery.due == due:
+                return delivery
+            heapq.heappop(self._ready)
+        return None
+
+    def _first_leased(self) -> Delivery | None:
+        while self._leased:
+            lease, message_id = self._leased[0]
+            delivery = self._deliveries.get(message_id)
+            if delivery is not None and delivery.lease == lease:
+                return delivery
+            heapq.heappop(self._leased)
+        return None

@@ -1,0 +1,144 @@
+"""Push delivery: one attendant per subscription, posts in parallel, silence when idle."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import threading
+from base64 import b64encode
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from emulators.outbound import Alarm, Answer, Outbound, Request
+from emulators.pubsub.faults import DeliveryFault
+from emulators.pubsub.state import Broker, Push
+
+IN_FLIGHT = 32  # posts under way per subscription; Google's window adapts, ours is fixed
+ACCEPTED = frozenset({102, 200, 201, 202, 204})
+USER_AGENT = "CloudPubSub-Google"
+
+TokenMinter = Callable[[str, str], str]
+Rewrite = Callable[[str], str]
+
+
+def envelope(push: Push) -> bytes:
+    """The wrapped body, as documented: both spellings of the id and of the publish time."""
+    message = push.message
+    published = _rfc3339(message.publish_time)
+    wrapped: dict[str, Any] = {
+        "messageId": message.message_id,
+        "message_id": message.message_id,
+        "publishTime": published,
+        "publish_time": published,
+    }
+    if message.data:
+        wrapped["data"] = b64encode(message.data).decode()
+    if message.attributes:
+        wrapped["attributes"] = dict(message.attributes)
+    if message.ordering_key:
+        wrapped["orderingKey"] = message.ordering_key
+    body: dict[str, Any] = {"message": wrapped, "subscription": push.subscription}
+    if push.dead_letters:
+        body["deliveryAttempt"] = push.attempt
+    return json.dumps(body).encode()
+
+
+def _rfc3339(stamp: Any) -> str:
+    moment = datetime.fromtimestamp(stamp.seconds, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{stamp.nanos // 1_000_000:03d}Z"
+
+
+class Pusher:
+    """Attends every subscription: expires leases, posts what is due, sleeps until the next due."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        outbound: Outbound,
+        *,
+        token_minter: TokenMinter | None,
+        rewrite: Rewrite | None,
+        least_timeout_s: float,
+    ) -> None:
+        self._broker = broker
+        self._outbound = outbound
+        self._mint = token_minter
+        self._rewrite = rewrite or (lambda url: url)
+        self._least_timeout_s = least_timeout_s
+        self._alarms: dict[str, Alarm] = {}
+        self._attending = threading.Lock()
+        self._in_flight: dict[str, int] = {}
+        self.fault: DeliveryFault | None = None
+        broker.on_change = self.ring
+
+    def start(self) -> None:
+        """Attend what the broker loaded."""
+        for name in self._broker.subscription_names():
+            self.ring(name, -math.inf)
+
+    def ring(self, name: str, due: float) -> None:
+        """Something of ``name`` may be due at ``due``; an unknown name gets its attendant."""
+        alarm = self._alarms.get(name)
+        if alarm is None:
+            alarm = self._attended(name)
+        alarm.ring(due)
+
+    def ring_all(self) -> None:
+        """The clock was moved: everyone looks again."""
+        for alarm in list(self._alarms.values()):
+            alarm.ring()
+
+    def _attended(self, name: str) -> Alarm:
+        with self._attending:
+            if name not in self._alarms:
+                self._alarms[name] = self._outbound.alarm()
+                self._outbound.spawn(self._attend(name, self._alarms[name]))
+            return self._alarms[name]
+
+    async def _attend(self, name: str, alarm: Alarm) -> None:
+        while True:
+            room = IN_FLIGHT - self._in_flight.get(name, 0)
+            for push in self._broker.take_pushes(name, room):
+                self._in_flight[name] = self._in_flight.get(name, 0) + 1
+                self._outbound.spawn(self._deliver(push, alarm))
+            until = self._broker.tick(name)
+            await alarm.wait(math.inf if until is None else until)
+
+    async def _deliver(self, push: Push, alarm: Alarm) -> None:
+        try:
+            accepted = await self._post(push)
+        finally:
+            self._in_flight[push.subscription] -= 1
+            alarm.ring()
+        if accepted:
+            self._broker.settle_push(push)
+        else:
+            self._broker.refuse_push(push)
+
+    async def _post(self, push: Push) -> bool:
+        fault = self.fault
+        copies = fault.copies(push.subscription) if fault else 1
+        request = self._request(push)
+        answers = await asyncio.gather(*(self._outbound.send(request) for _ in range(copies)))
+        if not any(_accepts(answer) for answer in answers):
+            return False
+        return not (fault and fault.loses_ack(push.subscription, str(push.message_id)))
+
+    def _request(self, push: Push) -> Request:
+        headers = {"Content-Type": "application/json", "User-Agent": USER_AGENT}
+        if push.service_account and self._mint is not None:
+            token = self._mint(push.audience, push.service_account)
+            headers["Authorization"] = f"Bearer {token}"
+        timeout = self._outbound.clock.real_seconds(push.timeout_s)
+        return Request(
+            url=self._rewrite(push.endpoint),
+            timeout_s=max(timeout, self._least_timeout_s),
+            headers=headers,
+            body=envelope(push),
+        )
+
+
+def _accepts(answer: Answer) -> bool:
+    return answer.status in ACCEPTED

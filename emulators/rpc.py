@@ -1,0 +1,164 @@
+"""What the gRPC emulators share: a loopback server over raw protobuf classes, loud about gaps.
+
+``raw`` gives the protobuf class behind a client library's proto-plus class: served directly it
+is several times as fast. A method that no table names answers UNIMPLEMENTED with its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from emulators.serving import LOOPBACK, PortInUseError, listening_socket
+
+MAX_REQUEST_BYTES = 24 * 1024 * 1024
+MAX_WORKERS = 256  # threads start as they are needed; an open stream or a waiting pull holds one
+_OPTIONS = (
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+)
+
+
+class ApiError(Exception):
+    """An error as the API reports it: a canonical status code and a message."""
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True)
+class Method:
+    """One RPC: raw request and reply classes and what answers it; ``streams`` in both ways."""
+
+    request: Any
+    reply: Any
+    call: Callable[..., Any]
+    streams: bool = False
+
+
+def raw(message: Any) -> Any:
+    """The protobuf class behind a proto-plus message class."""
+    return type(message.pb(message()))
+
+
+def timestamp(seconds: float) -> Timestamp:
+    """Epoch seconds as a protobuf timestamp, to the microsecond."""
+    stamp = Timestamp()
+    stamp.FromMicroseconds(round(seconds * 1e6))
+    return stamp
+
+
+def duration(seconds: float) -> Duration:
+    """Seconds as a protobuf duration, to the microsecond."""
+    span = Duration()
+    span.FromMicroseconds(round(seconds * 1e6))
+    return span
+
+
+def seconds(stamp: Any) -> float:
+    """A protobuf timestamp or duration as seconds."""
+    return float(stamp.seconds) + float(stamp.nanos) / 1e9
+
+
+def page(names: Iterable[str], size: int, token: str, limit: int) -> tuple[list[str], str]:
+    """One page of sorted names after ``token``, and the next page's token ("" at the end)."""
+    rest = sorted(name for name in names if name > token)
+    count = min(size, limit) if size > 0 else limit
+    chosen = rest[:count]
+    return chosen, chosen[-1] if len(rest) > count else ""
+
+
+class RpcServer:
+    """A gRPC server on one loopback port; bound when built, answering from ``start`` on."""
+
+    def __init__(self, name: str, port: int, services: Mapping[str, Mapping[str, Method]]) -> None:
+        listening_socket(port, name).close()
+        pool = ThreadPoolExecutor(MAX_WORKERS, thread_name_prefix=f"rpc-{name}")
+        self._server = grpc.server(pool, options=_OPTIONS)
+        self._server.add_generic_rpc_handlers(
+            [
+                *(
+                    grpc.method_handlers_generic_handler(service, _handlers(methods))
+                    for service, methods in services.items()
+                ),
+                _Unimplemented(),
+            ]
+        )
+        try:
+            self.port = self._server.add_insecure_port(f"{LOOPBACK}:{port}")
+        except RuntimeError as error:
+            raise PortInUseError(port, name) from error
+
+    def start(self) -> None:
+        """Answer calls."""
+        self._server.start()
+
+    def stop(self) -> None:
+        """Refuse new calls, give those under way a moment, then cut them off."""
+        self._server.stop(grace=0.3).wait(timeout=5)
+
+
+def _handlers(methods: Mapping[str, Method]) -> dict[str, grpc.RpcMethodHandler]:
+    return {name: _handler(method) for name, method in methods.items()}
+
+
+def _handler(method: Method) -> grpc.RpcMethodHandler:
+    build = (
+        grpc.stream_stream_rpc_method_handler
+        if method.streams
+        else grpc.unary_unary_rpc_method_handler
+    )
+    return build(
+        _streamed(method.call) if method.streams else _answered(method.call),
+        request_deserializer=method.request.FromString,
+        response_serializer=method.reply.SerializeToString,
+    )
+
+
+def _answered(call: Callable[..., Any]) -> Callable[..., Any]:
+    def answer(request: Any, context: grpc.ServicerContext) -> Any:
+        try:
+            return call(request, context)
+        except ApiError as error:
+            _abort(context, error)
+
+    return answer
+
+
+def _streamed(call: Callable[..., Any]) -> Callable[..., Any]:
+    def answer(requests: Any, context: grpc.ServicerContext) -> Any:
+        try:
+            yield from call(requests, context)
+        except ApiError as error:
+            _abort(context, error)
+
+    return answer
+
+
+def _abort(context: grpc.ServicerContext, error: ApiError) -> NoReturn:
+    context.abort(error.code, error.message)
+    raise AssertionError("abort returned")
+
+
+class _Unimplemented(grpc.GenericRpcHandler):
+    """Answers every method that no table names."""
+
+    def service(self, handler_call_details: Any) -> grpc.RpcMethodHandler:
+        name = handler_call_details.method.lstrip("/")
+
+        def refuse(requests: Any, context: grpc.ServicerContext) -> Any:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{name} is not emulated")
+            yield b""
+
+        return grpc.stream_stream_rpc_method_handler(refuse)
