@@ -1,0 +1,70 @@
+"""Every reason by which a result is less than the best, with the sentence that explains it.
+
+A reason is a short word that travels from the step that gave it to the end of the flow. Reasons
+are of two kinds: what is missing because no cloud is there (documented for offline use), and what
+is missing in the video itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+OBJECTS_UNAVAILABLE = "objects-unavailable-offline"
+ENGLISH_ONLY = "english-only-speech"
+HEURISTIC_RANK = "heuristic-rank"
+PARTIAL_FEATURES = "partial-features"
+DEFAULT_STRATEGY = "default-strategy"
+NO_AUDIO = "no-audio"
+NO_FEATURES = "no-features"
+COARSE_CUTS = "coarse-cuts"
+NO_FRAME = "no-frame-in-scene"
+LOUDNESS_UNMEASURED = "loudness-unmeasured"
+
+OFFLINE_REASONS: dict[str, str] = {
+    OBJECTS_UNAVAILABLE: (
+        "Objects were not looked for: no object model is installed. Set GV_OBJECT_MODEL to a "
+        "YOLOv8 or YOLO11 ONNX file, or use the Video Intelligence API."
+    ),
+    ENGLISH_ONLY: (
+        "Speech was recognised by the local model, which hears every language as English. "
+        "The Video Intelligence API hears others."
+    ),
+    HEURISTIC_RANK: (
+        "Scenes were ranked by the documented heuristic: no model has learned from actual clicks."
+    ),
+    f"{PARTIAL_FEATURES}:objects": (
+        "The score leaves out objects, which were not looked for; it is taken over what is known."
+    ),
+    DEFAULT_STRATEGY: (
+        "The ads were planned and judged by the rule-based strategy: the Gemini models were not "
+        "reached."
+    ),
+}
+INPUT_REASONS: dict[str, str] = {
+    NO_AUDIO: "The video has no sound: no captions, and its loudness is unknown.",
+    NO_FEATURES: "Nothing could be measured in a scene, so it has no score and is ranked last.",
+    COARSE_CUTS: "The video is long: its cuts were looked for at key frames only.",
+    NO_FRAME: "A scene has no picture that can be decoded.",
+    LOUDNESS_UNMEASURED: "The loudness of a scene could not be measured: its sound is too short.",
+}
+
+
+def partial(missing: Iterable[str]) -> str:
+    """``partial-features:a,b``: the score was taken without these parts."""
+    return f"{PARTIAL_FEATURES}:{','.join(sorted(missing))}"
+
+
+def sentence(reason: str) -> str:
+    """What a reason means, for people; the reason itself when it is not documented."""
+    known = OFFLINE_REASONS.get(reason) or INPUT_REASONS.get(reason)
+    if known:
+        return known
+    name, _, parts = reason.partition(":")
+    if name == PARTIAL_FEATURES:
+        return f"The score leaves out {parts.replace(',', ', ')}, which could not be measured."
+    return reason
+
+
+def beyond_offline(reasons: Iterable[str]) -> tuple[str, ...]:
+    """The reasons that offline use alone does not explain, in their order."""
+    return tuple(reason for reason in reasons if reason not in OFFLINE_REASONS)

@@ -1,0 +1,152 @@
+"""Opening and decoding uploads: only the accepted containers, only the file itself.
+
+Positions are seconds from the start of the container (its own start time is taken off), as
+ffmpeg's ``-ss`` counts them. An upload is untrusted: a playlist or concat script in disguise must
+not make the demuxer open other files or addresses, so formats and protocols are listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geminivideo.policy import IngestPolicy
+
+if TYPE_CHECKING:
+    import av
+    import numpy as np
+    from av.container import InputContainer
+
+_MICROSECONDS = 1_000_000
+_SEEK_OVER_S = 5.0  # about a group of pictures: a shorter gap is decoded through
+_ROUNDING_S = 0.001
+
+
+class NoVideoStreamError(ValueError):
+    """The file holds no moving picture (a cover image does not count)."""
+
+
+@contextmanager
+def opened(path: Path, containers: tuple[str, ...] | None = None) -> Iterator[InputContainer]:
+    """The file as a PyAV container; raises ``av.FFmpegError`` when its format is not accepted."""
+    import av
+
+    accepted = ",".join(containers or IngestPolicy().containers)
+    options = {"format_whitelist": accepted, "protocol_whitelist": "file"}
+    with av.open(str(path), container_options=options) as container:
+        yield container
+
+
+def picture(container: InputContainer) -> av.VideoStream:
+    """The first real video stream, set to decode on all cores; raises ``NoVideoStreamError``."""
+    from av.stream import Disposition
+
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic:
+            stream.thread_type = "AUTO"
+            return stream
+    raise NoVideoStreamError("the file has no video stream")
+
+
+def start_of(container: InputContainer) -> float:
+    """The container's own first timestamp in seconds, which positions are counted from."""
+    return (container.start_time or 0) / _MICROSECONDS
+
+
+def own_duration(stream: av.VideoStream) -> float | None:
+    """How long the picture itself lasts by declaration, in seconds; None when nothing says so.
+
+    Matroska keeps it as a ``DURATION`` tag of the track (``00:00:03.008000000``).
+    """
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    parts = stream.metadata.get("DURATION", "").split(":")
+    try:
+        hours, minutes, seconds = (float(part) for part in parts)
+    except ValueError:
+        return None
+    return hours * 3600 + minutes * 60 + seconds or None
+
+
+def quarter_turns(frame: av.VideoFrame) -> int:
+    """Counter-clockwise quarter turns (0-3) that bring the stored frame upright."""
+    return round(frame.rotation / 90) % 4
+
+
+def seek(container: InputContainer, position_s: float) -> None:
+    """Go to the last key frame at or before a position (the first one when there is none)."""
+    target = position_s + start_of(container)
+    container.seek(int(target * _MICROSECONDS), backward=True)
+
+
+def frames(
+    container: InputContainer, stream: av.VideoStream
+) -> Iterator[tuple[float, av.VideoFrame]]:
+    """Every decodable frame from here on with its position; a damaged packet is passed over."""
+    origin = start_of(container)
+    for packet in packets(container, stream):
+        for frame in decoded(stream, packet):
+            if frame.pts is not None:
+                yield float(frame.pts * frame.time_base) - origin, frame
+
+
+def packets(container: InputContainer, *streams: Any) -> Iterator[av.Packet | None]:
+    """Packets until the file ends or breaks off; None where the decoders are to be emptied."""
+    import av
+
+    demuxed = container.demux(*streams)
+    while True:
+        try:
+            yield next(demuxed)
+        except StopIteration:
+            return
+        except av.FFmpegError:
+            yield None
+            return
+
+
+def decoded(stream: av.VideoStream, packet: av.Packet | None) -> list[av.VideoFrame]:
+    """The frames that a packet completes; none when it is damaged."""
+    import av
+
+    try:
+        return stream.decode(packet)
+    except av.FFmpegError:
+        return []
+
+
+def shown_at(
+    container: InputContainer, stream: av.VideoStream, times: Iterable[float]
+) -> Iterator[tuple[float, av.VideoFrame]]:
+    """The frame on screen at each of these rising times; long gaps are sought, not decoded.
+
+    After the end it is the last frame; a time at which nothing can be decoded is left out.
+    """
+    shown: av.VideoFrame | None = None
+    reached, source, coming = float("-inf"), iter(()), None
+    for time in times:
+        if time - reached > _SEEK_OVER_S:
+            seek(container, time)
+            source = frames(container, stream)
+            shown, coming = None, next(source, None)
+        while coming is not None and (shown is None or coming[0] <= time + _ROUNDING_S):
+            reached, shown = coming
+            coming = next(source, None)
+        if shown is not None:
+            yield time, shown
+
+
+def upright(frame: av.VideoFrame, longest_px: int) -> np.ndarray:
+    """The frame as BGR uint8 [height, width, 3], upright, its longest side at most this."""
+    import numpy as np
+
+    scale = min(1.0, longest_px / max(frame.width, frame.height))
+    small = frame.reformat(
+        width=max(2, round(frame.width * scale)),
+        height=max(2, round(frame.height * scale)),
+        format="bgr24",
+        interpolation="AREA",
+    )
+    return np.ascontiguousarray(np.rot90(small.to_ndarray(), quarter_turns(frame)))
