@@ -1,0 +1,80 @@
+"""Queues, tasks and blocked names in one SQLite file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from emulators.serving import open_database
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS queues (name TEXT PRIMARY KEY, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS tasks (
+  name TEXT PRIMARY KEY, queue TEXT NOT NULL, body BLOB NOT NULL, executions INTEGER NOT NULL,
+  previous INTEGER NOT NULL, first_attempt REAL NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS tasks_by_queue ON tasks (queue);
+CREATE TABLE IF NOT EXISTS blocked_names (name TEXT PRIMARY KEY, until REAL NOT NULL);
+"""
+
+
+class Store:
+    """The durable half of the queues; each call commits by itself."""
+
+    def __init__(self, path: Path) -> None:
+        self._database = open_database(path)
+        self._database.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+    def queues(self) -> list[bytes]:
+        """Every stored queue."""
+        return [row["body"] for row in self._database.execute("SELECT body FROM queues")]
+
+    def tasks(self) -> list[sqlite3.Row]:
+        """Rows ``name, queue, body, executions, previous, first_attempt``."""
+        return self._database.execute("SELECT * FROM tasks").fetchall()
+
+    def blocked_names(self) -> dict[str, float]:
+        """Names that cannot be used again yet, and until when."""
+        rows = self._database.execute("SELECT * FROM blocked_names")
+        return {row["name"]: row["until"] for row in rows}
+
+    def put_queue(self, queue: Any) -> None:
+        """Insert or replace a queue."""
+        self._database.execute(
+            "INSERT OR REPLACE INTO queues VALUES (?, ?)", (queue.name, queue.SerializeToString())
+        )
+
+    def drop_queue(self, name: str) -> None:
+        """Remove a queue and its tasks."""
+        self._database.execute("BEGIN IMMEDIATE")
+        self._database.execute("DELETE FROM queues WHERE name = ?", (name,))
+        self._database.execute("DELETE FROM tasks WHERE queue = ?", (name,))
+        self._database.execute("COMMIT")
+
+    def put_task(
+        self, queue: str, body: Any, executions: int, previous: int, first_attempt: float
+    ) -> None:
+        """Insert or replace a task."""
+        row = (body.name, queue, body.SerializeToString(), executions, previous, first_attempt)
+        self._database.execute("INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?, ?, ?)", row)
+
+    def drop_tasks(self, blocked: Iterable[tuple[str, float]]) -> None:
+        """Remove tasks and block their names, each until its time (0: not blocked)."""
+        pairs = list(blocked)
+        self._database.execute("BEGIN IMMEDIATE")
+        self._database.executemany(
+            "DELETE FROM tasks WHERE name = ?", ((name,) for name, _ in pairs)
+        )
+        self._database.executemany(
+            "INSERT OR REPLACE INTO blocked_names VALUES (?, ?)", (p for p in pairs if p[1])
+        )
+        self._database.execute("COMMIT")
+
+    def free_names(self, now: float) -> None:
+        """Forget the names whose time is over."""
+        self._database.execute("DELETE FROM blocked_names WHERE until <= ?", (now,))
