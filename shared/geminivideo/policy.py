@@ -68,7 +68,7 @@ class SpeechPolicy:
 
     min_segment_confidence: float = 0.45
     max_no_speech: float = 0.6
-    timeout_s: float = 480.0
+    max_heard_s: float = 3600.0  # longer tracks are heard up to here (time limit of a step)
 
 
 @dataclass(frozen=True, kw_only=True)

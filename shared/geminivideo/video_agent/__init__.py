@@ -1,0 +1,1 @@
+"""From an approved blueprint to checked video files: plan, draw, render, measure."""

@@ -1,0 +1,391 @@
+"""Texts as pictures: wrapped, measured and drawn by one engine, placed inside the safe zone.
+
+The typeface is the one that OpenCV 5 carries in its wheel (Rubik, SIL Open Font License, with
+WenQuanYi Micro Hei for CJK): the same pixels on every machine, no system font, no fontconfig.
+Because a text is measured by what draws it, the box that is checked is the box that is seen. A
+text reaches ffmpeg as a PNG file, never inside a filter string.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geminivideo.policy import RenderPolicy
+from geminivideo.video_agent.plan import RenderRequest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_MIN_FONT_PX = 14
+_LINE_HEIGHT = 1.16
+_SHRINK = 0.93
+_SUPERSAMPLE = 4
+
+
+class FontUnavailableError(RuntimeError):
+    """The installed OpenCV draws no TrueType text: opencv-python-headless 5 or later is needed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Style:
+    """How one kind of text looks; sizes are fractions of the frame's short side.
+
+    ``weight`` is OpenCV's (400 regular, 700 bold); colours are RGBA.
+    """
+
+    size: float
+    smallest: float
+    weight: int
+    max_lines: int
+    ink: tuple[int, int, int, int] = (255, 255, 255, 255)
+    outline: float = 0.0
+    box: tuple[int, int, int, int] | None = None
+    padding: tuple[float, float] = (0.5, 0.3)
+    radius: float = 0.35
+    upper: bool = False
+
+
+STYLES: dict[str, Style] = {
+    "hook": Style(
+        size=0.088,
+        smallest=0.05,
+        weight=750,
+        max_lines=3,
+        ink=(17, 17, 17, 255),
+        box=(255, 255, 255, 240),
+    ),
+    "title": Style(size=0.066, smallest=0.045, weight=700, max_lines=3, box=(0, 0, 0, 165)),
+    "caption": Style(size=0.068, smallest=0.045, weight=750, max_lines=2, outline=0.09),
+    "cta": Style(
+        size=0.070,
+        smallest=0.045,
+        weight=750,
+        max_lines=2,
+        box=(24, 103, 255, 255),
+        padding=(0.9, 0.5),
+        radius=0.9,
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Zone:
+    """A rectangle in output pixels."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    def holds(self, other: Zone) -> bool:
+        """Whether the other rectangle lies wholly inside."""
+        return (
+            self.x <= other.x
+            and self.y <= other.y
+            and other.x + other.width <= self.x + self.width
+            and other.y + other.height <= self.y + self.height
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overlay:
+    """One text as it is really laid over the picture: its lines, size, box and time."""
+
+    kind: str
+    text: str
+    lines: tuple[str, ...]
+    font_px: int
+    box: Zone
+    start_s: float
+    end_s: float
+    shortened: bool = False
+
+
+def safe_zone(width: int, height: int, policy: RenderPolicy) -> Zone:
+    """Where text may stand: a tall frame keeps clear of the platform's own buttons."""
+    margin = policy.feed_margin
+    left, top, right, bottom = margin, margin, margin, margin
+    if height / width > 1.5:
+        left, right = policy.safe_left, policy.safe_right
+        top, bottom = policy.safe_top, policy.safe_bottom
+    x, y = -(-round(width * left) // 2) * 2, -(-round(height * top) // 2) * 2
+    return Zone(
+        x=x,
+        y=y,
+        width=(int(width * (1 - right)) - x) // 2 * 2,
+        height=(int(height * (1 - bottom)) - y) // 2 * 2,
+    )
+
+
+def layout(
+    request: RenderRequest, width: int, height: int
+) -> tuple[tuple[Overlay, ...], tuple[str, ...]]:
+    """Every text of the request with its box, and the reasons why a text lost something.
+
+    Hook and titles stand at the top of the safe zone, the call to action at its bottom, captions
+    above the place of the call to action for the whole length, so that they never jump.
+    """
+    zone = safe_zone(width, height, request.policy)
+    short = min(width, height)
+    placed: list[Overlay] = []
+    reserved = 0
+    for title in sorted(request.titles, key=lambda t: t.kind != "cta"):
+        fitted = _fit(title.kind, title.text, zone.width, zone.height * 2 // 5, short)
+        if fitted is None:
+            continue
+        top = zone.y
+        if title.kind == "cta":
+            reserved = fitted.height + _gap(short)
+            top = zone.y + zone.height - fitted.height
+        placed.append(fitted.overlay(title.kind, title.text, zone, top, title.start_s, title.end_s))
+    for cue in request.captions:
+        fitted = _fit("caption", cue.text, zone.width, zone.height // 3, short)
+        if fitted is not None:
+            top = zone.y + zone.height - reserved - fitted.height
+            placed.append(fitted.overlay("caption", cue.text, zone, top, cue.start_s, cue.end_s))
+    return tuple(placed), tuple(_losses(request, placed))
+
+
+def _gap(short: int) -> int:
+    return round(short * 0.025) // 2 * 2
+
+
+def _losses(request: RenderRequest, placed: Iterable[Overlay]) -> Iterable[str]:
+    texts = [t.text for t in request.titles] + [c.text for c in request.captions]
+    if any(drawable(text) != " ".join(text.split()) for text in texts):
+        yield "undrawable-characters"
+    for kind in dict.fromkeys(overlay.kind for overlay in placed if overlay.shortened):
+        yield f"text-shortened:{kind}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """Lines that fit, with the size of their box."""
+
+    lines: tuple[str, ...]
+    font_px: int
+    width: int
+    height: int
+    shortened: bool
+
+    def overlay(
+        self, kind: str, text: str, zone: Zone, top: int, start_s: float, end_s: float
+    ) -> Overlay:
+        """Centred in the zone with its box's top at ``top``."""
+        box = Zone(
+            x=(zone.x + (zone.width - self.width) // 2) // 2 * 2,
+            y=top // 2 * 2,
+            width=self.width,
+            height=self.height,
+        )
+        return Overlay(
+            kind=kind,
+            text=text,
+            lines=self.lines,
+            font_px=self.font_px,
+            box=box,
+            start_s=start_s,
+            end_s=end_s,
+            shortened=self.shortened,
+        )
+
+
+def _fit(kind: str, text: str, max_width: int, max_height: int, short: int) -> Fitted | None:
+    """The largest size at which the text fits; at the smallest one it is shortened with '...'."""
+    style = STYLES[kind]
+    shown = drawable(text.upper() if style.upper else text)
+    if not shown:
+        return None
+    smallest = max(_MIN_FONT_PX, round(style.smallest * short))
+    size = max(smallest, round(style.size * short))
+    while True:
+        lines = wrap(shown, style, size, max_width)
+        fitted = _boxed(lines, style, size, shortened=False)
+        if len(lines) <= style.max_lines and _inside(fitted, max_width, max_height):
+            return fitted
+        if size == smallest:
+            return _shortened(shown, style, size, max_width, max_height)
+        size = max(smallest, int(size * _SHRINK))
+
+
+def _inside(fitted: Fitted, max_width: int, max_height: int) -> bool:
+    return fitted.width <= max_width and fitted.height <= max_height
+
+
+def _shortened(
+    text: str, style: Style, size: int, max_width: int, max_height: int
+) -> Fitted | None:
+    for keep in range(len(text) - 1, 0, -1):
+        lines = wrap(text[:keep].rstrip(" ,.;:-") + "...", style, size, max_width)
+        fitted = _boxed(lines, style, size, shortened=True)
+        if len(lines) <= style.max_lines and _inside(fitted, max_width, max_height):
+            return fitted
+    return None
+
+
+def _boxed(lines: tuple[str, ...], style: Style, size: int, *, shortened: bool) -> Fitted:
+    pad_x, pad_y = _padding(style, size)
+    widest = max(text_width(line, size, style.weight) for line in lines)
+    return Fitted(
+        lines=lines,
+        font_px=size,
+        width=-(-(widest + 2 * pad_x) // 2) * 2,
+        height=-(-round(len(lines) * size * _LINE_HEIGHT + 2 * pad_y) // 2) * 2,
+        shortened=shortened,
+    )
+
+
+def _padding(style: Style, size: int) -> tuple[int, int]:
+    if style.box is None:
+        edge = round(style.outline * size) + 2
+        return edge, edge
+    return round(style.padding[0] * size), round(style.padding[1] * size)
+
+
+def wrap(text: str, style: Style, size: int, max_width: int) -> tuple[str, ...]:
+    """Lines of about the same width, as few as possible; a word too wide for a line is broken."""
+    room = max_width - 2 * _padding(style, size)[0]
+    words = [piece for word in text.split() for piece in _pieces(word, style, size, room)]
+    lines = _greedy(words, style, size, room)
+    narrowest = room
+    for step in range(1, 13):
+        tighter = room * (1 - step * 0.05)
+        if len(again := _greedy(words, style, size, tighter)) > len(lines):
+            break
+        lines, narrowest = again, tighter
+    return tuple(_greedy(words, style, size, narrowest))
+
+
+def _greedy(words: list[str], style: Style, size: int, room: float) -> list[str]:
+    lines = [words[0]]
+    for word in words[1:]:
+        longer = f"{lines[-1]} {word}"
+        if text_width(longer, size, style.weight) <= room:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
+def _pieces(word: str, style: Style, size: int, room: int) -> list[str]:
+    pieces = []
+    while len(word) > 1 and text_width(word, size, style.weight) > room:
+        keep = next(
+            (
+                n
+                for n in range(len(word) - 1, 1, -1)
+                if text_width(word[:n], size, style.weight) <= room
+            ),
+            1,
+        )
+        pieces.append(word[:keep])
+        word = word[keep:]
+    return [*pieces, word]
+
+
+@lru_cache(maxsize=4096)
+def drawable(text: str) -> str:
+    """The text without what the typeface cannot draw: emoji, marks and right-to-left scripts."""
+    kept = "".join(c for c in unicodedata.normalize("NFC", text) if _drawable(c))
+    return " ".join(kept.split())
+
+
+def _drawable(character: str) -> bool:
+    kind = unicodedata.category(character)
+    if kind in ("So", "Sk", "Cs", "Co", "Cn", "Cf", "Cc", "Mn", "Me"):
+        return character in "°©®™№"
+    return unicodedata.bidirectional(character) not in ("R", "AL", "AN")
+
+
+@lru_cache(maxsize=1)
+def _face() -> Any:
+    import cv2
+
+    if not hasattr(cv2, "FontFace"):
+        raise FontUnavailableError(FontUnavailableError.__doc__)
+    return cv2.FontFace("sans")
+
+
+@lru_cache(maxsize=65536)
+def text_width(text: str, size: int, weight: int) -> int:
+    """The advance width of a line in pixels."""
+    import cv2
+
+    x, _, width, _ = cv2.getTextSize((0, 0), text, (0, 0), _face(), size, weight)
+    return int(x + width)
+
+
+def draw(overlay: Overlay, path: Path) -> Path:
+    """Write the overlay's box as an RGBA PNG of exactly its size."""
+    import cv2
+
+    cv2.imwrite(str(path), picture(overlay))
+    return path
+
+
+def picture(overlay: Overlay) -> np.ndarray:
+    """The overlay's box as BGRA pixels (height, width, 4), colours not premultiplied."""
+    import cv2
+    import numpy as np
+
+    style = STYLES[overlay.kind]
+    canvas = np.zeros((overlay.box.height, overlay.box.width, 4), np.float32)
+    if style.box is not None:
+        _paint(canvas, _rounded(overlay.box, round(style.radius * overlay.font_px)), style.box)
+    letters = _letters(overlay, style)
+    if style.outline:
+        reach = 2 * max(1, round(style.outline * overlay.font_px)) + 1
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
+        soft = cv2.GaussianBlur(cv2.dilate(letters, kernel), (3, 3), 0)
+        _paint(canvas, soft, (0, 0, 0, 235))
+    _paint(canvas, letters, style.ink)
+    return canvas.round().astype(np.uint8)
+
+
+def _letters(overlay: Overlay, style: Style) -> np.ndarray:
+    import cv2
+    import numpy as np
+
+    mask = np.zeros((overlay.box.height, overlay.box.width), np.uint8)
+    _, pad_y = _padding(style, overlay.font_px)
+    for number, line in enumerate(overlay.lines):
+        left = (overlay.box.width - text_width(line, overlay.font_px, style.weight)) // 2
+        baseline = pad_y + round((number + 0.86) * overlay.font_px * _LINE_HEIGHT)
+        baseline -= round(overlay.font_px * (_LINE_HEIGHT - 1) / 2)
+        cv2.putText(mask, line, (left, baseline), 255, _face(), overlay.font_px, style.weight)
+    return mask
+
+
+def _rounded(box: Zone, radius: int) -> np.ndarray:
+    """A rounded rectangle's coverage (0-255), drawn larger and averaged for smooth corners."""
+    import cv2
+    import numpy as np
+
+    scale = _SUPERSAMPLE
+    width, height = box.width * scale, box.height * scale
+    corner = min(radius * scale, width // 2, height // 2)
+    mask = np.zeros((height, width), np.uint8)
+    cv2.rectangle(mask, (corner, 0), (width - 1 - corner, height - 1), 255, -1)
+    cv2.rectangle(mask, (0, corner), (width - 1, height - 1 - corner), 255, -1)
+    for x in (corner, width - 1 - corner):
+        for y in (corner, height - 1 - corner):
+            cv2.circle(mask, (x, y), corner, 255, -1)
+    return cv2.resize(mask, (box.width, box.height), interpolation=cv2.INTER_AREA)
+
+
+def _paint(canvas: np.ndarray, coverage: np.ndarray, rgba: tuple[int, int, int, int]) -> None:
+    """Lay a colour over the canvas (source over destination, straight alpha), in place."""
+    import numpy as np
+
+    alpha = coverage.astype(np.float32)[..., None] / 255 * (rgba[3] / 255)
+    below = canvas[..., 3:] / 255 * (1 - alpha)
+    out = alpha + below
+    colour = np.array([rgba[2], rgba[1], rgba[0]], np.float32)
+    blended = (colour * alpha + canvas[..., :3] * below) / np.maximum(out, 1e-6)
+    canvas[..., :3] = blended
+    canvas[..., 3:] = out * 255

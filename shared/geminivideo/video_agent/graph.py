@@ -1,0 +1,148 @@
+"""The ffmpeg graph of one variation, as text. Only numbers and our own words stand in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+from geminivideo.video_agent import ffmpeg
+from geminivideo.video_agent.captions import Overlay
+from geminivideo.video_agent.geometry import Geometry, Keyframe, crop_path, even
+from geminivideo.video_agent.plan import Cut, RenderRequest
+from geminivideo.video_agent.source import Source
+
+_POP_S = 0.18
+# Seeking a quarter of a frame early makes the wanted frame the first one, whatever was rounded.
+_EARLY = 0.25
+_TONEMAP = (
+    "zscale=t=linear:npl=203,format=gbrpf32le,zscale=p=bt709,tonemap=hable:desat=0,"
+    "zscale=t=bt709:m=bt709:r=tv,format=yuv420p"
+)
+
+
+def cut_inputs(path: Path, request: RenderRequest, *kind: str) -> list[str]:
+    """The source opened once per cut, each at its own place: only what is shown is decoded."""
+    inputs: list[str] = []
+    for cut in request.cuts:
+        length = float(cut.frames / request.fps) + 1.0
+        inputs += ffmpeg.source(
+            path, *kind, "-ss", f"{_seek(cut, request.fps):.6f}", "-t", f"{length:.6f}"
+        )
+    return inputs
+
+
+def _seek(cut: Cut, fps: Fraction) -> float:
+    return max(0.0, cut.start_s - _early(cut, fps))
+
+
+def _early(cut: Cut, fps: Fraction) -> float:
+    return min(cut.start_s, float(_EARLY / fps))
+
+
+def sound_graph(request: RenderRequest) -> str:
+    """The cuts' sound, exactly as long as their frames, with a short fade at every true join."""
+    fade = request.policy.join_fade_s
+    parts = []
+    for number, cut in enumerate(request.cuts):
+        length = float(cut.frames / request.fps)
+        follower = request.cuts[number + 1] if number + 1 < len(request.cuts) else None
+        early = _early(cut, request.fps)
+        chain = [
+            "aresample=48000:async=1:first_pts=0",
+            "aformat=sample_fmts=flt:channel_layouts=stereo",
+            f"atrim=start={early:.6f}",
+            "asetpts=PTS-STARTPTS",
+            f"apad=whole_dur={length:.6f}",
+            f"atrim=end={length:.6f}",
+        ]
+        if not cut.joined:
+            chain.append(f"afade=t=in:d={fade}")
+        if follower is None or not follower.joined:
+            chain.append(f"afade=t=out:st={max(0.0, length - fade):.6f}:d={fade}")
+        parts.append(f"[{number}:a:0]{','.join(chain)}[a{number}]")
+    heads = "".join(f"[a{number}]" for number in range(len(request.cuts)))
+    return ";".join([*parts, f"{heads}concat=n={len(request.cuts)}:v=0:a=1[sound]"])
+
+
+def picture_graph(
+    request: RenderRequest, shape: Geometry, source: Source, overlays: Sequence[Overlay]
+) -> str:
+    """Cut, crop, scale, join, grade and overlay: inputs 0.. are the cuts, then the overlays."""
+    count = len(request.cuts)
+    parts = [
+        f"[{number}:v:0]{','.join(_cut_chain(cut, request, shape, source))}[v{number}]"
+        for number, cut in enumerate(request.cuts)
+    ]
+    heads = "".join(f"[v{number}]" for number in range(count))
+    grade = "".join(f",{part}" for part in request.grade.filters())
+    parts.append(f"{heads}concat=n={count}:v=1:a=0{grade},format=yuv420p[p0]")
+    for number, overlay in enumerate(overlays):
+        parts += _overlay_parts(number, count + number, overlay, request.fps)
+    return ";".join([*parts, f"[p{len(overlays)}]setsar=1[picture]"])
+
+
+def _cut_chain(cut: Cut, request: RenderRequest, shape: Geometry, source: Source) -> list[str]:
+    fps, fade = request.fps, request.policy.fade_s
+    length = float(cut.frames / fps)
+    path = crop_path(cut.focus, cut.start_s, cut.end_s, shape)
+    return [
+        f"setpts=PTS-{_early(cut, fps):.6f}/TB",
+        f"fps=fps={fps}:start_time=0",
+        "tpad=stop_mode=clone:stop_duration=1",
+        f"trim=end_frame={cut.frames}",
+        "setpts=PTS-STARTPTS",
+        *([_TONEMAP] if source.hdr else []),
+        *([f"scale={source.width}:{source.height},setsar=1"] if source.squeezed else []),
+        *(_resting(path[0], shape, source) if len(path) == 1 else _panning(path, shape, source)),
+        *([f"fade=t=in:st=0:d={fade}"] if cut.fade_in else []),
+        *([f"fade=t=out:st={max(0.0, length - fade):.6f}:d={fade}"] if cut.fade_out else []),
+        f"format=yuv420p,setsar=1,settb=AVTB,fps=fps={fps}",
+    ]
+
+
+def _scale(width: int, height: int, source: Source) -> str:
+    matrix = "bt709" if source.hdr else source.matrix
+    return (
+        f"scale={width}:{height}:flags=bicubic:in_color_matrix={matrix}"
+        ":out_color_matrix=bt709:out_range=tv"
+    )
+
+
+def _resting(corner: Keyframe, shape: Geometry, source: Source) -> list[str]:
+    window = f"crop={shape.window_width}:{shape.window_height}:{corner.x:.0f}:{corner.y:.0f}"
+    whole = shape.slack == (0, 0)
+    return [*([] if whole else [window]), _scale(shape.width, shape.height, source)]
+
+
+def _panning(path: tuple[Keyframe, ...], shape: Geometry, source: Source) -> list[str]:
+    """A moving window is cut after scaling: its steps are then output pixels, not source pixels."""
+    wide = max(even(round(shape.source_width * shape.scale)), shape.width)
+    high = max(even(round(shape.source_height * shape.height / shape.window_height)), shape.height)
+    x = piecewise([(k.at_s, k.x * shape.scale) for k in path], wide - shape.width)
+    y = piecewise([(k.at_s, k.y * shape.scale) for k in path], high - shape.height)
+    return [_scale(wide, high, source), f"crop={shape.width}:{shape.height}:x='{x}':y='{y}'"]
+
+
+def piecewise(points: Sequence[tuple[float, float]], highest: float) -> str:
+    """A line through the points over ``t`` as an ffmpeg expression, held at both ends."""
+    terms = [f"{points[0][1]:.2f}"]
+    for (t0, v0), (t1, v1) in pairwise(points):
+        if t1 > t0 and abs(v1 - v0) > 0.005:
+            terms.append(f"{(v1 - v0) / (t1 - t0):+.4f}*clip(t-{t0:.3f},0,{t1 - t0:.3f})")
+    return f"clip({''.join(terms)},0,{highest:.0f})"
+
+
+def _overlay_parts(number: int, entry: int, overlay: Overlay, fps: Fraction) -> list[str]:
+    """Captions cut in and out; hook, titles and call to action fade in over a moment."""
+    start, end = overlay.start_s, overlay.end_s
+    shown = f"enable='gte(t,{start:.4f})*lt(t,{end:.4f})'"
+    place = f"overlay=x={overlay.box.x}:y={overlay.box.y}:{shown}:eof_action=repeat:format=yuv420"
+    if overlay.kind == "caption" or start == 0:
+        return [f"[p{number}][{entry}:v:0]{place}[p{number + 1}]"]
+    still = (
+        f"[{entry}:v:0]format=rgba,loop=loop=-1:size=1,setpts=N/({fps})/TB,fps=fps={fps},"
+        f"trim=end={end:.4f},fade=t=in:st={start:.4f}:d={_POP_S}:alpha=1[o{number}]"
+    )
+    return [still, f"[p{number}][o{number}]{place}[p{number + 1}]"]

@@ -1,0 +1,70 @@
+"""What a source file truly is, as far as rendering it needs to know."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from geminivideo.video_agent.ffmpeg import RenderFailedError
+
+_HD_LINES = 700
+_BT601 = (5, 6)
+_BT2020 = (9, 10)
+_PQ, _HLG = 16, 18
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A video as it is shown: size after rotation and pixel aspect, colours, sound.
+
+    ``squeezed``: its pixels are not square, so it must be scaled to ``width`` x ``height`` first.
+    """
+
+    width: int
+    height: int
+    matrix: str
+    squeezed: bool
+    hdr: bool
+    has_audio: bool
+
+
+def look(path: Path) -> Source:
+    """Read a file's header and first picture; raises RenderFailedError when there is none."""
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise RenderFailedError(f"{path.name} has no video stream")
+            stream = container.streams.video[0]
+            frame = next(container.decode(stream), None)
+            if frame is None:
+                raise RenderFailedError(f"{path.name} has no picture that can be decoded")
+            return _source(stream, frame, bool(container.streams.audio))
+    except av.FFmpegError as error:
+        raise RenderFailedError(f"{path.name} cannot be read: {error}") from error
+
+
+def _source(stream: Any, frame: Any, has_audio: bool) -> Source:
+    pixel = stream.sample_aspect_ratio or 1
+    width, height = round(frame.width * pixel), frame.height
+    if round(frame.rotation) % 180:
+        width, height = height, width
+    return Source(
+        width=width,
+        height=height,
+        matrix=_matrix(int(frame.colorspace), frame.height),
+        squeezed=pixel != 1,
+        hdr=int(getattr(frame, "color_trc", 0)) in (_PQ, _HLG),
+        has_audio=has_audio,
+    )
+
+
+def _matrix(code: int, lines: int) -> str:
+    """The YUV matrix to read the source by; an untagged one is guessed by size, as players do."""
+    if code in _BT2020:
+        return "bt2020"
+    if code == 1:
+        return "bt709"
+    return "bt601" if code in _BT601 or lines < _HD_LINES else "bt709"
