@@ -1,0 +1,90 @@
+"""Cloud Firestore on one machine: the API of google.firestore.v1 with its own rules.
+
+Point the unmodified client at it with ``FIRESTORE_EMULATOR_HOST=127.0.0.1:PORT``. What it does and
+what it does not is in docs/emulators/firestore.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+
+from emulators.firestore.indexes import COLLECTION, COLLECTION_GROUP, Index, IndexField
+from emulators.firestore.state import State
+from emulators.firestore.wire import handlers
+from emulators.serving import LOOPBACK, PortInUseError
+from geminivideo.runtime.clock import Clock
+
+__all__ = ["COLLECTION", "COLLECTION_GROUP", "Index", "IndexField", "Server"]
+
+_MAX_WORKERS = 64
+_EXPIRY_GRACE = 10.0
+
+
+class Server:
+    """A Firestore server on a loopback port, with its state in ``state_dir/firestore.sqlite``.
+
+    ``indexes``: the declared composite indexes; queries that need another are refused (None: no
+    query is). ``max_workers``: server threads; at most half of them ever wait for a turn under
+    contention. ``expiry_grace``: machine seconds that an idle transaction lives at least, however
+    fast the clock runs. ``interceptors``: gRPC server interceptors, for faults by script.
+    """
+
+    def __init__(
+        self,
+        *,
+        state_dir: Path,
+        clock: Clock,
+        port: int = 0,
+        indexes: Sequence[Index] | None = None,
+        max_workers: int = _MAX_WORKERS,
+        expiry_grace: float = _EXPIRY_GRACE,
+        interceptors: Sequence[grpc.ServerInterceptor] = (),
+    ) -> None:
+        self._executor = ThreadPoolExecutor(max_workers, thread_name_prefix="firestore")
+        self._server = grpc.server(
+            self._executor,
+            interceptors=interceptors,
+            options=[
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", -1),
+                ("grpc.max_send_message_length", -1),
+            ],
+        )
+        self.port = _bound(self._server, port)
+        path = state_dir / "firestore.sqlite"
+        self._state = State(path, clock, indexes, max_workers // 2, expiry_grace)
+        self._server.add_generic_rpc_handlers(handlers(self._state))
+
+    @property
+    def host(self) -> str:
+        """The value for ``FIRESTORE_EMULATOR_HOST``."""
+        return f"{LOOPBACK}:{self.port}"
+
+    def start(self) -> None:
+        """Serve; returns when the port answers."""
+        self._server.start()
+
+    def stop(self) -> None:
+        """Let running calls end (one second at most), then close the state."""
+        self._server.stop(grace=1.0).wait()
+        self._executor.shutdown(wait=True, cancel_futures=True)
+        self._state.close()
+
+    def declare_indexes(self, indexes: Iterable[Index]) -> None:
+        """Demand composite indexes from now on, and have these (replacing what was declared)."""
+        self._state.declare_indexes(indexes)
+
+    def clear(self) -> None:
+        """Delete every document of every database."""
+        self._state.clear()
+
+
+def _bound(server: grpc.Server, port: int) -> int:
+    try:
+        return int(server.add_insecure_port(f"{LOOPBACK}:{port}"))
+    except RuntimeError as error:
+        raise PortInUseError(port, "firestore") from error

@@ -1,0 +1,346 @@
+"""The rules of the database: reads, commits and transactions over the store.
+
+Reads outside a transaction see the newest state. A transaction reads one consistent snapshot,
+moved forward while what it has read still stands; at its commit everything it has read must be
+as it was read, or it is ABORTED.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from emulators.firestore import aggregates, errors, indexes, writes
+from emulators.firestore.names import below_collection, database_of, document_name, name_key
+from emulators.firestore.query import Plan
+from emulators.firestore.store import HISTORY_MICROS, Store, Version
+from emulators.firestore.transactions import Lines, Registry, Transaction
+from geminivideo.runtime.clock import Clock
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """How a request reads: in a transaction, at a moment (microseconds), or the newest state."""
+
+    transaction: bytes = b""
+    read_time: int | None = None
+
+
+@dataclass(frozen=True)
+class Committed:
+    """A commit's time and, per write, the document's update time (None: deleted) and results."""
+
+    at: int
+    results: list[tuple[int | None, list[Any]]]
+
+
+class State:
+    """Every database of every project, behind one lock."""
+
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock,
+        declared: Sequence[indexes.Index] | None,
+        max_waiters: int,
+        expiry_grace: float,
+    ) -> None:
+        self._clock = clock
+        self._store = Store(path)
+        self._lock = self._store.lock
+        self._latest = self._store.last_commit
+        self._transactions = Registry(clock, expiry_grace)
+        self._lines = Lines(self._lock, max_waiters)
+        self._indexes = None if declared is None else list(declared)
+
+    def close(self) -> None:
+        """Close the storage."""
+        self._store.close()
+
+    def clear(self) -> None:
+        """Delete every document; the clock of commits goes on."""
+        with self._lock:
+            self._store.clear(self._next_commit())
+
+    def declare_indexes(self, declared: Iterable[indexes.Index]) -> None:
+        """Demand composite indexes from now on, and have these."""
+        with self._lock:
+            self._indexes = list(declared)
+
+    def begin(self, *, read_only: bool, retry: bytes = b"", read_time: int | None = None) -> bytes:
+        """Begin a transaction; its id."""
+        with self._lock:
+            self._expire()
+            if read_time is not None:
+                self._check_read_time(read_time)
+            transaction = self._transactions.begin(read_only=read_only, retry=retry)
+            transaction.snapshot = read_time
+            return transaction.id
+
+    def rollback(self, identity: bytes) -> None:
+        """End a transaction without effect; one that has ended already is no error."""
+        with self._lock:
+            transaction = self._transactions.open_one(identity)
+            if transaction is not None:
+                self._end(transaction)
+            elif not self._transactions.is_known(identity):
+                raise errors.transaction_unknown()
+
+    def read(
+        self, names: Sequence[str], how: Consistency
+    ) -> tuple[list[tuple[str, Version | None]], int]:
+        """The versions of ``names`` (each once, in order) and the time they were read at."""
+        wanted = list(dict.fromkeys(document_name(name) for name in names))
+        with self._lock:
+            moment = self._moment(how, wanted)
+            found = [(name, self._store.version(name, moment)) for name in wanted]
+            transaction = self._read_write(how)
+            if transaction is not None:
+                for name, version in found:
+                    transaction.reads.setdefault(name, version.live_at if version else 0)
+            return found, self._read_at(moment)
+
+    def run(self, plan: Plan, how: Consistency) -> tuple[list[Version], int, int]:
+        """The documents a query finds, how many the offset skipped, and the read time."""
+        self._check_index(plan, set())
+        with self._lock:
+            moment, versions = self._scan(plan, how)
+            transaction = self._read_write(how)
+            if transaction is not None:
+                found, skipped = plan.run(versions)
+                seen = _fingerprint(found)
+                transaction.checks.append(
+                    self._check(plan, lambda now: _fingerprint(plan.run(now)[0]) == seen)
+                )
+                return found, skipped, self._read_at(moment)
+            read_at = self._read_at(moment)
+        found, skipped = plan.run(versions)
+        return found, skipped, read_at
+
+    def aggregate(
+        self, plan: Plan, asked: tuple[aggregates.Aggregation, ...], how: Consistency
+    ) -> tuple[dict[str, Any], int]:
+        """The aggregates over a query's documents, and the read time."""
+        self._check_index(plan, {one.path for one in asked if one.path is not None})
+        with self._lock:
+            moment, versions = self._scan(plan, how)
+            result = aggregates.compute(asked, plan.run(versions)[0])
+            transaction = self._read_write(how)
+            if transaction is not None:
+                transaction.checks.append(
+                    self._check(
+                        plan, lambda now: aggregates.compute(asked, plan.run(now)[0]) == result
+                    )
+                )
+            return result, self._read_at(moment)
+
+    def list_documents(
+        self, plan: Plan, how: Consistency, *, show_missing: bool
+    ) -> tuple[list[tuple[str, Version | None]], int]:
+        """A collection's documents in the plan's order; with the missing ones, by name."""
+        with self._lock:
+            found, _, read_at = self.run(plan, how)
+            listed: list[tuple[str, Version | None]] = [(v.name, v) for v in found]
+            if show_missing:
+                known = {version.name for version in found}
+                moment = self._moment(how, [])
+                missing = self._missing_below(plan, moment) - known
+                listed += [(name, None) for name in missing]
+                listed.sort(key=lambda item: name_key(item[0]))
+            return listed, read_at
+
+    def collection_ids(self, parent: str, read_time: int | None) -> list[str]:
+        """The ids of the collections right under ``parent`` that have documents below them."""
+        prefix = parent + "/"
+        with self._lock:
+            moment = self._moment(Consistency(read_time=read_time), [])
+            below = [path for path in self._store.every_collection() if path.startswith(prefix)]
+            alive = [path for path in below if self._store.in_collections([path], moment)]
+        return sorted({path[len(prefix) :].split("/", 1)[0] for path in alive})
+
+    def commit(self, database: str, requested: Sequence[Any], identity: bytes = b"") -> Committed:
+        """Apply the writes atomically and in order; within a transaction, end it either way."""
+        for write in requested:
+            if database_of(writes.target_of(write)) != database:
+                raise errors.invalid_argument(
+                    f"The document {writes.target_of(write)} is not in the database {database}."
+                )
+        with self._lock:
+            self._expire()
+            if not identity:
+                return self._apply(requested)
+            transaction = self._transactions.get(identity)
+            if transaction.read_only and requested:
+                raise errors.invalid_argument("Cannot modify entities in a read-only transaction.")
+            try:
+                if not transaction.read_only and not self._still_stands(transaction):
+                    raise errors.contention()
+                return self._apply(requested)
+            finally:
+                self._end(transaction)
+
+    def _apply(self, requested: Sequence[Any]) -> Committed:
+        at = self._next_commit()
+        changes: dict[str, Any | None] = {}
+        outcomes = [self._apply_one(write, changes, at) for write in requested]
+        effective = {name: new for name, new in changes.items() if self._differs(name, new)}
+        if effective:
+            self._store.write(effective, at, self._transactions.oldest_snapshot(at))
+        return Committed(
+            at,
+            [
+                (self._update_time(name, outcome), outcome.transform_results)
+                for name, outcome in outcomes
+            ],
+        )
+
+    def _apply_one(
+        self, write: Any, changes: dict[str, Any | None], at: int
+    ) -> tuple[str, writes.Outcome]:
+        name = writes.target_of(write)
+        current = changes[name] if name in changes else self._stored(name)
+        outcome = writes.apply(write, current, at)
+        if current is not None and outcome.document is not None:
+            outcome.document.create_time.CopyFrom(current.create_time)
+        if name in changes and outcome.document is not None:
+            # A later write of the same commit may ask for the time that this one sets.
+            outcome.document.update_time.CopyFrom(writes.to_timestamp(at))
+        changes[name] = outcome.document
+        return name, outcome
+
+    def _stored(self, name: str) -> Any | None:
+        version = self._store.version(name)
+        return version.document if version is not None else None
+
+    def _differs(self, name: str, new: Any | None) -> bool:
+        """A write that changes nothing leaves the update time as it was, as documented."""
+        stored = self._stored(name)
+        if stored is None or new is None:
+            return stored is not new
+        return bool(stored.SerializeToString(deterministic=True) != _as_stored(stored, new))
+
+    def _update_time(self, name: str, outcome: writes.Outcome) -> int | None:
+        if outcome.document is None:
+            return None
+        version = self._store.version(name)
+        return version.at if version is not None else None
+
+    def _scan(self, plan: Plan, how: Consistency) -> tuple[int | None, list[Version]]:
+        things = [f"{plan.parent}/{plan.collection_id}/*"]
+        moment = self._moment(how, things)
+        return moment, self._store.in_collections(self._selected(plan), moment)
+
+    def _selected(self, plan: Plan) -> list[str]:
+        return self._store.collections_below(plan.parent, plan.collection_id, plan.descendants)
+
+    def _check(self, plan: Plan, same: Callable[[list[Version]], bool]) -> Callable[[int], bool]:
+        """Whether the query still answers as it did at a moment; run again only if it may not."""
+
+        def still_stands(since: int) -> bool:
+            selected = self._selected(plan)
+            if not self._store.changed_since(selected, since):
+                return True
+            return same(self._store.in_collections(selected, None))
+
+        return still_stands
+
+    def _check_index(self, plan: Plan, aggregated: set[Any]) -> None:
+        declared = self._indexes
+        if declared is not None:
+            indexes.check(plan, declared, aggregated)
+
+    def _missing_below(self, plan: Plan, moment: int | None) -> set[str]:
+        """The documents of the collection that are not, but have documents below them."""
+        missing: set[str] = set()
+        selected = self._selected_or_named(plan)
+        for path in self._store.every_collection():
+            for collection in selected:
+                name = below_collection(collection, path)
+                if name is not None and self._store.in_collections([path], moment):
+                    missing.add(name)
+        return missing
+
+    def _selected_or_named(self, plan: Plan) -> list[str]:
+        if plan.collection_id:
+            return [f"{plan.parent}/{plan.collection_id}"]
+        return self._selected(plan)
+
+    def _moment(self, how: Consistency, things: Sequence[str]) -> int | None:
+        """The moment to read at (None: now), having taken its turn on ``things``."""
+        if how.transaction:
+            self._expire()
+            return self._transaction_moment(self._transactions.get(how.transaction), things)
+        if how.read_time is not None:
+            self._check_read_time(how.read_time)
+        return how.read_time
+
+    def _transaction_moment(self, transaction: Transaction, things: Sequence[str]) -> int:
+        if not transaction.read_only:
+            for thing in sorted(things):
+                self._lines.take_turn(transaction, thing)
+            if self._transactions.open_one(transaction.id) is None:
+                self._lines.leave(transaction)
+                self._transactions.get(transaction.id)
+        fresh = transaction.snapshot is None
+        if fresh or (not transaction.read_only and self._still_stands(transaction)):
+            transaction.snapshot = self._now()
+        moment = transaction.snapshot
+        assert moment is not None
+        return moment
+
+    def _read_write(self, how: Consistency) -> Transaction | None:
+        transaction = self._transactions.open_one(how.transaction) if how.transaction else None
+        return transaction if transaction is not None and not transaction.read_only else None
+
+    def _still_stands(self, transaction: Transaction) -> bool:
+        since = transaction.snapshot
+        if since is None or self._store.last_commit <= since:
+            return True
+        for name, live_at in transaction.reads.items():
+            version = self._store.version(name)
+            if (version.live_at if version is not None else 0) != live_at:
+                return False
+        return all(check(since) for check in transaction.checks)
+
+    def _expire(self) -> None:
+        for transaction in self._transactions.lapsed():
+            self._transactions.close(transaction, expired=True)
+            self._lines.leave(transaction)
+
+    def _end(self, transaction: Transaction) -> None:
+        self._transactions.close(transaction)
+        self._lines.leave(transaction)
+
+    def _now(self) -> int:
+        """Now in microseconds; no later commit gets this time or an earlier one."""
+        self._latest = max(self._latest, int(self._clock.now() * 1_000_000))
+        return self._latest
+
+    def _next_commit(self) -> int:
+        self._latest = max(self._latest + 1, int(self._clock.now() * 1_000_000))
+        return self._latest
+
+    def _read_at(self, moment: int | None) -> int:
+        return self._now() if moment is None else moment
+
+    def _check_read_time(self, moment: int) -> None:
+        now = self._now()
+        if moment > now:
+            raise errors.invalid_argument("The requested 'read_time' cannot be in the future.")
+        if moment < max(now - HISTORY_MICROS, self._store.history_from):
+            raise errors.failed_precondition("The requested 'read_time' is too old.")
+
+
+def _fingerprint(found: list[Version]) -> list[tuple[str, int]]:
+    return [(version.name, version.at) for version in found]
+
+
+def _as_stored(stored: Any, new: Any) -> bytes:
+    """``new`` with the times of ``stored``, serialized."""
+    timed = writes.Document()
+    timed.CopyFrom(new)
+    timed.create_time.CopyFrom(stored.create_time)
+    timed.update_time.CopyFrom(stored.update_time)
+    return bytes(timed.SerializeToString(deterministic=True))

@@ -1,0 +1,218 @@
+"""The documents: every version in memory, the newest also in SQLite, one commit time for all.
+
+The holder of ``Store.lock`` sees one consistent state; versions themselves are never changed, so
+what was picked under the lock may be read without it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from emulators.firestore import fields
+from emulators.firestore.names import NameKey, collection_of, database_of, name_key
+from emulators.firestore.values import REFERENCE, Key, order_key
+from emulators.firestore.writes import Document, to_micros, to_timestamp
+from emulators.serving import open_database
+
+HISTORY_MICROS = 3_600 * 1_000_000
+
+
+class Version:
+    """One state of a document: ``document`` is None where it was deleted; ``at`` in microseconds."""
+
+    __slots__ = ("_keys", "at", "document", "name", "name_key")
+
+    def __init__(self, name: str, key: NameKey, at: int, document: Any | None) -> None:
+        self.name = name
+        self.name_key = key
+        self.at = at
+        self.document = document
+        self._keys: dict[fields.FieldPath, Key | None] = {}
+
+    @property
+    def live_at(self) -> int:
+        """Its update time in microseconds, 0 where there is no document."""
+        return self.at if self.document is not None else 0
+
+    def key(self, path: fields.FieldPath) -> Key | None:
+        """The order key of the value at ``path``; None when the field is missing."""
+        try:
+            return self._keys[path]
+        except KeyError:
+            return self._keys.setdefault(path, self._compute_key(path))
+
+    def _compute_key(self, path: fields.FieldPath) -> Key | None:
+        if path == fields.NAME:
+            return (REFERENCE, self.name_key)
+        value = fields.lookup(self.document.fields, path) if self.document is not None else None
+        return order_key(value) if value is not None else None
+
+
+class _Chain:
+    """The versions of one document, oldest first."""
+
+    __slots__ = ("name", "name_key", "versions")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.name_key = name_key(name)
+        self.versions: list[Version] = []
+
+    def at(self, moment: int | None) -> Version | None:
+        """The version that stood at ``moment`` (None: the newest)."""
+        if moment is None:
+            return self.versions[-1]
+        return next((v for v in reversed(self.versions) if v.at <= moment), None)
+
+    def forget_before(self, horizon: int) -> None:
+        """Drop the versions that no read at ``horizon`` or later can see."""
+        keep = next(
+            (i for i in range(len(self.versions) - 1, 0, -1) if self.versions[i].at <= horizon), 0
+        )
+        del self.versions[:keep]
+
+
+class Store:
+    """Documents by name, by collection and by collection group. Callers hold ``lock``."""
+
+    def __init__(self, path: Path) -> None:
+        self.lock = threading.RLock()
+        self._database: sqlite3.Connection = open_database(path)
+        self._database.executescript(
+            "CREATE TABLE IF NOT EXISTS documents (name TEXT PRIMARY KEY, document BLOB NOT NULL);"
+            "CREATE TABLE IF NOT EXISTS clock (one INTEGER PRIMARY KEY, last_commit INTEGER);"
+            "INSERT OR IGNORE INTO clock VALUES (1, 0);"
+        )
+        self._chains: dict[str, _Chain] = {}
+        self._collections: dict[str, dict[str, _Chain]] = {}
+        self._groups: dict[tuple[str, str], dict[str, None]] = {}
+        self._changed: dict[str, int] = {}
+        self._tombstones: deque[tuple[int, str]] = deque()
+        self.last_commit = 0
+        self._load()
+        self.history_from = self.last_commit
+
+    def close(self) -> None:
+        """Close the file; nothing is pending, since every commit is written as it is made."""
+        with self.lock:
+            self._database.close()
+
+    def version(self, name: str, moment: int | None = None) -> Version | None:
+        """The live version of ``name`` at ``moment`` (None: now), or None."""
+        chain = self._chains.get(name)
+        found = chain.at(moment) if chain is not None else None
+        return found if found is not None and found.document is not None else None
+
+    def in_collections(self, collections: Iterable[str], moment: int | None) -> list[Version]:
+        """The live versions in these collections at ``moment`` (None: now), in no order."""
+        chains = (c for path in collections for c in self._collections.get(path, {}).values())
+        picked = (chain.at(moment) for chain in chains)
+        return [v for v in picked if v is not None and v.document is not None]
+
+    def collections_below(self, parent: str, collection_id: str, descendants: bool) -> list[str]:
+        """The collection paths that a query over ``parent`` selects ("" selects every id)."""
+        if not descendants and collection_id:
+            return [f"{parent}/{collection_id}"]
+        group = (database_of(parent), collection_id)
+        paths = self._groups.get(group, {}) if collection_id else self._collections
+        prefix = parent + "/"
+        return [
+            path
+            for path in paths
+            if path.startswith(prefix) and (descendants or "/" not in path[len(prefix) :])
+        ]
+
+    def every_collection(self) -> Iterator[str]:
+        """Every collection path that has or had a document."""
+        return iter(list(self._collections))
+
+    def changed_since(self, collections: Iterable[str], moment: int) -> bool:
+        """Whether a document of these collections was written after ``moment``."""
+        return any(self._changed.get(path, 0) > moment for path in collections)
+
+    def write(self, changes: Mapping[str, Any | None], at: int, oldest_snapshot: int) -> None:
+        """Commit ``changes`` (None deletes) at ``at``: to the file first, then to memory.
+
+        Versions that neither a read within the last hour before ``at`` nor ``oldest_snapshot``
+        can see are forgotten.
+        """
+        for document in changes.values():
+            if document is not None:
+                document.update_time.CopyFrom(to_timestamp(at))
+                if not document.HasField("create_time"):
+                    document.create_time.CopyFrom(document.update_time)
+        self._write_through(changes, at)
+        self.last_commit = at
+        horizon = min(at - HISTORY_MICROS, oldest_snapshot)
+        for name, document in changes.items():
+            self._append(name, document, at).forget_before(horizon)
+        self._bury(horizon)
+
+    def clear(self, at: int) -> None:
+        """Forget every document and its history."""
+        self._database.execute("DELETE FROM documents")
+        self._database.execute("UPDATE clock SET last_commit = ?", (at,))
+        for held in (self._chains, self._collections, self._groups, self._tombstones):
+            held.clear()
+        self._changed = dict.fromkeys(self._changed, at)
+        self.last_commit = self.history_from = at
+
+    def _load(self) -> None:
+        row = self._database.execute("SELECT last_commit FROM clock").fetchone()
+        self.last_commit = row["last_commit"]
+        for row in self._database.execute("SELECT name, document FROM documents"):
+            document = Document.FromString(row["document"])
+            self._append(row["name"], document, to_micros(document.update_time))
+
+    def _write_through(self, changes: Mapping[str, Any | None], at: int) -> None:
+        run = self._database.execute
+        run("BEGIN IMMEDIATE")
+        try:
+            for name, document in changes.items():
+                if document is None:
+                    run("DELETE FROM documents WHERE name = ?", (name,))
+                else:
+                    row = (name, document.SerializeToString())
+                    run("INSERT OR REPLACE INTO documents VALUES (?, ?)", row)
+            run("UPDATE clock SET last_commit = ?", (at,))
+        except BaseException:
+            run("ROLLBACK")
+            raise
+        run("COMMIT")
+
+    def _append(self, name: str, document: Any | None, at: int) -> _Chain:
+        collection = collection_of(name)
+        chain = self._chains.get(name) or self._open_chain(name, collection)
+        chain.versions.append(Version(name, chain.name_key, at, document))
+        self._changed[collection] = at
+        if document is None:
+            self._tombstones.append((at, name))
+        return chain
+
+    def _open_chain(self, name: str, collection: str) -> _Chain:
+        chain = self._chains[name] = _Chain(name)
+        self._collections.setdefault(collection, {})[name] = chain
+        group = (database_of(name), collection.rpartition("/")[2])
+        self._groups.setdefault(group, {})[collection] = None
+        return chain
+
+    def _bury(self, horizon: int) -> None:
+        """Drop the documents whose deletion every possible read has seen."""
+        while self._tombstones and self._tombstones[0][0] <= horizon:
+            at, name = self._tombstones.popleft()
+            chain = self._chains.get(name)
+            if chain is not None and chain.versions[-1].at == at:
+                self._drop(name)
+
+    def _drop(self, name: str) -> None:
+        collection = collection_of(name)
+        del self._chains[name], self._collections[collection][name]
+        if not self._collections[collection]:
+            del self._collections[collection]
+            group = (database_of(name), collection.rpartition("/")[2])
+            self._groups[group].pop(collection, None)

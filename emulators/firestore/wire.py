@@ -1,0 +1,374 @@
+"""google.firestore.v1.Firestore over gRPC, with the client's own raw message classes."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import string
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import grpc
+from google.cloud.firestore_v1.types import firestore as requests
+from google.cloud.firestore_v1.types import write as write_types
+from google.protobuf import empty_pb2
+from google.rpc import status_pb2
+
+from emulators.firestore import aggregates, errors, fields, query
+from emulators.firestore.errors import ApiError
+from emulators.firestore.names import collection_id, database_of, document_name, parent_name
+from emulators.firestore.state import Committed, Consistency, State
+from emulators.firestore.store import Version
+from emulators.firestore.writes import Document, to_micros, to_timestamp
+
+SERVICE = "google.firestore.v1.Firestore"
+_MAX_REQUEST_BYTES = 10 * 1024 * 1024
+_PAGE_SIZE = 300
+_AUTO_ID = string.ascii_letters + string.digits
+
+Write = write_types.Write.pb()
+WriteResult = write_types.WriteResult.pb()
+BatchGetDocumentsResponse = requests.BatchGetDocumentsResponse.pb()
+BatchWriteResponse = requests.BatchWriteResponse.pb()
+BeginTransactionResponse = requests.BeginTransactionResponse.pb()
+CommitResponse = requests.CommitResponse.pb()
+ListCollectionIdsResponse = requests.ListCollectionIdsResponse.pb()
+ListDocumentsResponse = requests.ListDocumentsResponse.pb()
+RunAggregationQueryResponse = requests.RunAggregationQueryResponse.pb()
+RunQueryResponse = requests.RunQueryResponse.pb()
+
+
+class Firestore:
+    """The service's methods; each takes a raw request and returns or yields raw responses."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def get_document(self, request: Any) -> Any:
+        """GetDocument."""
+        found, _ = self._state.read([request.name], _consistency(request))
+        version = found[0][1]
+        if version is None:
+            raise errors.document_not_found(request.name)
+        return _shown(version, _mask(request))
+
+    def batch_get_documents(self, request: Any) -> Iterator[Any]:
+        """BatchGetDocuments: found and missing, each once."""
+        for name in request.documents:
+            if database_of(name) != request.database:
+                raise errors.invalid_argument(f"{name} is not in {request.database}.")
+        how, begun = self._begin_with(request)
+        if begun:
+            yield BatchGetDocumentsResponse(transaction=begun)
+        mask = _mask(request)
+        found, read_at = self._state.read(request.documents, how)
+        read_time = to_timestamp(read_at)
+        for name, version in found:
+            if version is None:
+                yield BatchGetDocumentsResponse(missing=name, read_time=read_time)
+            else:
+                yield BatchGetDocumentsResponse(found=_shown(version, mask), read_time=read_time)
+
+    def create_document(self, request: Any) -> Any:
+        """CreateDocument; an id of 20 characters is assigned when none is given."""
+        parent_name(request.parent)
+        collection = f"{request.parent}/{collection_id(request.collection_id)}"
+        identity = request.document_id or "".join(secrets.choice(_AUTO_ID) for _ in range(20))
+        write = Write(update=request.document)
+        write.update.name = document_name(f"{collection}/{identity}")
+        write.current_document.exists = False
+        return self._write_one(write, _mask(request))
+
+    def update_document(self, request: Any) -> Any:
+        """UpdateDocument: an upsert unless the precondition says otherwise."""
+        write = Write(update=request.document)
+        for member in ("update_mask", "current_document"):
+            if request.HasField(member):
+                getattr(write, member).CopyFrom(getattr(request, member))
+        return self._write_one(write, _mask(request))
+
+    def delete_document(self, request: Any) -> Any:
+        """DeleteDocument; a missing document is no error without a precondition."""
+        write = Write(delete=document_name(request.name))
+        if request.HasField("current_document"):
+            write.current_document.CopyFrom(request.current_document)
+        self._state.commit(database_of(request.name), [write])
+        return empty_pb2.Empty()
+
+    def list_documents(self, request: Any) -> Any:
+        """ListDocuments, in pages."""
+        if request.show_missing and request.order_by:
+            raise errors.invalid_argument("cannot specify an order when show_missing is true")
+        listed, _ = self._state.list_documents(
+            _listing(request), _consistency(request), show_missing=request.show_missing
+        )
+        begin = _page_start(request.page_token, [name for name, _ in listed])
+        size = request.page_size if request.page_size > 0 else _PAGE_SIZE
+        page = listed[begin : begin + size]
+        mask = _mask(request)
+        response = ListDocumentsResponse(
+            documents=[
+                Document(name=name) if version is None else _shown(version, mask)
+                for name, version in page
+            ]
+        )
+        if begin + size < len(listed):
+            response.next_page_token = _page_token(page[-1][0])
+        return response
+
+    def list_collection_ids(self, request: Any) -> Any:
+        """ListCollectionIds, in pages."""
+        read_time = to_micros(request.read_time) if request.HasField("read_time") else None
+        found = self._state.collection_ids(parent_name(request.parent), read_time)
+        begin = _page_start(request.page_token, found)
+        size = request.page_size if request.page_size > 0 else _PAGE_SIZE
+        response = ListCollectionIdsResponse(collection_ids=found[begin : begin + size])
+        if begin + size < len(found):
+            response.next_page_token = _page_token(response.collection_ids[-1])
+        return response
+
+    def begin_transaction(self, request: Any) -> Any:
+        """BeginTransaction: read-write unless asked otherwise."""
+        return BeginTransactionResponse(
+            transaction=self._begin(request.options, read_only_by_default=False)
+        )
+
+    def commit(self, request: Any) -> Any:
+        """Commit: atomic, in order, within a transaction or without one."""
+        committed = self._state.commit(request.database, request.writes, request.transaction)
+        return CommitResponse(
+            write_results=_write_results(committed), commit_time=to_timestamp(committed.at)
+        )
+
+    def rollback(self, request: Any) -> Any:
+        """Rollback."""
+        self._state.rollback(request.transaction)
+        return empty_pb2.Empty()
+
+    def batch_write(self, request: Any) -> Any:
+        """BatchWrite: each write on its own, each with its status."""
+        names = [_written_name(write) for write in request.writes]
+        if len(set(names)) < len(names):
+            raise errors.invalid_argument(
+                "the same document cannot be written more than once in a single request"
+            )
+        response = BatchWriteResponse()
+        for write in request.writes:
+            result, status = self._write_alone(request.database, write)
+            response.write_results.append(result)
+            response.status.append(status)
+        return response
+
+    def run_query(self, request: Any) -> Iterator[Any]:
+        """RunQuery: the documents, the last with ``done``; none: one response with a read time."""
+        if request.HasField("explain_options"):
+            raise errors.unimplemented("RunQueryRequest.explain_options")
+        plan = query.plan(request.parent, request.structured_query)
+        how, begun = self._begin_with(request)
+        if begun:
+            yield RunQueryResponse(transaction=begun)
+        found, skipped, read_at = self._state.run(plan, how)
+        read_time = to_timestamp(read_at)
+        if not found:
+            yield RunQueryResponse(read_time=read_time, skipped_results=skipped, done=True)
+        for number, version in enumerate(found, 1):
+            response = RunQueryResponse(
+                document=_shown(version, plan.select), read_time=read_time, skipped_results=skipped
+            )
+            skipped = 0
+            if number == len(found):
+                response.done = True
+            yield response
+
+    def run_aggregation_query(self, request: Any) -> Iterator[Any]:
+        """RunAggregationQuery."""
+        if request.HasField("explain_options"):
+            raise errors.unimplemented("RunAggregationQueryRequest.explain_options")
+        asked = aggregates.read(request.structured_aggregation_query)
+        plan = query.plan(request.parent, request.structured_aggregation_query.structured_query)
+        how, begun = self._begin_with(request)
+        result, read_at = self._state.aggregate(plan, asked, how)
+        response = RunAggregationQueryResponse(transaction=begun, read_time=to_timestamp(read_at))
+        for alias, value in result.items():
+            response.result.aggregate_fields[alias].CopyFrom(value)
+        yield response
+
+    def _begin_with(self, request: Any) -> tuple[Consistency, bytes]:
+        """How to read, and the id of the transaction that the request asked to begin, if any."""
+        if request.WhichOneof("consistency_selector") != "new_transaction":
+            return _consistency(request), b""
+        begun = self._begin(request.new_transaction, read_only_by_default=True)
+        return Consistency(transaction=begun), begun
+
+    def _begin(self, options: Any, *, read_only_by_default: bool) -> bytes:
+        mode = options.WhichOneof("mode")
+        if mode == "read_only" or (mode is None and read_only_by_default):
+            at = options.read_only
+            read_time = to_micros(at.read_time) if at.HasField("read_time") else None
+            return self._state.begin(read_only=True, read_time=read_time)
+        return self._state.begin(read_only=False, retry=options.read_write.retry_transaction)
+
+    def _write_one(self, write: Any, mask: tuple[fields.FieldPath, ...] | None) -> Any:
+        name = write.update.name
+        committed = self._state.commit(database_of(name), [write])
+        at = committed.results[0][0]
+        found, _ = self._state.read([name], Consistency())
+        version = found[0][1]
+        if version is None or version.at != at:
+            return Document(name=name, update_time=to_timestamp(at or committed.at))
+        return _shown(version, mask)
+
+    def _write_alone(self, database: str, write: Any) -> tuple[Any, Any]:
+        try:
+            committed = self._state.commit(database, [write])
+        except ApiError as error:
+            status = status_pb2.Status(code=error.code.value[0], message=error.message)
+            return WriteResult(), status
+        return _write_results(committed)[0], status_pb2.Status()
+
+
+def handlers(state: State) -> Sequence[grpc.GenericRpcHandler]:
+    """The gRPC handlers of the service; what is not emulated answers UNIMPLEMENTED by name."""
+    service = Firestore(state)
+    unary = {
+        "GetDocument": (service.get_document, requests.GetDocumentRequest),
+        "CreateDocument": (service.create_document, requests.CreateDocumentRequest),
+        "UpdateDocument": (service.update_document, requests.UpdateDocumentRequest),
+        "DeleteDocument": (service.delete_document, requests.DeleteDocumentRequest),
+        "ListDocuments": (service.list_documents, requests.ListDocumentsRequest),
+        "ListCollectionIds": (service.list_collection_ids, requests.ListCollectionIdsRequest),
+        "BeginTransaction": (service.begin_transaction, requests.BeginTransactionRequest),
+        "Commit": (service.commit, requests.CommitRequest),
+        "Rollback": (service.rollback, requests.RollbackRequest),
+        "BatchWrite": (service.batch_write, requests.BatchWriteRequest),
+    }
+    streaming = {
+        "BatchGetDocuments": (service.batch_get_documents, requests.BatchGetDocumentsRequest),
+        "RunQuery": (service.run_query, requests.RunQueryRequest),
+        "RunAggregationQuery": (
+            service.run_aggregation_query,
+            requests.RunAggregationQueryRequest,
+        ),
+    }
+    methods = {name: _unary(method, kind) for name, (method, kind) in unary.items()}
+    methods |= {name: _streaming(method, kind) for name, (method, kind) in streaming.items()}
+    return [grpc.method_handlers_generic_handler(SERVICE, methods), _NotEmulated()]
+
+
+class _NotEmulated(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """Answers every other method of any service."""
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        method = handler_call_details.method.lstrip("/")
+
+        def refuse(_: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, f"Method {method} is not emulated")
+            yield
+
+        return grpc.stream_stream_rpc_method_handler(refuse)
+
+
+def _unary(method: Callable[[Any], Any], kind: Any) -> grpc.RpcMethodHandler:
+    def answer(request: Any, context: grpc.ServicerContext) -> Any:
+        try:
+            _check_size(request)
+            return method(request)
+        except ApiError as error:
+            context.abort(error.code, error.message)
+
+    return grpc.unary_unary_rpc_method_handler(answer, kind.pb().FromString, _serialized)
+
+
+def _streaming(method: Callable[[Any], Iterator[Any]], kind: Any) -> grpc.RpcMethodHandler:
+    def answer(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        try:
+            _check_size(request)
+            yield from method(request)
+        except ApiError as error:
+            context.abort(error.code, error.message)
+
+    return grpc.unary_stream_rpc_method_handler(answer, kind.pb().FromString, _serialized)
+
+
+def _serialized(message: Any) -> bytes:
+    return bytes(message.SerializeToString())
+
+
+def _check_size(request: Any) -> None:
+    if request.ByteSize() > _MAX_REQUEST_BYTES:
+        raise errors.invalid_argument(
+            f"Request payload size exceeds the limit: {_MAX_REQUEST_BYTES} bytes."
+        )
+
+
+def _consistency(request: Any) -> Consistency:
+    selector = request.WhichOneof("consistency_selector")
+    if selector == "transaction":
+        return Consistency(transaction=request.transaction)
+    if selector == "read_time":
+        return Consistency(read_time=to_micros(request.read_time))
+    return Consistency()
+
+
+def _mask(request: Any) -> tuple[fields.FieldPath, ...] | None:
+    if not request.HasField("mask"):
+        return None
+    return tuple(fields.parse(path) for path in request.mask.field_paths)
+
+
+def _shown(version: Version, paths: tuple[fields.FieldPath, ...] | None) -> Any:
+    stored: Any = version.document
+    if paths is None:
+        return stored
+    shown = Document(
+        name=stored.name, create_time=stored.create_time, update_time=stored.update_time
+    )
+    fields.project(stored.fields, shown.fields, paths)
+    return shown
+
+
+def _written_name(write: Any) -> str:
+    operation = write.WhichOneof("operation")
+    if operation == "update":
+        return str(write.update.name)
+    return str(write.delete if operation == "delete" else write.transform.document)
+
+
+def _write_results(committed: Committed) -> list[Any]:
+    results = []
+    for at, transform_results in committed.results:
+        result = WriteResult(transform_results=transform_results)
+        if at is not None:
+            result.update_time.CopyFrom(to_timestamp(at))
+        results.append(result)
+    return results
+
+
+def _listing(request: Any) -> query.Plan:
+    return query.Plan(
+        parent=parent_name(request.parent),
+        collection_id=request.collection_id,
+        descendants=False,
+        where=None,
+        orders=query.orders_of_text(request.order_by),
+        start=None,
+        end=None,
+        offset=0,
+        limit=None,
+        select=None,
+    )
+
+
+def _page_token(last: str) -> str:
+    return base64.urlsafe_b64encode(last.encode()).decode()
+
+
+def _page_start(token: str, listed: list[str]) -> int:
+    """The position after the item that the token names; raises INVALID_ARGUMENT."""
+    if not token:
+        return 0
+    try:
+        last = base64.b64decode(token, altchars=b"-_", validate=True).decode()
+        return listed.index(last) + 1
+    except ValueError as error:
+        raise errors.invalid_argument("invalid page token") from error
