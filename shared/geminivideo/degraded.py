@@ -19,6 +19,7 @@ NO_FEATURES = "no-features"
 COARSE_CUTS = "coarse-cuts"
 NO_FRAME = "no-frame-in-scene"
 LOUDNESS_UNMEASURED = "loudness-unmeasured"
+SPEECH_IN_PART = "speech-heard-in-part"
 
 OFFLINE_REASONS: dict[str, str] = {
     OBJECTS_UNAVAILABLE: (
@@ -45,6 +46,7 @@ INPUT_REASONS: dict[str, str] = {
     NO_FEATURES: "Nothing could be measured in a scene, so it has no score and is ranked last.",
     COARSE_CUTS: "The video is long: its cuts were looked for at key frames only.",
     NO_FRAME: "A scene has no picture that can be decoded.",
+    SPEECH_IN_PART: "The video is long: what is said towards its end was not recognised.",
     LOUDNESS_UNMEASURED: "The loudness of a scene could not be measured: its sound is too short.",
 }
 

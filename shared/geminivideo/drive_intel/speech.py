@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from geminivideo.policy import SpeechPolicy
 from geminivideo.records import Transcript, Word
 
 _BEAM = 5
+_RATE = 16_000
+_LANGUAGE = "en"
+_MARGIN_S = 0.4  # words may reach this far out of what the voice detector marks
 
 
 def transcribe(
@@ -29,21 +33,13 @@ def transcribe(
         return Transcript(
             id=transcript_id, words=None, language=None, source="none", degraded=(why.NO_AUDIO,)
         )
-    segments, info = models.speech.transcribe(
-        str(path),
-        beam_size=_BEAM,
-        vad_filter=True,
-        word_timestamps=True,
-        condition_on_previous_text=False,
-        hotwords=hint,
-    )
-    words = tuple(_words(segments, offset, policy))
+    words, reasons = _hear(path, models, policy, hint)
     return Transcript(
         id=transcript_id,
-        words=words,
-        language=info.language if words else None,
+        words=tuple(_shifted(word, offset) for word in words),
+        language=_LANGUAGE if words else None,
         source=models.speech_source,
-        degraded=(why.ENGLISH_ONLY,) if words else (),
+        degraded=(*reasons, why.ENGLISH_ONLY) if words else reasons,
     )
 
 
@@ -56,14 +52,55 @@ def _sound_starts(path: Path) -> float | None:
     return None
 
 
-def _words(segments: Iterable[Any], offset_s: float, policy: SpeechPolicy) -> Iterable[Word]:
+def _hear(
+    path: Path, models: Models, policy: SpeechPolicy, hint: str | None
+) -> tuple[list[Word], tuple[str, ...]]:
+    """Words in the time of the sound track, and what was left out.
+
+    The voice detector says where words may be, but the recogniser hears the whole track: cut into
+    pieces it loses the beginnings of words.
+    """
+    from faster_whisper.audio import decode_audio
+    from faster_whisper.vad import get_speech_timestamps
+
+    sound = decode_audio(str(path), sampling_rate=_RATE)
+    heard = sound[: int(policy.max_heard_s * _RATE)]
+    reasons = (why.SPEECH_IN_PART,) if len(heard) < len(sound) else ()
+    spoken = [(s["start"] / _RATE, s["end"] / _RATE) for s in get_speech_timestamps(heard)]
+    if not spoken:
+        return [], reasons
+    segments, _ = models.speech.transcribe(
+        heard[: int((spoken[-1][1] + _MARGIN_S) * _RATE)],
+        beam_size=_BEAM,
+        word_timestamps=True,
+        condition_on_previous_text=False,
+        hotwords=hint,
+    )
+    placed = (_placed(word, spoken) for word in _words(segments, policy))
+    return [word for word in placed if word is not None], reasons
+
+
+def _placed(word: Word, spoken: Iterable[tuple[float, float]]) -> Word | None:
+    """The word, started no earlier than the voice around it; None when there is no voice."""
+    middle = (word.start_s + word.end_s) / 2
+    for start, end in spoken:
+        if start - _MARGIN_S <= middle <= end + _MARGIN_S:
+            return replace(word, start_s=min(max(word.start_s, round(start, 3)), word.end_s))
+    return None
+
+
+def _shifted(word: Word, by_s: float) -> Word:
+    return replace(word, start_s=round(word.start_s + by_s, 3), end_s=round(word.end_s + by_s, 3))
+
+
+def _words(segments: Iterable[Any], policy: SpeechPolicy) -> Iterable[Word]:
     for segment in segments:
         if _is_speech(segment, policy):
             for pieces in whole(segment.words):
                 yield Word(
                     text="".join(piece.word for piece in pieces).strip(),
-                    start_s=round(float(pieces[0].start) + offset_s, 3),
-                    end_s=round(float(pieces[-1].end) + offset_s, 3),
+                    start_s=round(float(pieces[0].start), 3),
+                    end_s=round(float(pieces[-1].end), 3),
                     confidence=round(float(min(p.probability for p in pieces)), 4),
                 )
 

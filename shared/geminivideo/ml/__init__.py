@@ -1,0 +1,1 @@
+"""What will be clicked: the documented heuristic, and the model that learns from actual clicks."""
