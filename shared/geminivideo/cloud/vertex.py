@@ -20,9 +20,10 @@ _ATTEMPTS = 3
 class Vertex:
     """One Gemini model; ``GV_VERTEX_URL`` points the client at another endpoint."""
 
-    def __init__(self, project: str, location: str, model: str) -> None:
+    def __init__(self, project: str, location: str, model: str, attempts: int = _ATTEMPTS) -> None:
         self._project = project
         self._location = location
+        self._attempts = attempts
         self.model = model
 
     @classmethod
@@ -42,7 +43,7 @@ class Vertex:
             api_version="v1",
             timeout=_TIMEOUT_MS,
             base_url=url,
-            retry_options=types.HttpRetryOptions(attempts=_ATTEMPTS),
+            retry_options=types.HttpRetryOptions(attempts=self._attempts),
         )
         credentials = _local_credentials() if url else None
         return genai.Client(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from geminivideo.events import ChangeDue
 from geminivideo.records import ChangeStatus, PendingChange, RenderJob, Variation, VariationStatus
 from geminivideo.runtime import runs
-from geminivideo.runtime.outbox import Outlet, OutboxRow
+from geminivideo.runtime.outbox import OutboxRow, Outlet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,0 +1,173 @@
+"""The default strategy: deterministic, honest, different for different videos, able to refuse."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from geminivideo.policy import CouncilPolicy
+from geminivideo.records import Brief, HookType, Shot, Verdict
+from geminivideo.titan_core import council, director, session
+from geminivideo.titan_core.critics import RULE_COUNCIL
+from geminivideo.titan_core.material import words_of
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+POLICY = CouncilPolicy()
+
+
+def hold(material, **changes):
+    return session.hold(material, replace(POLICY, **changes), model=None)
+
+
+def test_says_that_it_is_the_default_strategy(make_material):
+    """A session without a model is labelled degraded, and each plan says its mode."""
+    held = hold(make_material())
+    assert held.degraded == ("default-strategy",)
+    assert {b.mode for b in held.blueprints} == {"default"}
+
+
+def test_same_video_same_plan(make_material):
+    """Two sessions on the same material give the same blueprints to the last member."""
+    assert hold(make_material()) == hold(make_material())
+
+
+def test_different_videos_give_different_plans(make_material, make_words):
+    """Other words, other texts and other scenes lead to other hooks and other shots."""
+    one = hold(make_material(words=make_words("We found a hidden lake. Come and see it.")))
+    other = hold(
+        make_material(
+            words=make_words("This pan cooks eggs in ninety seconds."),
+            lengths=(5.0, 2.0),
+            scores=(0.2, 0.9),
+            title="Steel Pan",
+        )
+    )
+    assert {b.hook_text for b in one.blueprints}.isdisjoint(b.hook_text for b in other.blueprints)
+    assert {b.shots for b in one.blueprints}.isdisjoint(b.shots for b in other.blueprints)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {},
+        {"lengths": (20.0,), "scores": (0.5,)},
+        {"lengths": (4.0,), "scores": (0.5,), "words": ()},
+        {"lengths": (1.5, 1.5), "scores": (0.1, 0.2)},
+        {"lengths": tuple([2.0] * 30), "scores": tuple([0.3] * 30)},
+    ],
+    ids=["usual", "one long shot", "one short silent shot", "three seconds", "many scenes"],
+)
+def test_any_usable_video_gets_at_least_three_approved_plans(make_material, shape):
+    """Multi-shot, single-shot, silent and very short videos all get three or more ads."""
+    held = hold(make_material(**shape))
+    assert len(council.approved(held.blueprints, POLICY)) >= 3
+
+
+def test_quotes_open_on_the_speech_they_quote(make_material, make_words):
+    """A hook that quotes the speaker opens on the moment at which it is said."""
+    words = make_words("Nobody told me about this place.", start=6.0)
+    made = director.plan(make_material(words=words), POLICY)
+    quoted = next(b for b in made if b.hook_text.startswith("Nobody"))
+    assert quoted.shots[0].start_s == pytest.approx(5.9)
+
+
+def test_no_hook_type_without_its_evidence(make_material):
+    """Without numbers, offers or wishes there is no statistic, urgency or transformation."""
+    kinds = {hook.type for hook in director.hooks(make_material(), POLICY)}
+    assert kinds.isdisjoint({HookType.STATISTIC, HookType.URGENCY, HookType.TRANSFORMATION})
+
+
+def test_brief_is_used(make_material):
+    """What the advertiser said becomes hooks and the call to action."""
+    brief = Brief(product_name="Acme Shoes", offer="20% off", pain_points=("sore feet",))
+    made = director.plan(make_material(brief=brief), POLICY)
+    assert "Tired of sore feet?" in {b.hook_text for b in made}
+    assert "Get the offer" in {b.cta_text for b in made}
+
+
+def test_hooks_fit_their_limit_and_never_break_a_word(make_material, make_words):
+    """A long sentence is cut at a word to at most the hook's length."""
+    words = make_words("Incredibly long sentences about waterproofing never fit on a telephone.")
+    for hook in director.hooks(make_material(words=words), POLICY):
+        assert len(hook.text) <= POLICY.max_hook_chars
+    assert director.shorten("alpha beta gamma", 10) == "alpha beta"
+
+
+BREAKS = {
+    "an invented figure": lambda b, m: replace(b, hook_text="Save 73% today"),
+    "an invented claim": lambda b, m: replace(
+        b, hook_text="Doctors recommend miracle cures", caption="certified organic guaranteed"
+    ),
+    "footage twice": lambda b, m: replace(b, shots=(b.shots[0], b.shots[0])),
+    "a scene that does not exist": lambda b, m: replace(
+        b, shots=(Shot(scene_id="nope", start_s=0.0, end_s=2.0),)
+    ),
+    "a shot outside its scene": lambda b, m: replace(
+        b, shots=(replace(b.shots[0], end_s=b.shots[0].end_s + 50.0),)
+    ),
+    "no picture": lambda b, m: replace(b, shots=()),
+    "no hook": lambda b, m: replace(b, hook_text="  "),
+    "a hook that is a paragraph": lambda b, m: replace(b, hook_text="wait for it " * 9),
+    "the weakest scene first": lambda b, m: replace(
+        b,
+        shots=tuple(
+            Shot(scene_id=s.id, start_s=s.start_s, end_s=s.start_s + 2.0)
+            for s in reversed(m.ranked)
+        ),
+    ),
+    "half a second": lambda b, m: replace(
+        b, shots=(replace(b.shots[0], end_s=b.shots[0].start_s + 0.5),)
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", BREAKS, ids=list(BREAKS))
+def test_each_serious_fault_alone_is_rejected(make_material, fault):
+    """A good plan with one serious fault falls under 85, and the reason names the fault."""
+    material = make_material()
+    good = council.judge(director.plan(material, POLICY)[0], material, RULE_COUNCIL, POLICY)
+    assert good.verdict is Verdict.APPROVED
+    bad = council.judge(BREAKS[fault](good, material), material, RULE_COUNCIL, POLICY)
+    assert bad.verdict is Verdict.REJECTED
+    assert any(
+        m.score < 100 and m.reason != "no fault found" for m in bad.members if m.score is not None
+    )
+
+
+def test_a_rewrite_answers_the_critique(make_material):
+    """A plan that opens on the weakest scene is rewritten and then approved in round two."""
+    material = make_material()
+    weak = BREAKS["the weakest scene first"](director.plan(material, POLICY)[0], material)
+    final = council.deliberate(weak, material, RULE_COUNCIL, director.rewrite, POLICY)
+    assert (final.verdict, final.rounds) == (Verdict.APPROVED, 2)
+    assert final.shots[0].scene_id == material.ranked[0].id
+
+
+def test_what_cannot_be_mended_stays_rejected(make_material):
+    """An invented claim survives every rewrite, so the plan stays rejected."""
+    material = make_material()
+    lie = BREAKS["an invented figure"](director.plan(material, POLICY)[0], material)
+    final = council.deliberate(lie, material, RULE_COUNCIL, director.rewrite, POLICY)
+    assert final.verdict is Verdict.REJECTED
+    assert "73" in " ".join(m.reason for m in final.members)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    scenes=st.lists(st.tuples(st.floats(0.6, 12.0), st.floats(0.0, 1.0)), min_size=1, max_size=12)
+)
+def test_every_plan_keeps_the_rules_of_its_video(make_material, scenes):
+    """Whatever the scenes: shots lie inside them, none twice, and every word has a source."""
+    lengths, scores = zip(*scenes, strict=True)
+    material = make_material(lengths=lengths, scores=scores)
+    for blueprint in director.plan(material, POLICY):
+        spans = sorted((s.start_s, s.end_s) for s in blueprint.shots)
+        assert all(a[1] <= b[0] + 1e-6 for a, b in pairwise(spans))
+        for shot in blueprint.shots:
+            scene = material.scene(shot.scene_id)
+            assert scene.start_s - 1e-6 <= shot.start_s < shot.end_s <= scene.end_s + 1e-6
+        evidence = next(c for c in RULE_COUNCIL if c.name == "evidence-critic")
+        assert evidence.judge(blueprint, material, POLICY).score == 100
+        assert words_of(blueprint.hook_text)
