@@ -176,6 +176,9 @@ class Scene:
         return replace(self, transcript=spoken)
 
 
+SPEECH_ITEM = "speech"  # the item of the feature fan-out that is no scene
+
+
 def scene_id_of(flow_id: str, index: int) -> str:
     """The document id of a scene."""
     return f"{flow_id}-{index:03d}"
@@ -311,6 +314,15 @@ class Variation:
     checks: tuple[Check, ...] = ()
     reason: str | None = None
     degraded: tuple[str, ...] = ()
+
+    def rendered(self, **found: Any) -> Variation:
+        """The variation with its file and what was measured of it."""
+        return replace(self, status=VariationStatus.RENDERED, reason=None, **found)
+
+    def failed(self, reason: str) -> Variation:
+        """The variation that could not be made, and why."""
+        degraded = (*self.degraded, f"variation-failed:{self.id}")
+        return replace(self, status=VariationStatus.FAILED, reason=reason, degraded=degraded)
 
 
 @dataclass(frozen=True, kw_only=True)

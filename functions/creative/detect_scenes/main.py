@@ -4,16 +4,14 @@ from hashlib import sha256
 
 from geminivideo.drive_intel.scenes import detect_scenes, thumbnail
 from geminivideo.events import SceneDetected, VideoIngested
-from geminivideo.records import Scene, scene_id_of
+from geminivideo.records import SPEECH_ITEM, Scene, scene_id_of
 from geminivideo.runtime.step import Step, step
-
-SPEECH = "speech"
 
 
 @step("detect_scenes")
 def main(event: VideoIngested, step: Step) -> list[SceneDetected]:
     path = step.files.download(event.video, step.workdir / "source")
-    items = [SPEECH]
+    items = [SPEECH_ITEM]
     for index, (start, end) in enumerate(detect_scenes(path, step.policy.scenes)):
         scene_id = scene_id_of(event.flow_id, index)
         picture = thumbnail(path, (start + end) / 2)

@@ -116,6 +116,7 @@ class Step:
         self.run = run
         self.flow_id = run.flow_id
         self.attempt = run.attempts
+        self.max_attempts = STEPS[run.step].max_attempts
         self.clock = ports.clock
         self.writes: list[tuple[str, str, Any]] = []
         self.degraded: dict[str, None] = {}
