@@ -44,7 +44,8 @@ class Notifier:
         """End the thread; what is unpublished waits for the next start."""
         self._stopped = True
         self._wake.set()
-        self._thread.join(timeout=_PUBLISH_TIMEOUT_S)
+        if self._thread.is_alive():
+            self._thread.join(timeout=_PUBLISH_TIMEOUT_S)
 
     def _run(self) -> None:
         while not self._stopped:

@@ -233,7 +233,7 @@ class State:
             with self._dropping(stored):
                 return self._resource(self._put(bucket, name, fields, stored, conditions))
 
-    def list(self, bucket: str, selection: Selection) -> Page:
+    def list_objects(self, bucket: str, selection: Selection) -> Page:
         """One page in name order; raises 404."""
         with self._lock:
             self._bucket(bucket)

@@ -172,7 +172,7 @@ class Api:
             if query.get(unknown) in (None, "", "false"):
                 continue
             raise errors.not_emulated(f"storage.objects.list {unknown}")
-        page = self._state.list(_name(request, "b"), _selection(query))
+        page = self._state.list_objects(_name(request, "b"), _selection(query))
         body: Body = {"kind": "storage#objects"}
         if page.rows:
             body["items"] = [self._state.resource(row) for row in page.rows]

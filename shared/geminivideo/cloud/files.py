@@ -7,6 +7,7 @@ Nothing here holds a whole video in memory but ``read`` and ``write``, which are
 from __future__ import annotations
 
 import base64
+import builtins
 import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
@@ -73,7 +74,7 @@ class Files:
         blob = self._bucket(bucket).get_blob(name, timeout=_TIMEOUT_S)
         return _ref(blob) if blob is not None else None
 
-    def list(self, bucket: str, prefix: str = "") -> list[ObjectRef]:
+    def list(self, bucket: str, prefix: str = "") -> builtins.list[ObjectRef]:
         """The live objects whose names begin with ``prefix``, in name order."""
         found = self.client.list_blobs(bucket, prefix=prefix or None, timeout=_TIMEOUT_S)
         return [_ref(blob) for blob in found]

@@ -1,0 +1,55 @@
+"""Cloud Run jobs: the Admin API v2 in REST; every task is a real process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from geminivideo.runtime.clock import Clock
+
+from emulators.run.runner import Launch, Runner
+from emulators.run.state import LaunchSpec, State
+from emulators.run.wire import Api
+from emulators.serving import HttpService
+
+__all__ = ["Launch", "LaunchSpec", "Server"]
+
+
+class Server:
+    """The service on a loopback port, for clients with the ``rest`` transport over http.
+
+    ``launch(spec)`` starts one attempt of one task, in a session of its own
+    (``start_new_session=True``) and with ``spec.env``. ``max_parallel`` bounds the processes of
+    this server, whatever parallelism the jobs declare.
+    """
+
+    def __init__(
+        self,
+        *,
+        state_dir: Path,
+        clock: Clock,
+        port: int = 0,
+        launch: Launch,
+        max_parallel: int = 2,
+    ) -> None:
+        self._service = HttpService(
+            "run", lambda: Api(self.state, self._runner).application(), (port,)
+        )
+        self.state = State(Path(state_dir), clock)
+        self._runner = Runner(self.state, clock, launch, max_parallel)
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return self._service.port
+
+    def start(self) -> None:
+        """Serve, and start again what an earlier process was running."""
+        self._runner.recover()
+        self._service.start()
+        self._runner.start()
+
+    def stop(self) -> None:
+        """End every task process, then stop serving."""
+        self._runner.stop()
+        self._service.stop()
+        self.state.close()
