@@ -22,7 +22,7 @@ class Accounts(Concern):
         }
         self.push = self._account("invoke-push", "Pub/Sub calls functions as this account")
         self.tasks = self._account("invoke-tasks", "Cloud Tasks calls the executor as this account")
-        self.builder = self._account("build", "Builds the functions' images")
+        self.builder = self._account("build-functions", "Builds the functions' images")
         self.pubsub_agent = self._agent("pubsub")
         self.scheduler_agent = self._agent("cloudscheduler")
         self.storage_agent = storage.get_project_service_account_output(
