@@ -33,6 +33,7 @@ def main(event: VariationsRendered, step: Step) -> list[ChangeDue]:
         )
     except PlanError as error:
         raise Permanent(str(error)) from error
+    step.update(f"render_jobs/{event.render_job_id}", {"status": "COMPLETED"})
     now = step.clock.now()
     changes = plan_changes(
         event.flow_id, plan, account, brief, blueprints, variations, step.policy,
