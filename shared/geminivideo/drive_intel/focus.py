@@ -6,6 +6,7 @@ kinds of evidence: faces, then objects, then what moves, then where the detail i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ Path = tuple[tuple[float, float, float], ...]
 _ENOUGH = 0.5  # the share of samples that must show a kind of evidence
 _NOISE = 8  # grey levels (0-255): smaller differences are noise
 _MIN_DETAIL = 1.0
+_REACH_S = 0.3  # another service looks at its own moments: this far from ours is the same one
+_ROUNDING_S = 0.001
 
 
 @dataclass(frozen=True)
@@ -56,9 +59,10 @@ def focus_path(
 
 
 def _largest(found: Sequence[Detection] | None, at_s: float) -> Point | None:
-    here = [one for one in found or () if abs(one.at_s - at_s) < 1e-3]
-    if not here:
+    nearest = min((abs(one.at_s - at_s) for one in found or ()), default=math.inf)
+    if nearest > _REACH_S:
         return None
+    here = [one for one in found or () if abs(one.at_s - at_s) <= nearest + _ROUNDING_S]
     box = max(here, key=lambda one: (one.box.w * one.box.h * one.confidence, one.box.x)).box
     return box.x + box.w / 2, box.y + box.h / 2
 
