@@ -13,11 +13,14 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from pathlib import Path
 from typing import Any
 
+from aiohttp import web
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from geminivideo.runtime.clock import Clock
 from google.auth import crypt
 from google.auth import jwt as google_jwt
+
+from emulators.serving import HttpService
 
 ISSUER = "https://accounts.google.com"
 LIFETIME_S = 3600.0
@@ -176,3 +179,41 @@ def _decoded(part: str) -> bytes:
 def _encoded_int(value: int) -> str:
     raw = value.to_bytes((value.bit_length() + 7) // 8, "big")
     return urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+class Server:
+    """The issuer's public key over HTTP, where Google publishes its own (``/oauth2/v3/certs``)."""
+
+    def __init__(self, *, issuer: Issuer, port: int = 0) -> None:
+        self._issuer = issuer
+        self._service = HttpService("identity", self._application, (port,))
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return self._service.port
+
+    @property
+    def certificates_url(self) -> str:
+        """What ``google.oauth2.id_token.verify_token(certs_url=...)`` takes."""
+        return f"{self._service.url}/oauth2/v1/certs"
+
+    def start(self) -> None:
+        """Serve."""
+        self._service.start()
+
+    def stop(self) -> None:
+        """Stop serving."""
+        self._service.stop()
+
+    def _application(self) -> web.Application:
+        app = web.Application()
+        app.router.add_get("/oauth2/v3/certs", self._jwks)
+        app.router.add_get("/oauth2/v1/certs", self._certificates)
+        return app
+
+    async def _jwks(self, _: web.Request) -> web.Response:
+        return web.json_response(self._issuer.jwks())
+
+    async def _certificates(self, _: web.Request) -> web.Response:
+        return web.json_response(self._issuer.certificates())

@@ -13,6 +13,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ from emulators.host.errors import (
 from emulators.host.processes import GRACE_S, MIB, Child, Processes, memory_of
 from emulators.host.state import Backoff, Gate, Instance, ProcessInfo, is_open, may_invoke
 from emulators.identity import TokenError
+from emulators.run import LaunchSpec
 from emulators.serving import LOOPBACK, HttpService, listening_socket
 from emulators.topology.graph import FunctionSpec, JobSpec, SecretRef
 
@@ -370,7 +372,8 @@ class Jobs:
         self._secrets = secrets
         self._env = env
         self._processes = processes
-        self._running: dict[str, Child] = {}
+        self._lock = threading.Lock()
+        self._running: dict[str, list[Child]] = {}
 
     def spec(self, job: str) -> JobSpec:
         """The job's specification; raises ``UnknownFunctionError``."""
@@ -378,38 +381,43 @@ class Jobs:
             raise UnknownFunctionError(job, tuple(sorted(self._jobs)))
         return self._jobs[job]
 
-    def start(
-        self, job: str, execution: str, task: int, attempt: int, env: Mapping[str, str]
-    ) -> subprocess.Popen[bytes]:
+    def launch(self, task: LaunchSpec) -> subprocess.Popen[bytes]:
         """One attempt of one task: ``main.py`` of the bundle in a process group of its own.
 
-        ``env`` is what the execution asks for (declared and overridden); secrets, the machine's
-        own variables and the emulator addresses are added here.
+        The bundle is that of the job's current specification, as a deployment sets them both.
         """
-        spec = self.spec(job)
+        spec = self.spec(task.job)
         folder = unpack(spec.bundle_path, self._state_dir / "bundles")
-        name = f"{job}-{execution}-{task}-{attempt}"
-        secrets = resolved_secrets(spec.secrets, self._secrets, job)
+        name = f"{task.job}-{task.execution}-{task.task_index}-{task.attempt}"
+        secrets = resolved_secrets(spec.secrets, self._secrets, task.job)
         child = self._processes.spawn(
             name,
-            [str(folder / "main.py")],
-            env={**machine_env(), **spec.env, **env, **secrets, **self._env},
+            [str(folder / "main.py"), *task.args],
+            env={**machine_env(), **task.env, **secrets, **self._env},
             folder=folder,
             log=self._state_dir / "logs" / f"{name}.log",
             memory_bytes=spec.memory_mib * MIB,
+            on_exit=lambda child: self._forget(task.job, child),
         )
-        self._running[name] = child
+        with self._lock:
+            self._running.setdefault(task.job, []).append(child)
         return child.process
 
     def kill(self, job: str) -> list[int]:
         """SIGKILL every running task of ``job``; returns their pids, raises ``NotRunningError``."""
-        running = [c for n, c in self._running.items() if n.startswith(f"{job}-") and c.alive]
+        with self._lock:
+            running = [child for child in self._running.get(job, []) if child.alive]
         if not running:
             raise NotRunningError(job)
         for child in running:
             child.signal(signal.SIGKILL)
             child.ended.wait()
         return [child.pid for child in running]
+
+    def _forget(self, job: str, child: Child) -> None:
+        with self._lock:
+            remaining = [c for c in self._running.get(job, []) if c is not child]
+            self._running[job] = remaining
 
 
 def machine_env() -> dict[str, str]:

@@ -18,6 +18,7 @@ import pytest
 
 from emulators.host import Jobs, NotRunningError, Processes, UnknownFunctionError
 from emulators.host.state import Backoff
+from emulators.run import LaunchSpec
 from emulators.topology.graph import JobSpec, SecretRef
 
 
@@ -226,9 +227,17 @@ def jobs(tmp_path, processes, write_bundle) -> Jobs:
     )
 
 
+def attempt(env: dict[str, str], task: int = 0, number: int = 0) -> LaunchSpec:
+    """What the run emulator asks for."""
+    return LaunchSpec(
+        image="i:t", command=(), args=(), env=env, job="render", execution="ex1",
+        task_index=task, attempt=number,
+    )  # fmt: skip
+
+
 def test_a_job_task_runs_its_bundle_with_the_declared_environment(tmp_path, jobs):
     """Declared, overridden, secret and emulator variables reach it; its exit code is its answer."""
-    task = jobs.start("render", "ex1", 2, 1, {"EXIT": "7", "DECLARED": "new"})
+    task = jobs.launch(attempt({"EXIT": "7", "DECLARED": "new"}, 2, 1))
     assert task.wait(20) == 7
     seen = json.loads((tmp_path / "logs" / "render-ex1-2-1.log").read_text().splitlines()[-1])
     assert (seen["DECLARED"], seen["TOKEN"]) == ("new", "s3cret")
@@ -238,7 +247,7 @@ def test_a_job_task_runs_its_bundle_with_the_declared_environment(tmp_path, jobs
 
 def test_killing_a_job_kills_what_it_started_too(tmp_path, jobs):
     """A render's ffmpeg does not outlive its task."""
-    jobs.start("render", "ex1", 0, 0, {"SPAWN": "1"})
+    jobs.launch(attempt({"SPAWN": "1"}))
     log = tmp_path / "logs" / "render-ex1-0-0.log"
     wait_until(lambda: log.exists() and "child" in log.read_text())
     child = int(log.read_text().split()[-1])
@@ -252,4 +261,4 @@ def test_a_declared_secret_without_a_value_is_an_error_by_name(jobs):
     """Neither a function nor a job starts without a secret that it declares."""
     jobs._secrets = lambda ref: {}[ref.secret]
     with pytest.raises(RuntimeError, match="render wants the secret 'token'"):
-        jobs.start("render", "ex1", 0, 0, {})
+        jobs.launch(attempt({}))

@@ -1,0 +1,43 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Python 3.11+, make, a package index.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test contract lint bench lock clean-local
+
+demo: $(STAMP)
+	$(BIN)/geminivideo demo $(ARGS)
+
+test: $(STAMP)
+	$(BIN)/pytest -n 2 -q $(ARGS)
+
+contract: $(STAMP)
+	$(BIN)/pytest -n 2 tests/contract $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: $(STAMP)
+	$(BIN)/python -m bench $(ARGS)
+
+# Done once, and again when what is installed changes. Hashes are checked; the index is pip's own.
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	  "Python 3.11 or newer is needed; this is %d.%d. Name another: make PYTHON=python3.12" \
+	  % sys.version_info[:2])'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+# Refresh requirements.lock after a change in pyproject.toml, with any tool that writes hashes, e.g.
+#   pip install pip-tools (in an environment of its own), then:
+lock:
+	pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url \
+	  --no-emit-trusted-host --extra local --extra dev --output-file requirements.lock pyproject.toml
+
+clean-local:
+	rm -rf .local build

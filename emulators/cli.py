@@ -1,0 +1,261 @@
+"""The ``geminivideo`` command: start a local cloud, drop a video, see what became of it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from geminivideo.events import flow_id_of
+from geminivideo.records import Flow, FlowStatus
+from rich.console import Console
+from rich.table import Table
+
+STATE = Path(".local/cloud")
+app = typer.Typer(
+    help="Video ads made, published and paid for by evidence: the local cloud.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+errors = Console(stderr=True, highlight=False)
+
+StateOption = Annotated[
+    Path, typer.Option("--state", envvar="GEMINIVIDEO_STATE", help="The cloud's folder.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+class Exit(IntEnum):
+    """Exit codes; 2 is typer's own for a wrong command line."""
+
+    OK = 0
+    FAILED = 1
+    REJECTED = 3
+    DEAD = 4
+    NO_CLOUD = 5
+    STOPPED = 130
+
+
+_OF_STATUS = {
+    FlowStatus.COMPLETED: Exit.OK,
+    FlowStatus.RUNNING: Exit.OK,
+    FlowStatus.REJECTED: Exit.REJECTED,
+    FlowStatus.DEAD: Exit.DEAD,
+}
+
+
+def main() -> None:
+    """Run the command line; every known error is one line on standard error."""
+    app()
+
+
+@app.command()
+def up(
+    state: StateOption = STATE,
+    port_base: Annotated[int, typer.Option(help="First port; 0 takes free ones.")] = 8000,
+    speed: Annotated[float, typer.Option(min=1.0, help="How fast the clock runs.")] = 1.0,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget earlier state first.")] = False,
+) -> None:
+    """Run the local cloud until Ctrl-C."""
+    from emulators.cloud import LocalCloud, Running
+    from emulators.watch import Watcher
+
+    with _told(), _stoppable():
+        console.print("starting the local cloud ...")
+        with LocalCloud(state, port_base=port_base, speed=speed, fresh=fresh) as cloud:
+            running = Running.find(cloud.state_dir)
+            Watcher(running).seed_account()
+            console.print(_endpoints(running))
+            console.print("drop a video with: geminivideo drop VIDEO --wait   (Ctrl-C stops)")
+            threading.Event().wait()
+
+
+@app.command()
+def drop(
+    video: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)],
+    account: Annotated[str, typer.Option(help="The ad account (accounts/ID).")] = "demo",
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the flow to its end.")] = False,
+    limit_s: Annotated[float, typer.Option("--limit", help="Longest wait, seconds.")] = 1200.0,
+    as_json: JsonOption = False,
+    state: StateOption = STATE,
+) -> None:
+    """Put a video into the uploads bucket of the running cloud."""
+    from emulators import progress
+    from emulators.cloud import Running
+    from emulators.watch import Watcher
+
+    with _told():
+        watcher = Watcher(Running.find(state))
+        ref = watcher.drop(video, account)
+        flow_id = flow_id_of(ref)
+        if not wait:
+            _answer({"flow_id": flow_id, "object": asdict(ref)}, flow_id, as_json)
+            return
+        if as_json:
+            flow = progress.wait(watcher, flow_id, limit_s)
+        else:
+            console.print(f"flow {flow_id}", highlight=False)
+            flow = progress.follow(watcher, flow_id, console, limit_s)
+        _answer(_flow_json(watcher, flow), _flow_line(flow), as_json)
+        raise typer.Exit(_OF_STATUS[flow.status])
+
+
+@app.command()
+def status(
+    flow: Annotated[str, typer.Argument(help="A flow's id; without it, the latest.")] = "",
+    as_json: JsonOption = False,
+    state: StateOption = STATE,
+) -> None:
+    """Show a flow and its steps, or the latest flows."""
+    from emulators.cloud import Running
+    from emulators.watch import Watcher
+
+    with _told():
+        watcher = Watcher(Running.find(state))
+        if flow:
+            _show_flow(watcher, flow, as_json)
+        else:
+            _list_flows(watcher, as_json)
+
+
+@app.command()
+def demo(
+    video: Annotated[Path | None, typer.Option(help="Instead of the sample.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the cloud up until Ctrl-C.")] = False,
+    port_base: Annotated[
+        int | None, typer.Option(help="First port; by default 8000, or free ones if taken.")
+    ] = None,
+) -> None:
+    """One video through the whole flow; exit code 0 only if everything is true."""
+    from emulators import demo as show
+
+    with _told(), _stoppable():
+        chosen = video or show.SAMPLE
+        console.print("starting a fresh local cloud ...")
+        cloud = show.run(chosen, show.FOLDER, port_base, console)
+        try:
+            wrong = show.show(cloud, chosen, show.FOLDER, console)
+            for complaint in wrong:
+                errors.print(f"not true: {complaint}")
+            console.print(
+                "[red]the flow is not true[/]" if wrong else "[green]the whole flow is true[/]"
+            )
+            if keep:
+                console.print("the cloud stays up (Ctrl-C stops it)")
+                threading.Event().wait()
+        finally:
+            cloud.stop()
+        raise typer.Exit(Exit.FAILED if wrong else Exit.OK)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn the errors a user can mend into one line and an exit code."""
+    from emulators.cloud import CloudNotRunningError, StateDirError
+    from emulators.demo import SampleMissingError
+    from emulators.progress import FlowStuckError
+    from emulators.serving import PortInUseError
+    from emulators.topology.record import RecordError
+
+    try:
+        yield
+    except CloudNotRunningError as error:
+        _fail(str(error), Exit.NO_CLOUD)
+    except (
+        FlowStuckError,
+        PortInUseError,
+        RecordError,
+        SampleMissingError,
+        StateDirError,
+    ) as error:
+        _fail(str(error), Exit.FAILED)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGTERM and SIGHUP stop as Ctrl-C does; a stop is not an error to be shown."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        errors.print("stopped")
+        raise typer.Exit(Exit.STOPPED) from None
+
+
+def _fail(message: str, code: Exit) -> NoReturn:
+    errors.print(f"error: {message}", markup=False)
+    raise typer.Exit(code)
+
+
+def _answer(data: dict[str, Any], line: str, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(data, default=str) + "\n")
+    else:
+        console.print(line, highlight=False, markup=False)
+
+
+def _endpoints(running: Any) -> Table:
+    view = Table(title=f"local cloud {running.project}", title_justify="left")
+    view.add_column("what")
+    view.add_column("where")
+    for name, url in running.urls.items():
+        view.add_row(f"function {name}", url)
+    for name, port in running.services.items():
+        view.add_row(name, f"127.0.0.1:{port}")
+    view.add_row("uploads", f"gs://{running.uploads_bucket}")
+    return view
+
+
+def _flow_line(flow: Flow) -> str:
+    reason = f": {flow.reason}" if flow.reason else ""
+    return f"{flow.id}  {flow.status}{reason}"
+
+
+def _flow_json(watcher: Any, flow: Flow) -> dict[str, Any]:
+    return {"flow": asdict(flow), "steps": [asdict(run) for run in watcher.runs(flow.id)]}
+
+
+def _show_flow(watcher: Any, flow_id: str, as_json: bool) -> None:
+    from emulators import progress
+
+    flow = watcher.flow(flow_id)
+    if flow is None:
+        _fail(f"no flow {flow_id} in this cloud: `geminivideo status` lists them", Exit.FAILED)
+    if as_json:
+        _answer(_flow_json(watcher, flow), "", as_json)
+        return
+    console.print(_flow_line(flow), highlight=False, markup=False)
+    steps = progress.summarize(watcher.runs(flow_id), watcher.clock.now())
+    console.print(progress.table(steps, flow.video.uri))
+
+
+def _list_flows(watcher: Any, as_json: bool) -> None:
+    flows = watcher.latest_flows()
+    if as_json:
+        _answer({"flows": [asdict(flow) for flow in flows]}, "", as_json)
+        return
+    view = Table()
+    for heading in ("flow", "status", "video", "reason"):
+        view.add_column(heading, overflow="fold")
+    for flow in flows:
+        view.add_row(flow.id, str(flow.status), flow.video.uri, flow.reason or "")
+    console.print(view)
+
+
+if __name__ == "__main__":
+    main()

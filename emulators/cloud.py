@@ -1,0 +1,473 @@
+"""The local cloud: every service in one process, built from the recorded Pulumi graph.
+
+Two clouds run side by side when their state directories and port bases differ; everything else is
+derived from those two.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any, Protocol, Self
+
+from geminivideo.runtime.clock import Clock
+from geminivideo.topology import FUNCTIONS, Https
+
+from emulators import (
+    firestore,
+    host,
+    identity,
+    meta,
+    pubsub,
+    run,
+    scheduler,
+    storage,
+    tasks,
+    vertex,
+)
+from emulators.serving import LOOPBACK, free_ports
+from emulators.topology.apply import apply
+from emulators.topology.endpoints import Endpoints
+from emulators.topology.graph import Graph, SecretRef
+from emulators.topology.record import record
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = "geminivideo-local"
+REGION = "us-central1"
+STACK = "local"
+META_SECRET = "meta-token"
+PORT_BASE = 8000
+OTHER_FUNCTIONS_FROM = 100
+SERVICE_PORTS = {
+    "pubsub": 10,
+    "tasks": 11,
+    "scheduler": 12,
+    "firestore": 13,
+    "storage": 14,
+    "run": 15,
+    "meta": 16,
+    "vertex": 17,
+    "identity": 18,
+}
+# On an accelerated clock a push still needs machine time to do its work.
+_LEAST_PUSH_TIMEOUT_S = 600.0
+_MARK = ".geminivideo-cloud"
+
+
+class StateDirError(RuntimeError):
+    """The state directory cannot be used; the message says why."""
+
+
+class CloudNotRunningError(RuntimeError):
+    """No cloud runs on a state directory."""
+
+    def __init__(self, state_dir: Path) -> None:
+        super().__init__(
+            f"no local cloud runs in {state_dir}: start one with `geminivideo up`, "
+            "or name its folder with --state"
+        )
+
+
+class Service(Protocol):
+    """What every emulated service has."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    """Who listens where: services by name, functions by resource name."""
+
+    services: Mapping[str, int]
+    functions: Mapping[str, int]
+
+    @classmethod
+    def assign(cls, port_base: int) -> Ports:
+        """Ports from ``port_base``; with 0, any that are free now."""
+        return cls._free() if port_base == 0 else cls._from(port_base)
+
+    @classmethod
+    def _from(cls, base: int) -> Ports:
+        others = [s for s in FUNCTIONS if not isinstance(s.wakes_on, Https)]
+        https = {
+            step.resource_name: base + step.wakes_on.local_port - PORT_BASE
+            for step in FUNCTIONS
+            if isinstance(step.wakes_on, Https)
+        }
+        rest = {
+            step.resource_name: base + OTHER_FUNCTIONS_FROM + number
+            for number, step in enumerate(others)
+        }
+        services = {name: base + offset for name, offset in SERVICE_PORTS.items()}
+        return cls(services=services, functions={**https, **rest})
+
+    @classmethod
+    def _free(cls) -> Ports:
+        names = [step.resource_name for step in FUNCTIONS]
+        ports = free_ports(len(SERVICE_PORTS) + len(names))
+        services = dict(zip(SERVICE_PORTS, ports, strict=False))
+        return cls(
+            services=services,
+            functions=dict(zip(names, ports[len(SERVICE_PORTS) :], strict=True)),
+        )
+
+    def function_urls(self) -> dict[str, str]:
+        """Resource name to ``http://127.0.0.1:PORT``."""
+        return {name: _url(port) for name, port in self.functions.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """``cloud.json``: how the other commands find a running cloud."""
+
+    pid: int
+    project: str
+    region: str
+    speed: float
+    started_at: float
+    services: dict[str, int]
+    urls: dict[str, str]
+    env: dict[str, str]
+    uploads_bucket: str
+
+    @classmethod
+    def find(cls, state_dir: Path) -> Running:
+        """The cloud that runs on ``state_dir``; raises ``CloudNotRunningError``."""
+        path = state_dir / "cloud.json"
+        if not path.exists() or not _is_locked(state_dir):
+            raise CloudNotRunningError(state_dir)
+        return cls(**json.loads(path.read_text()))
+
+    def save(self, state_dir: Path) -> None:
+        """Write it so that a reader never sees half of it."""
+        partial = state_dir / ".cloud.json.new"
+        partial.write_text(json.dumps(asdict(self), indent=1, sort_keys=True))
+        partial.replace(state_dir / "cloud.json")
+
+
+class LocalCloud:
+    """A Google Cloud and a Meta on this machine, as far as the program in ``infra`` needs them.
+
+    The services are attributes under their names once started (``pubsub``, ``firestore``,
+    ``host``, ...), ``graph`` is what they were built from. Raises ``PortInUseError`` by port,
+    ``StateDirError``, and ``RecordError`` with the line of infra that is wrong.
+    """
+
+    graph: Graph
+    pubsub: pubsub.Server
+    tasks: tasks.Server
+    scheduler: scheduler.Server
+    firestore: firestore.Server
+    storage: storage.Server
+    run: run.Server
+    meta: meta.Server
+    vertex: vertex.Server
+    host: host.Server
+    jobs: host.Jobs
+
+    def __init__(
+        self,
+        state_dir: Path,
+        port_base: int = PORT_BASE,
+        speed: float = 1.0,
+        fresh: bool = False,
+        project: str = PROJECT,
+        *,
+        program_dir: Path = ROOT,
+        gemini: bool = False,
+        extra_env: Mapping[str, str] | None = None,
+    ) -> None:
+        """``gemini`` lets the functions ask the Vertex double; offline they do without.
+
+        ``extra_env`` is given to every function and job on top of what it declares.
+        """
+        self.state_dir = state_dir.resolve()
+        self.project = project
+        self.speed = speed
+        self._port_base = port_base
+        self._fresh = fresh
+        self._program_dir = program_dir
+        self._gemini = gemini
+        self._extra_env = dict(extra_env or {})
+        self._open = ExitStack()
+
+    def start(self) -> Self:
+        """Everything up and provisioned when it returns; nothing left when it raises."""
+        try:
+            self._start()
+        except BaseException:
+            self._open.close()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Stop the functions first, then what they talk to. No process is left."""
+        self._open.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Function resource name to its URL."""
+        return self.ports.function_urls()
+
+    @property
+    def uploads_bucket(self) -> str:
+        """The bucket that videos are dropped into."""
+        return f"{self.project}-uploads"
+
+    def env(self) -> dict[str, str]:
+        """The environment that points any client (and the product's ports) at this cloud."""
+        return {
+            **self._client_env(),
+            "GOOGLE_CLOUD_PROJECT": self.project,
+            "GV_REGION": REGION,
+            "GV_UPLOADS_BUCKET": self.uploads_bucket,
+            "GV_MEDIA_BUCKET": f"{self.project}-media",
+            "GV_MODELS_BUCKET": f"{self.project}-models",
+        }
+
+    def _client_env(self) -> dict[str, str]:
+        at = {name: f"{LOOPBACK}:{port}" for name, port in self.ports.services.items()}
+        env = {
+            "PUBSUB_EMULATOR_HOST": at["pubsub"],
+            "FIRESTORE_EMULATOR_HOST": at["firestore"],
+            "STORAGE_EMULATOR_HOST": f"http://{at['storage']}",
+            "GV_TASKS_ENDPOINT": at["tasks"],
+            "GV_SCHEDULER_ENDPOINT": at["scheduler"],
+            "GV_RUN_ENDPOINT": at["run"],
+            "GV_META_GRAPH_URL": f"http://{at['meta']}",
+            **self.clock.to_env(),
+        }
+        if self._gemini:
+            env |= {"GV_VERTEX_URL": f"http://{at['vertex']}", "GV_COUNCIL": "gemini"}
+        return env
+
+    def _start(self) -> None:
+        self._open.enter_context(_own(self.state_dir, fresh=self._fresh))
+        self.ports = Ports.assign(self._port_base)
+        self.clock = _clock(self.state_dir, self.speed)
+        self.meta_token = _secret(self.state_dir / "secrets" / META_SECRET)
+        recording = _in_thread(self._record)
+        self._start_services()
+        self.graph = recording.result()
+        self._start_host()
+        apply(self.graph, self._endpoints())
+        self._announce()
+
+    def _record(self) -> Graph:
+        return record(
+            self._program_dir,
+            project=self.project,
+            region=REGION,
+            stack=STACK,
+            config={"metaToken": self.meta_token},
+            function_urls=self.ports.function_urls(),
+            out=self.state_dir / "topology.json",
+        )
+
+    def _start_services(self) -> None:
+        self.issuer = identity.Issuer(state_dir=self.state_dir, clock=self.clock)
+        self.processes = host.Processes()
+        self._open.callback(self.processes.close)
+        mint = self.issuer.mint
+        self.pubsub = self._serve(
+            pubsub.Server,
+            "pubsub",
+            token_minter=mint,
+            least_push_timeout_s=_LEAST_PUSH_TIMEOUT_S if self.speed > 1 else 0.0,
+        )
+        publish = self.pubsub.publish
+        self.firestore = self._serve(firestore.Server, "firestore")
+        self.storage = self._serve(storage.Server, "storage", publish=publish)
+        self.tasks = self._serve(tasks.Server, "tasks", token_minter=mint)
+        self.scheduler = self._serve(
+            scheduler.Server, "scheduler", publish=publish, token_minter=mint
+        )
+        self.run = self._serve(run.Server, "run", launch=self._launch)
+        self.meta = self._serve(meta.Server, "meta", tokens={self.meta_token})
+        self.vertex = self._serve(vertex.Server, "vertex")
+        self._keep(identity.Server(issuer=self.issuer, port=self.ports.services["identity"]))
+
+    def _serve(self, server: Callable[..., Any], name: str, **options: Any) -> Any:
+        return self._keep(
+            server(
+                state_dir=self.state_dir,
+                clock=self.clock,
+                port=self.ports.services[name],
+                **options,
+            )
+        )
+
+    def _keep(self, service: Any) -> Any:
+        self._open.callback(service.stop)
+        service.start()
+        return service
+
+    def _start_host(self) -> None:
+        env = {**self._client_env(), **self._extra_env}
+        self.jobs = host.Jobs(
+            state_dir=self.state_dir,
+            jobs=self.graph.jobs(),
+            secrets=self._secret_value,
+            env=env,
+            processes=self.processes,
+        )
+        functions = self.graph.functions()
+        self.host = self._keep(
+            host.Server(
+                state_dir=self.state_dir,
+                clock=self.clock,
+                functions=functions,
+                ports=self.ports.functions,
+                verify=self.issuer.verify,
+                secrets=self._secret_value,
+                env=env,
+                exempt=[s.resource_name for s in FUNCTIONS if isinstance(s.wakes_on, Https)],
+                processes=self.processes,
+            )
+        )
+
+    def _launch(self, spec: run.LaunchSpec) -> Any:
+        return self.jobs.launch(spec)
+
+    def _secret_value(self, ref: SecretRef) -> str:
+        """Secrets are files of the state directory: Meta's token is made up at the first start."""
+        path = self.state_dir / "secrets" / ref.secret
+        if not path.exists():
+            raise KeyError(ref.secret)
+        return path.read_text()
+
+    def _endpoints(self) -> Endpoints:
+        at = {name: f"{LOOPBACK}:{port}" for name, port in self.ports.services.items()}
+        return Endpoints(
+            pubsub=at["pubsub"],
+            firestore=at["firestore"],
+            storage=f"http://{at['storage']}",
+            tasks=at["tasks"],
+            scheduler=at["scheduler"],
+            run=at["run"],
+            function_urls=self.urls,
+        )
+
+    def _announce(self) -> None:
+        running = Running(
+            pid=os.getpid(),
+            project=self.project,
+            region=REGION,
+            speed=self.speed,
+            started_at=self.clock.now(),
+            services=dict(self.ports.services),
+            urls=self.urls,
+            env=self.env(),
+            uploads_bucket=self.uploads_bucket,
+        )
+        running.save(self.state_dir)
+        self._open.callback((self.state_dir / "cloud.json").unlink, missing_ok=True)
+
+
+def _url(port: int) -> str:
+    return f"http://{LOOPBACK}:{port}"
+
+
+def _in_thread(work: Callable[[], Graph]) -> Future[Graph]:
+    future: Future[Graph] = Future()
+
+    def body() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - handed to whoever asks for the result
+            future.set_exception(error)
+
+    threading.Thread(target=body, name="record", daemon=True).start()
+    return future
+
+
+@contextmanager
+def _own(state_dir: Path, *, fresh: bool) -> Iterator[None]:
+    """Hold the directory for one cloud; empty it first when asked to.
+
+    Raises ``StateDirError`` when another cloud holds it, or when it holds what is not a cloud's.
+    """
+    state_dir.mkdir(parents=True, exist_ok=True)
+    if not (state_dir / _MARK).exists() and any(state_dir.iterdir()):
+        raise StateDirError(f"{state_dir} is not a local cloud's folder and is not empty")
+    (state_dir / _MARK).touch()
+    with (state_dir / _MARK).open("r+") as lock:
+        if not _try_lock(lock):
+            raise StateDirError(
+                f"a local cloud runs on {state_dir} already (process {lock.read() or 'unknown'}): "
+                "stop it, or name another folder with --state"
+            )
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        if fresh:
+            _empty(state_dir)
+        yield
+
+
+def _try_lock(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_locked(state_dir: Path) -> bool:
+    if not (state_dir / _MARK).exists():
+        return False
+    with (state_dir / _MARK).open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def _empty(state_dir: Path) -> None:
+    for path in state_dir.iterdir():
+        if path.name == _MARK:
+            continue
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _clock(state_dir: Path, speed: float) -> Clock:
+    """Product time never goes back on one state directory, whatever speeds it has run at."""
+    path = state_dir / "clock"
+    machine = time.time()
+    now = machine
+    if path.exists():
+        now = max(machine, Clock.from_env({"GV_CLOCK": path.read_text()}).now())
+    if speed == 1.0 and now == machine:
+        return Clock()
+    clock = Clock(machine, now, speed)
+    path.write_text(clock.to_env()["GV_CLOCK"])
+    return clock
+
+
+def _secret(path: Path) -> str:
+    """The value kept in ``path``, made up the first time."""
+    if path.exists():
+        return path.read_text()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    path.write_text("local-" + secrets.token_urlsafe(32))
+    return path.read_text()
