@@ -11,12 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
+from geminivideo.runtime.clock import Clock
 
 from emulators.firestore.indexes import COLLECTION, COLLECTION_GROUP, Index, IndexField
 from emulators.firestore.state import State
 from emulators.firestore.wire import handlers
 from emulators.serving import LOOPBACK, PortInUseError
-from geminivideo.runtime.clock import Clock
 
 __all__ = ["COLLECTION", "COLLECTION_GROUP", "Index", "IndexField", "Server"]
 

@@ -65,7 +65,8 @@ def lookup(fields: Any, path: FieldPath) -> Any | None:
         if segment not in fields or not fields[segment].HasField("map_value"):
             return None
         fields = fields[segment].map_value.fields
-    return fields[path[-1]] if path[-1] in fields else None
+    last = path[-1]
+    return fields[last] if last in fields else None  # noqa: SIM401 (get() of a message map adds)
 
 
 def put(fields: Any, path: FieldPath, value: Any) -> None:

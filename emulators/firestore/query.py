@@ -6,6 +6,7 @@ in ``google/firestore/v1/query.proto``.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,7 @@ _DESCENDING = 2
 _MAX_DISJUNCTIONS = 30
 _MAX_NOT_IN = 10
 _MAX_EXPANSION = 1000
+_FEW = 8
 
 INEQUALITIES = frozenset({"<", "<=", ">", ">=", "!=", "not-in"})
 _NEGATIONS = frozenset({"!=", "not-in"})
@@ -120,19 +122,33 @@ class Plan:
             if (self.where is None or self.where.holds(version))
             and all(version.key(path) is not None for path in paths)
         ]
-        found = self._between_cursors(self._sorted(found))
+        found = self._sorted(self._between_cursors(found))
         skipped = min(self.offset, len(found))
-        end = None if self.limit is None else self.offset + self.limit
-        return found[self.offset : end], skipped
+        return found[self.offset : self._end], skipped
+
+    @property
+    def _end(self) -> int | None:
+        return None if self.limit is None else self.offset + self.limit
 
     def _sorted(self, found: list[Version]) -> list[Version]:
+        """In order; with a limit, as many as are asked for suffice."""
         if len({order.descending for order in self.orders}) == 1:
-            paths = [order.path for order in self.orders]
-            reverse = self.orders[0].descending
-            return sorted(found, key=lambda v: [v.key(p) for p in paths], reverse=reverse)
+            return self._sorted_one_way(found)
         for order in reversed(self.orders):
             found = sorted(found, key=_keyed_by(order.path), reverse=order.descending)
         return found
+
+    def _sorted_one_way(self, found: list[Version]) -> list[Version]:
+        paths = [order.path for order in self.orders]
+        descending = self.orders[0].descending
+
+        def key(version: Version) -> list[Any]:
+            return [version.key(path) for path in paths]
+
+        if self._end is not None and self._end < len(found) // _FEW:
+            pick = heapq.nlargest if descending else heapq.nsmallest
+            return pick(self._end, found, key=key)
+        return sorted(found, key=key, reverse=descending)
 
     def _between_cursors(self, found: list[Version]) -> list[Version]:
         if self.start is not None:
@@ -380,7 +396,7 @@ def _shown(operator: str) -> str:
 
 def _comparable(key: Key, operand: Key) -> bool:
     """Ranges stay within one type; null and NaN are in none."""
-    return key[0] == operand[0] and NULL_KEY != operand and NAN_KEY not in (key, operand)
+    return key[0] == operand[0] and operand != NULL_KEY and NAN_KEY not in (key, operand)
 
 
 def _equals(key: Key, operand: Key) -> bool:

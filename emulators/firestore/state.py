@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from geminivideo.runtime.clock import Clock
+
 from emulators.firestore import aggregates, errors, indexes, writes
 from emulators.firestore.names import below_collection, database_of, document_name, name_key
 from emulators.firestore.query import Plan
 from emulators.firestore.store import HISTORY_MICROS, Store, Version
 from emulators.firestore.transactions import Lines, Registry, Transaction
-from geminivideo.runtime.clock import Clock
 
 
 @dataclass(frozen=True)

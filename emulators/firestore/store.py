@@ -23,7 +23,7 @@ HISTORY_MICROS = 3_600 * 1_000_000
 
 
 class Version:
-    """One state of a document: ``document`` is None where it was deleted; ``at`` in microseconds."""
+    """One state of a document at ``at`` (microseconds); ``document`` is None: deleted."""
 
     __slots__ = ("_keys", "at", "document", "name", "name_key")
 
@@ -110,8 +110,11 @@ class Store:
 
     def in_collections(self, collections: Iterable[str], moment: int | None) -> list[Version]:
         """The live versions in these collections at ``moment`` (None: now), in no order."""
-        chains = (c for path in collections for c in self._collections.get(path, {}).values())
-        picked = (chain.at(moment) for chain in chains)
+        chains = [c for path in collections for c in self._collections.get(path, {}).values()]
+        if moment is None:
+            newest = [chain.versions[-1] for chain in chains]
+            return [version for version in newest if version.document is not None]
+        picked = [chain.at(moment) for chain in chains]
         return [v for v in picked if v is not None and v.document is not None]
 
     def collections_below(self, parent: str, collection_id: str, descendants: bool) -> list[str]:

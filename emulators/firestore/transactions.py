@@ -18,8 +18,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from emulators.firestore import errors
 from geminivideo.runtime.clock import Clock
+
+from emulators.firestore import errors
 
 IDLE_SECONDS = 60.0
 TOTAL_SECONDS = 270.0

@@ -39,7 +39,8 @@ _NAME_OVERHEAD = 16
 
 def order_key(value: Any) -> Key:
     """A tuple that compares as Firestore compares the ``Value`` (its first item: the type)."""
-    return _KEYS[value.WhichOneof("value_type") or "null_value"](value)
+    key: Key = _KEYS[value.WhichOneof("value_type") or "null_value"](value)
+    return key
 
 
 def document_size(name: str, fields: Any) -> int:
@@ -64,7 +65,10 @@ def is_number(value: Any) -> bool:
 
 def number(value: Any) -> int | float:
     """The number in a numeric ``Value``."""
-    return value.integer_value if value.HasField("integer_value") else value.double_value
+    found: int | float = (
+        value.integer_value if value.HasField("integer_value") else value.double_value
+    )
+    return found
 
 
 def _number_key(value: float) -> Key:
@@ -128,7 +132,7 @@ def _value_size(name: str, value: Any, depth: int) -> int:
     kind = value.WhichOneof("value_type")
     sized = _SIZES.get(kind)
     if sized is not None:
-        return sized(value)
+        return int(sized(value))
     if kind not in ("map_value", "array_value"):
         raise invalid_argument(f"Property {name} has no value that can be stored ({kind}).")
     if depth >= _MAX_DEPTH:

@@ -21,6 +21,8 @@ R = TypeVar("R")
 
 _MAX_TRANSACTION_ATTEMPTS = 40
 _OWN_TYPES = (bytes,)
+# Not ``__list__``: Firestore refuses field names that begin and end with two underscores.
+_LIST_IN_LIST = "@list"
 _TTL_FIELD = "expire_at"
 
 
@@ -55,14 +57,14 @@ def _storable(value: Any, in_list: bool = False) -> Any:
         return {str(key): _storable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         items = [_storable(item, in_list=True) for item in value]
-        return {"__list__": items} if in_list else items
+        return {_LIST_IN_LIST: items} if in_list else items
     return value
 
 
 def _loaded(value: Any) -> Any:
     if isinstance(value, Mapping):
-        if set(value) == {"__list__"}:
-            return [_loaded(item) for item in value["__list__"]]
+        if set(value) == {_LIST_IN_LIST}:
+            return [_loaded(item) for item in value[_LIST_IN_LIST]]
         return {key: _loaded(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_loaded(item) for item in value]
