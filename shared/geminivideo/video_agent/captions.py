@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _MIN_FONT_PX = 14
 _LINE_HEIGHT = 1.16
 _SHRINK = 0.93
+# How far accented capitals rise above the line.
+_ACCENT = 0.1
 _SUPERSAMPLE = 4
 
 
@@ -243,7 +245,7 @@ def _boxed(lines: tuple[str, ...], style: Style, size: int, *, shortened: bool) 
 def _padding(style: Style, size: int) -> tuple[int, int]:
     if style.box is None:
         edge = round(style.outline * size) + 2
-        return edge, edge
+        return edge, edge + round(_ACCENT * size)
     return round(style.padding[0] * size), round(style.padding[1] * size)
 
 
@@ -252,7 +254,7 @@ def wrap(text: str, style: Style, size: int, max_width: int) -> tuple[str, ...]:
     room = max_width - 2 * _padding(style, size)[0]
     words = [piece for word in text.split() for piece in _pieces(word, style, size, room)]
     lines = _greedy(words, style, size, room)
-    narrowest = room
+    narrowest: float = room
     for step in range(1, 13):
         tighter = room * (1 - step * 0.05)
         if len(again := _greedy(words, style, size, tighter)) > len(lines):

@@ -251,7 +251,8 @@ def _balanced(run: list[_Heard], policy: RenderPolicy) -> list[list[_Heard]]:
             count, cost, _ = best[start]
             options.append((count + 1, cost + length**2 + comma, start))
         best.append(min(options))
-    parts, end = [], len(run)
+    parts: list[list[_Heard]] = []
+    end = len(run)
     while end > 0:
         start = best[end][2]
         parts.insert(0, run[start:end])

@@ -179,6 +179,7 @@ def _rendered(path: Path, expected: Expected, degraded: tuple[str, ...]) -> Rend
 def poster(path: Path, expected: Expected, to: Path) -> Path:
     """Save the picture with the most contrast among the cuts' middles as a JPEG."""
     import av
+    import cv2
 
     middles = [
         float((cut.first_frame + cut.frames / 2) / expected.fps) for cut in expected.request.cuts
@@ -187,10 +188,12 @@ def poster(path: Path, expected: Expected, to: Path) -> Path:
         stream = container.streams.video[0]
         frames = []
         for middle in middles[:4]:
-            container.seek(int(middle / stream.time_base), stream=stream)
+            container.seek(int(middle * 1e6))
             frames.append(_at(container, middle))
     best = max(frames, key=lambda frame: float(frame.to_ndarray(format="gray").std()))
-    best.to_image().save(to, "JPEG", quality=_POSTER_QUALITY)
+    cv2.imwrite(
+        str(to), best.to_ndarray(format="bgr24"), [cv2.IMWRITE_JPEG_QUALITY, _POSTER_QUALITY]
+    )
     return to
 
 
