@@ -73,7 +73,7 @@ def creative_params(
     link = brief.link_url or account.link_url
     button = {"type": call_to_action_type(blueprint.cta_type), "value": {"link": link}}
     video_data = {
-        "title": blueprint.title[:MAX_TITLE],
+        "title": blueprint.hook_text[:MAX_TITLE],
         "message": blueprint.caption[:MAX_MESSAGE],
         "call_to_action": button,
     }
