@@ -189,6 +189,11 @@ class Documents:
         """The documents a query finds, in its order."""
         return [decode(s.to_dict(), kind) for s in query.build(self).stream()]
 
+    def count(self, collection: str, where: Iterable[tuple[str, str, Any]] = ()) -> int:
+        """How many documents match, counted by the store."""
+        counted = Query(collection, where).build(self).count(alias="n").get()
+        return int(counted[0][0].value)
+
     def transact(self, body: Callable[[Transaction], R]) -> R:
         """Run ``body`` in a transaction, again from its start when another writer was faster.
 

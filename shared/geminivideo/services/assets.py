@@ -1,0 +1,141 @@
+"""Assets as the API shows them: an asset is a flow's video, a clip is one of its scenes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from geminivideo.cloud.documents import Documents, Query
+from geminivideo.records import Flow, FlowStatus, Scene, Video
+from geminivideo.runtime.flows import path_of
+from geminivideo.runtime.http import ApiError
+
+_STATUS = {
+    FlowStatus.RUNNING: "PROCESSING",
+    FlowStatus.COMPLETED: "READY",
+    FlowStatus.REJECTED: "FAILED",
+    FlowStatus.DEAD: "FAILED",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asset:
+    """One uploaded video; ``status`` PROCESSING, READY or FAILED with its reason."""
+
+    asset_id: str
+    status: str
+    uri: str
+    account_id: str
+    created_at: float
+    reason: str | None = None
+    title: str | None = None
+    duration: float | None = None
+    width: int | None = None
+    height: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assets:
+    """Every asset, newest first."""
+
+    assets: list[Asset]
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """One scene of an asset; ``predicted_ctr`` null until a model has learned from actuals."""
+
+    id: str
+    asset_id: str
+    start_time: float
+    end_time: float
+    duration: float
+    score: float | None
+    predicted_ctr: float | None
+    rank: int | None
+    thumbnail_url: str | None
+    transcript: str | None
+    model_version: str | None
+    degraded: list[str] = field(default_factory=list)
+    features: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clips:
+    """An asset's clips."""
+
+    asset_id: str
+    clips: list[Clip]
+    count: int
+    ranked: bool
+    status: str
+
+
+def asset_of(flow: Flow, video: Video | None) -> Asset:
+    """A flow and what its probe found, as an asset."""
+    return Asset(
+        asset_id=flow.id,
+        status=_STATUS[flow.status],
+        uri=flow.video.uri,
+        account_id=flow.account_id,
+        created_at=flow.created_at,
+        reason=flow.reason,
+        title=video.title if video else None,
+        duration=video.duration_s if video else None,
+        width=video.width if video else None,
+        height=video.height if video else None,
+    )
+
+
+def find_flow(documents: Documents, asset_id: str) -> Flow:
+    """The flow behind an asset id; raises 404."""
+    flow = documents.get(path_of(asset_id), Flow)
+    if flow is None:
+        raise ApiError(404, f"no asset {asset_id}")
+    return flow
+
+
+def list_assets(documents: Documents, limit: int) -> Assets:
+    """The newest assets."""
+    query = Query("flows", where=[("kind", "==", "creative")], order=["-created_at"], limit=limit)
+    flows = documents.query(query, Flow)
+    found = [asset_of(flow, documents.get(f"videos/{flow.id}", Video)) for flow in flows]
+    return Assets(assets=found, count=len(found))
+
+
+def clips_of(
+    documents: Documents, asset_id: str, *, ranked: bool, top: int, features: bool
+) -> Clips:
+    """An asset's scenes: best first when ``ranked``, else in the order of the video."""
+    flow = find_flow(documents, asset_id)
+    scenes = documents.query(Query("scenes", where=[("flow_id", "==", asset_id)]), Scene)
+    known = ranked and all(scene.rank is not None for scene in scenes)
+    ordered = sorted(scenes, key=lambda s: (s.rank or 0, s.index) if known else (0, s.index))
+    clips = [_clip(scene, features) for scene in ordered[:top]]
+    return Clips(
+        asset_id=asset_id,
+        clips=clips,
+        count=len(clips),
+        ranked=bool(known),
+        status=_STATUS[flow.status],
+    )
+
+
+def _clip(scene: Scene, features: bool) -> Clip:
+    predicted = scene.prediction
+    return Clip(
+        id=scene.id,
+        asset_id=scene.flow_id,
+        start_time=scene.start_s,
+        end_time=scene.end_s,
+        duration=round(scene.end_s - scene.start_s, 3),
+        score=predicted.score if predicted else None,
+        predicted_ctr=predicted.ctr if predicted else None,
+        rank=scene.rank,
+        thumbnail_url=scene.thumbnail,
+        transcript=scene.transcript,
+        model_version=predicted.model_version if predicted else None,
+        degraded=[*scene.degraded, *(predicted.degraded if predicted else ())],
+        features=scene.features if features else None,
+    )
