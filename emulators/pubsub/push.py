@@ -109,6 +109,9 @@ class Pusher:
     async def _deliver(self, push: Push, alarm: Alarm) -> None:
         try:
             accepted = await self._post(push)
+        except Exception:
+            self._broker.refuse_push(push)
+            raise
         finally:
             self._in_flight[push.subscription] -= 1
             alarm.ring()

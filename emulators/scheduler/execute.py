@@ -76,7 +76,7 @@ class Executor:
     async def _attend(self, name: str, alarm: Alarm) -> None:
         while True:
             while (run := self._next(name)) is not None:
-                await self._execute(run)
+                await self._execute(run, alarm)
             await alarm.wait(self._jobs.next_time(name))
 
     def _next(self, name: str) -> Run | None:
@@ -86,7 +86,7 @@ class Executor:
                 return forced.pop(0)
         return self._jobs.due(name)
 
-    async def _execute(self, run: Run) -> None:
+    async def _execute(self, run: Run, alarm: Alarm) -> None:
         started = self._clock.now()
         retries = 0
         while True:
@@ -99,7 +99,8 @@ class Executor:
             again = self._clock.now() + rules.backoff(run.job, retries)
             if again >= self._jobs.next_time(run.job.name) or not self._jobs.exists(run.job.name):
                 break
-            await self._outbound.alarm().wait(again)
+            while self._clock.now() < again:
+                await alarm.wait(again)
         if not run.job.HasField("pubsub_target"):
             self._jobs.skip_missed(run.job.name)
 

@@ -92,16 +92,23 @@ class Dispatcher:
             await alarm.wait(self._queues.next_time(name))
 
     async def _deliver(self, dispatch: Dispatch) -> None:
+        try:
+            answer = await self._answer(dispatch)
+        except Exception as error:
+            self._queues.finished(dispatch, Answer(0, reason=type(error).__name__), False)
+            raise
+        self._queues.finished(dispatch, answer, _succeeded(answer))
+
+    async def _answer(self, dispatch: Dispatch) -> Answer:
         fault = self.fault
         name = dispatch.body.name
         request = self._request(dispatch)
         copies = fault.copies(name) if fault else 1
         answers = await asyncio.gather(*(self._outbound.send(request) for _ in range(copies)))
         answer = next((a for a in answers if _succeeded(a)), answers[0])
-        lost = _succeeded(answer) and fault is not None and fault.loses_answer(name)
-        if lost:
-            answer = Answer(0, reason="the answer was lost by a fault", timed_out=True)
-        self._queues.finished(dispatch, answer, _succeeded(answer))
+        if _succeeded(answer) and fault is not None and fault.loses_answer(name):
+            return Answer(0, reason="the answer was lost by a fault", timed_out=True)
+        return answer
 
     def _request(self, dispatch: Dispatch) -> Request:
         http = dispatch.body.http_request
