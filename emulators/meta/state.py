@@ -190,7 +190,7 @@ class Graph:
             "created_time": _iso(row["created"]),
             "updated_time": _iso(row["updated"]),
         }
-        if row["kind"] == "advideo":
+        if row["kind"] == "advideo" and body.get("status") not in GONE:
             body |= self._video_members(row, body)
         if "status" in body and row["kind"] in ("campaign", "adset", "ad"):
             body["configured_status"] = body["status"]

@@ -48,6 +48,7 @@ class Claim:
     account: Account | None = None
     results: tuple[RuleResult, ...] = ()
     until_at: float | None = None
+    crashed: bool = False  # the execution before this one died; that counts as an attempt
 
     @property
     def blocked_by(self) -> RuleResult | None:

@@ -299,15 +299,15 @@ class Execution:
 
     def _ensure(self, name: str, parent: str, params: dict[str, Any]) -> str:
         """The id of a step's object: known already, found by its name, or created now."""
-        step, move = self._take(name, params["name"], params)
+        step, move, lost = self._take(name, params["name"], params)
         if move is Move.USE:
             return str(step.meta_id)
         if move is Move.FIND:
             found = self.ports.graph.find(name, parent, step.name)
             if found:
                 return self._adopt(name, found)
-            self._take_again(name, step, params)
-        return self._create(name, parent, params)
+            self._take_again(name, step, params, lost)
+        return self._create(name, params)
 
     def _adopt(self, name: str, found: list[str]) -> str:
         if len(found) > 1:
@@ -315,7 +315,7 @@ class Execution:
         self._settle(name, StepState.DONE, found[0])
         return found[0]
 
-    def _create(self, name: str, parent: str, params: dict[str, Any]) -> str:
+    def _create(self, name: str, params: dict[str, Any]) -> str:
         path = self._media(name)
         self._still_held()
         try:
@@ -370,11 +370,14 @@ class Execution:
         campaign = transaction.get(self._holder_path(name), Campaign)
         return campaign.steps if campaign else {}
 
-    def _take(self, name: str, wanted_name: str, params: dict[str, Any]) -> tuple[Step, Move]:
-        """Decide about a step and, unless it is done or waited for, own it from now on."""
+    def _take(self, name: str, wanted_name: str, params: dict[str, Any]) -> tuple[Step, Move, bool]:
+        """Decide about a step and, unless it is done or waited for, own it from now on.
+
+        Also says whether an answer to a call of this change was lost (a crash is counted already).
+        """
         now = self.clock.now()
 
-        def body(transaction: Transaction) -> tuple[Step | None, saga.NextMove]:
+        def body(transaction: Transaction) -> tuple[Step | None, saga.NextMove, bool]:
             change = self.held.fenced(transaction)
             self._still_alive(transaction, now)
             raw = self._steps_of(name, transaction, change).get(name)
@@ -387,17 +390,19 @@ class Execution:
                 settle_s=self.policy.executor.settle_s,
             )
             if decided.move in (Move.USE, Move.WAIT):
-                return step, decided
+                return step, decided, False
             state = StepState.INTENT if decided.move is Move.CREATE else StepState.UNKNOWN
             kept = step.name if step else wanted_name
             mine = self._own(state, kept, params, now)
             self._write_step(transaction, change, name, mine)
-            return mine, decided
+            unanswered = step is not None and step.state is StepState.UNKNOWN
+            own = step is not None and step.owner == self.change.id
+            return mine, decided, unanswered and own and not self.claimed.crashed
 
-        step, decided = self.ports.documents.transact(body)
+        step, decided, lost = self.ports.documents.transact(body)
         if decided.move is Move.WAIT or step is None:
             raise _Waits(decided.until_at, f"step {name} is not settled yet")
-        return step, decided.move
+        return step, decided.move, lost
 
     def _still_alive(self, transaction: Transaction, now: float) -> None:
         killed = transaction.get(ledger.KILL_SWITCH, ledger.Breaker)
@@ -417,12 +422,12 @@ class Execution:
             state=state, name=name, owner=self.change.id, epoch=epoch, at=at, sent=dict(params)
         )
 
-    def _take_again(self, name: str, step: Step, params: dict[str, Any]) -> None:
-        """The lookup found nothing: only now the lost call counts as a failed attempt."""
+    def _take_again(self, name: str, step: Step, params: dict[str, Any], lost: bool) -> None:
+        """The lookup found nothing: only now a lost call counts as a failed attempt."""
 
         def body(transaction: Transaction) -> int:
             change = self.held.fenced(transaction)
-            counted = replace(change, attempts=change.attempts + 1)
+            counted = replace(change, attempts=change.attempts + lost)
             mine = self._own(StepState.INTENT, step.name, params, self.clock.now())
             self._write_step(transaction, counted, name, mine)
             return counted.attempts
