@@ -38,7 +38,7 @@ from emulators import (
 from emulators.serving import LOOPBACK, free_ports
 from emulators.topology.apply import apply
 from emulators.topology.endpoints import Endpoints
-from emulators.topology.graph import Graph, SecretRef
+from emulators.topology.graph import FIRESTORE_INDEX, Graph, SecretRef
 from emulators.topology.record import record
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,8 +59,8 @@ SERVICE_PORTS = {
     "vertex": 17,
     "identity": 18,
 }
-# On an accelerated clock a push still needs machine time to do its work.
-_LEAST_PUSH_TIMEOUT_S = 600.0
+# On an accelerated clock what is called still needs machine time to do its work.
+_LEAST_MACHINE_S = 600.0
 _MARK = ".geminivideo-cloud"
 
 
@@ -267,8 +267,12 @@ class LocalCloud:
         recording = _in_thread(self._record)
         self._start_services()
         self.graph = recording.result()
+        self.firestore.declare_indexes(
+            firestore.Index.of_resource(resource.inputs)
+            for resource in self.graph.of_type(FIRESTORE_INDEX)
+        )
         self._start_host()
-        apply(self.graph, self._endpoints())
+        self.applied = apply(self.graph, self._endpoints())
         self._announce()
 
     def _record(self) -> Graph:
@@ -287,18 +291,22 @@ class LocalCloud:
         self.processes = host.Processes()
         self._open.callback(self.processes.close)
         mint = self.issuer.mint
+        least = _LEAST_MACHINE_S if self.speed > 1 else 0.0
         self.pubsub = self._serve(
-            pubsub.Server,
-            "pubsub",
-            token_minter=mint,
-            least_push_timeout_s=_LEAST_PUSH_TIMEOUT_S if self.speed > 1 else 0.0,
+            pubsub.Server, "pubsub", token_minter=mint, least_push_timeout_s=least
         )
         publish = self.pubsub.publish
         self.firestore = self._serve(firestore.Server, "firestore")
         self.storage = self._serve(storage.Server, "storage", publish=publish)
-        self.tasks = self._serve(tasks.Server, "tasks", token_minter=mint)
+        self.tasks = self._serve(
+            tasks.Server, "tasks", token_minter=mint, least_dispatch_timeout_s=least
+        )
         self.scheduler = self._serve(
-            scheduler.Server, "scheduler", publish=publish, token_minter=mint
+            scheduler.Server,
+            "scheduler",
+            publish=publish,
+            token_minter=mint,
+            least_attempt_timeout_s=least,
         )
         self.run = self._serve(run.Server, "run", launch=self._launch)
         self.meta = self._serve(meta.Server, "meta", tokens={self.meta_token})

@@ -104,11 +104,19 @@ class HttpService:
     def stop(self) -> None:
         """Stop serving, close the application, end the thread."""
         if not self._thread.is_alive():
+            self._abandon()
             return
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(timeout=15)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=5)
         self._loop.close()
+
+    def _abandon(self) -> None:
+        """Give back what a service holds that was never started, or has been stopped."""
+        for sock in self._socks:
+            sock.close()
+        if not self._loop.is_closed():
+            self._loop.close()
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
