@@ -8,7 +8,7 @@ from typing import Any
 from geminivideo.cloud.documents import Documents, Query
 from geminivideo.records import Flow, FlowStatus, Scene, Video
 from geminivideo.runtime.flows import path_of
-from geminivideo.runtime.http import ApiError
+from geminivideo.runtime.http import Api, ApiError, Call
 
 _STATUS = {
     FlowStatus.RUNNING: "PROCESSING",
@@ -138,4 +138,34 @@ def _clip(scene: Scene, features: bool) -> Clip:
         model_version=predicted.model_version if predicted else None,
         degraded=[*scene.degraded, *(predicted.degraded if predicted else ())],
         features=scene.features if features else None,
+    )
+
+
+def serve(api: Api, prefix: str) -> None:
+    """Answer the asset routes under ``prefix``."""
+
+    def listed(call: Call) -> Assets:
+        """The newest assets."""
+        return list_assets(call.ports.documents, call.number("limit", 100, 1, 500))
+
+    def shown(call: Call) -> Asset:
+        """One asset."""
+        documents = call.ports.documents
+        flow = find_flow(documents, call.path["id"])
+        return asset_of(flow, documents.get(f"videos/{flow.id}", Video))
+
+    def clips(call: Call) -> Clips:
+        """An asset's clips, best first with ``ranked``."""
+        return clips_of(
+            call.ports.documents,
+            call.path["id"],
+            ranked=call.flag("ranked"),
+            top=call.number("top", 10, 1, 50),
+            features=call.flag("features"),
+        )
+
+    api.get(f"{prefix}/assets", answer=Assets, query=("limit",))(listed)
+    api.get(f"{prefix}/assets/{{id}}", answer=Asset)(shown)
+    api.get(f"{prefix}/assets/{{id}}/clips", answer=Clips, query=("ranked", "top", "features"))(
+        clips
     )

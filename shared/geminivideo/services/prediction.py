@@ -9,7 +9,7 @@ from geminivideo.ml.ctr import load_champion
 from geminivideo.ml.ranking import Heuristic, Predictor
 from geminivideo.policy import RankPolicy
 from geminivideo.records import ChampionModel, Features, Prediction, Scene
-from geminivideo.runtime.http import ApiError, Call
+from geminivideo.runtime.http import Api, ApiError, Call
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,3 +100,9 @@ def _band(ctr: float | None) -> str | None:
     if ctr is None:
         return None
     return "low" if ctr < 0.02 else "medium" if ctr < 0.05 else "high"
+
+
+def serve(api: Api) -> None:
+    """Answer both spellings of the prediction route on a service."""
+    for path in ("/api/ml/predict-ctr", "/api/ml/predict/ctr"):
+        api.post(path, body=PredictRequest, answer=Predictions)(predict_ctr)
