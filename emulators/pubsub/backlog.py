@@ -78,11 +78,17 @@ class Backlog:
             self._offer(delivery)
 
     def take(
-        self, now: float, count: int, size: int, lease: float, holder: Holder | None = None
+        self,
+        now: float,
+        count: int,
+        size: int,
+        lease: float,
+        holder: Holder | None = None,
+        oversize: bool = True,
     ) -> list[Delivery]:
-        """Lease what is due until ``lease``: at most ``count``, about ``size`` bytes, in order.
+        """Lease what is due until ``lease``: at most ``count`` and ``size`` bytes, in order.
 
-        The first one is given whatever its size. Each counts as one more attempt.
+        With ``oversize`` the first one is given whatever its size. Each counts as one more attempt.
         """
         taken: list[Delivery] = []
         while len(taken) < count:
@@ -90,7 +96,7 @@ class Backlog:
             if delivery is None or delivery.due > now:
                 break
             size -= delivery.message.size
-            if taken and size < 0:
+            if size < 0 and (taken or not oversize):
                 break
             heapq.heappop(self._ready)
             self._hold(delivery, lease, holder)

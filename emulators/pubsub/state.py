@@ -17,7 +17,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.pubsub_v1 import types
 
 from emulators.pubsub import errors, rules
-from emulators.pubsub.backlog import NO_LEASE, Backlog, Delivery, Holder, Message
+from emulators.pubsub.backlog import NO_LEASE, Backlog, Delivery, Message
 from emulators.pubsub.filter import Predicate, compile_filter
 from emulators.pubsub.store import Store
 from emulators.rpc import raw, seconds, timestamp
@@ -28,6 +28,7 @@ PubsubMessage = raw(types.PubsubMessage)
 ReceivedMessage = raw(types.ReceivedMessage)
 
 DELETED_TOPIC = "_deleted-topic_"
+MAX_BATCH = 1_000  # messages in one response
 RESPONSE_BYTES = 3_000_000  # of messages in one response, under gRPC's usual 4 MiB
 PUSH_BACKOFF_S = (0.1, 60.0)  # documented for push without a retry policy
 _DEAD_LETTER = "CloudPubSubDeadLetterSource"
@@ -118,9 +119,9 @@ class Stream:
 
     def room(self) -> tuple[int, int]:
         """Messages and bytes that may still be sent; limits of 0 or less are none."""
-        messages = self.max_messages - len(self.held) if self.max_messages > 0 else 1_000
+        messages = self.max_messages - len(self.held) if self.max_messages > 0 else MAX_BATCH
         size = self.max_bytes - sum(self.held.values()) if self.max_bytes > 0 else RESPONSE_BYTES
-        return (messages if size > 0 else 0), min(size, RESPONSE_BYTES)
+        return messages, min(size, RESPONSE_BYTES)
 
 
 class Broker:
@@ -385,11 +386,7 @@ class Broker:
                     raise errors.stopping()
                 subscription = self._pullable(stream.subscription)
                 count, size = stream.room()
-                taken = (
-                    self._take(subscription, count, size, stream.deadline_s, stream)
-                    if count > 0
-                    else []
-                )
+                taken = self._take(subscription, count, size, stream)
                 if taken:
                     stream.held.update((d.message.id, d.message.size) for d in taken)
                     return self._received(subscription, taken)
@@ -439,21 +436,23 @@ class Broker:
         return subscription
 
     def _take(
-        self,
-        subscription: Subscription,
-        count: int,
-        size: int,
-        deadline_s: float = 0.0,
-        holder: Holder | None = None,
+        self, subscription: Subscription, count: int, size: int, stream: Stream | None = None
     ) -> list[Delivery]:
         now = self._clock.now()
         self._sweep(subscription, now)
-        lease = now + (deadline_s or subscription.spec.ack_deadline_seconds)
-        taken = subscription.backlog.take(now, min(count, 1_000), size, lease, holder)
+        deadline = stream.deadline_s if stream else subscription.spec.ack_deadline_seconds
+        taken = subscription.backlog.take(
+            now,
+            min(count, MAX_BATCH),
+            size,
+            now + deadline,
+            stream,
+            oversize=not (stream and stream.held),
+        )
         if taken:
             with self._store.transaction():
                 self._store.put_deliveries(subscription.name, taken)
-            self.on_change(subscription.name, lease)
+            self.on_change(subscription.name, now + deadline)
         return taken
 
     def _received(self, subscription: Subscription, taken: Iterable[Delivery]) -> list[Any]:

@@ -1,8 +1,10 @@
 """A Pub/Sub of its own for each test, Google's clients on it, and an endpoint to push to."""
 
+import asyncio
 import queue
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,13 +13,13 @@ import grpc
 import msgspec
 import pytest
 from aiohttp import web
+from geminivideo.runtime.clock import Clock
 from google.pubsub_v1 import PublisherClient, SubscriberClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
 from emulators.pubsub import Server
 from emulators.serving import HttpService
-from geminivideo.runtime.clock import Clock
 
 PATIENCE_S = 20.0  # machine seconds until a test gives up waiting for what must come
 
@@ -79,7 +81,7 @@ class Endpoint:
         status = self.script.pop(0) if self.script else self.status
         self.seen.put(Seen(request.path, dict(request.headers), raw, self.now()))
         if self.gate is not None:
-            await request.app.loop.run_in_executor(None, self.gate.wait, PATIENCE_S)
+            await asyncio.get_running_loop().run_in_executor(None, self.gate.wait, PATIENCE_S)
         self.open_now -= 1
         return web.Response(status=status)
 
@@ -149,7 +151,9 @@ class Cloud:
         request = {"subscription": subscription, "max_messages": count}
         if now:
             request["return_immediately"] = True
-        return list(self.subscriber.pull(request=request, timeout=10).received_messages)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # return_immediately still works
+            return list(self.subscriber.pull(request=request, timeout=10).received_messages)
 
     def ack(self, subscription: str, *received) -> None:
         ids = [each.ack_id for each in received]
