@@ -129,9 +129,10 @@ def _check_shortest(duration: float, policy: IngestPolicy) -> None:
 def _check_complete(duration: float, last_s: float, policy: IngestPolicy) -> None:
     missing = duration - last_s
     if missing > max(policy.max_missing_s, policy.max_missing_fraction * duration):
+        found = f"its picture ends at {_spoken(last_s)}" if last_s else "its end is not there"
         raise UnusableVideoError(
-            f"The video says that it lasts {_spoken(duration)}, but its picture ends at "
-            f"{_spoken(last_s)}: the file is cut off or damaged. Upload the complete file."
+            f"The video says that it lasts {_spoken(duration)}, but {found}: the file is cut off "
+            "or damaged. Upload the complete file."
         )
 
 
