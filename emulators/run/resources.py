@@ -132,6 +132,14 @@ def overridden(job: Any, request: Any) -> Any:
     return template
 
 
+def execution_body(template: Any) -> Any:
+    """What an execution keeps of its template for good; parallelism 0 means all at once."""
+    parallelism = template.parallelism or template.task_count
+    body = Execution(task_count=template.task_count, parallelism=parallelism)
+    body.template.CopyFrom(template.template)
+    return body
+
+
 def _override(container: Any, override: Any) -> None:
     check_env(override.env)
     if override.clear_args or override.args:

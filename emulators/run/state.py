@@ -206,7 +206,7 @@ class State:
             job = resources.Job.FromString(row["body"])
             template = resources.overridden(job, request)
             if request.validate_only:
-                return resources.done_operation("", job)
+                return resources.done_operation("", resources.execution_body(template))
             execution = self._insert_execution(name, template)
             parent = name.rpartition("/jobs/")[0]
             operation = f"{parent}/operations/{uuid.uuid4()}"
@@ -373,13 +373,11 @@ class State:
         now = self._clock.now()
         suffix = "".join(secrets.choice(_SUFFIX) for _ in range(5))
         name = f"{job}/executions/{short(job)}-{suffix}"
-        parallelism = template.parallelism or template.task_count
-        body = resources.Execution(task_count=template.task_count, parallelism=parallelism)
-        body.template.CopyFrom(template.template)
+        body = resources.execution_body(template)
         self._database.execute(
             "INSERT INTO executions(name, job, uid, body, parallelism, created, updated) "
             "VALUES(?, ?, ?, ?, ?, ?, ?)",
-            (name, job, str(uuid.uuid4()), body.SerializeToString(), parallelism, now, now),
+            (name, job, str(uuid.uuid4()), body.SerializeToString(), body.parallelism, now, now),
         )
         self._database.executemany(
             "INSERT INTO tasks(name, execution, number, uid, state, attempt, failures, created, "
