@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _MIN_FONT_PX = 14
 _LINE_HEIGHT = 1.16
 _SHRINK = 0.93
-# How far accented capitals rise above the line.
-_ACCENT = 0.1
+# How far accented capitals rise above the line and a "j" reaches before it.
+_OVERHANG = 0.1
 _SUPERSAMPLE = 4
 
 
@@ -244,8 +244,8 @@ def _boxed(lines: tuple[str, ...], style: Style, size: int, *, shortened: bool) 
 
 def _padding(style: Style, size: int) -> tuple[int, int]:
     if style.box is None:
-        edge = round(style.outline * size) + 2
-        return edge, edge + round(_ACCENT * size)
+        edge = round((style.outline + _OVERHANG) * size) + 2
+        return edge, edge
     return round(style.padding[0] * size), round(style.padding[1] * size)
 
 

@@ -104,8 +104,10 @@ def _cut_chain(cut: Cut, request: RenderRequest, shape: Geometry, source: Source
 
 def _scale(width: int, height: int, source: Source) -> str:
     matrix = "bt709" if source.hdr else source.matrix
+    # Without these flags a change of matrix darkens every pixel by one level.
+    exact = "" if matrix == "bt709" else "+accurate_rnd+full_chroma_int+full_chroma_inp"
     return (
-        f"scale={width}:{height}:flags=bicubic:in_color_matrix={matrix}"
+        f"scale={width}:{height}:flags=bicubic{exact}:in_color_matrix={matrix}"
         ":out_color_matrix=bt709:out_range=tv"
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from geminivideo.policy import RenderPolicy
 from geminivideo.video_agent.geometry import (
@@ -103,7 +105,7 @@ def test_camera_is_never_hurried(focus, length):
     shape = geometry(1280, 720, "9:16", POLICY)
     path = crop_path(focus, 0.0, length, shape)
     steps = [position(path, length * i / 200)[0] for i in range(201)]
-    fastest = max(abs(b - a) for a, b in zip(steps, steps[1:], strict=False)) / (length / 200)
+    fastest = max(abs(b - a) for a, b in itertools.pairwise(steps)) / (length / 200)
     assert fastest <= 1280 / 0.9
 
 
@@ -117,7 +119,9 @@ def test_no_focus_is_the_middle():
 def test_restless_subject_gets_a_resting_camera():
     """Small movements around a place do not move the camera, and one outlier does not drag it."""
     shape = geometry(1280, 720, "9:16", POLICY)
-    focus = tuple((i * 0.1, 0.3 + 0.03 * (-1) ** i + (0.6 if i == 20 else 0), 0.5) for i in range(41))
+    focus = tuple(
+        (i * 0.1, 0.3 + 0.03 * (-1) ** i + (0.6 if i == 20 else 0), 0.5) for i in range(41)
+    )
     (corner,) = crop_path(focus, 0, 4, shape)
     assert corner.x + shape.window_width / 2 == pytest.approx(0.3 * 1280, abs=0.035 * 1280)
 

@@ -15,8 +15,22 @@ def graded(path, grade: Grade) -> np.ndarray:
     """One frame of the sample under a grade, as RGB (180, 320, 3)."""
     chain = ",".join((*grade.filters(), "format=rgb24"))
     made = subprocess.run(
-        [ffmpeg.executable(), "-v", "error", "-ss", "2", "-i", str(path), "-frames:v", "1"]
-        + ["-vf", chain, "-f", "rawvideo", "-"],
+        [
+            ffmpeg.executable(),
+            "-v",
+            "error",
+            "-ss",
+            "2",
+            "-i",
+            str(path),
+            "-frames:v",
+            "1",
+            "-vf",
+            chain,
+            "-f",
+            "rawvideo",
+            "-",
+        ],
         check=True,
         capture_output=True,
         timeout=60,
