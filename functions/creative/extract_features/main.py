@@ -2,27 +2,51 @@
 
 import os
 
+from geminivideo.cloud import vision
 from geminivideo.drive_intel.features import extract_scene
 from geminivideo.drive_intel.models import shared_models
 from geminivideo.drive_intel.speech import transcribe
 from geminivideo.events import FeaturesExtracted, SceneDetected
-from geminivideo.records import SPEECH_ITEM, Scene
-from geminivideo.runtime.step import Step, step
+from geminivideo.records import SPEECH_ITEM, Features, Scene, Transcript
+from geminivideo.runtime.step import Permanent, Step, Transient, step
+
+LANGUAGE = "en-US"
 
 
 @step("extract_features")
 def main(event: SceneDetected, step: Step) -> None:
-    path = step.files.download(event.video, step.workdir / "source")
-    models = shared_models(os.environ.get("GV_OBJECT_MODEL", ""))
-    if event.item == SPEECH_ITEM:
-        heard = transcribe(path, event.flow_id, models, step.policy.speech)
-        step.put(f"transcripts/{event.flow_id}", heard)
-        reasons = list(heard.degraded)
-    else:
-        scene = step.documents.require(f"scenes/{event.item}", Scene)
-        policy = step.policy.scenes
-        features, reasons = extract_scene(path, scene.start_s, scene.end_s, policy, models)
-        step.update(f"scenes/{event.item}", {"features": features, "degraded": reasons})
+    try:
+        reasons = _hear(event, step) if event.item == SPEECH_ITEM else _look(event, step)
+    except vision.VisionUnavailableError as error:
+        raise Transient(str(error)) from error
+    except vision.VisionRefusedError as error:
+        raise Permanent(str(error)) from error
     for reason in reasons:
         step.degrade(reason)
     step.arrive("features", event.item, then=FeaturesExtracted(flow_id=event.flow_id))
+
+
+def _hear(event: SceneDetected, step: Step) -> tuple[str, ...]:
+    heard = _listen(event, step)
+    step.put(f"transcripts/{event.flow_id}", heard)
+    return heard.degraded
+
+
+def _listen(event: SceneDetected, step: Step) -> Transcript:
+    intelligence = vision.from_env()
+    if intelligence is not None:
+        return intelligence.listen(event.video.uri, event.flow_id, LANGUAGE)
+    path = step.files.download(event.video, step.workdir / "source")
+    return transcribe(path, event.flow_id, shared_models(), step.policy.speech)
+
+
+def _look(event: SceneDetected, step: Step) -> list[str]:
+    path = step.files.download(event.video, step.workdir / "source")
+    scene = step.documents.require(f"scenes/{event.item}", Scene)
+    start, end = scene.start_s, scene.end_s
+    intelligence = vision.from_env()
+    seen = intelligence.look(event.video.uri, start, end) if intelligence else Features()
+    models = shared_models(os.environ.get("GV_OBJECT_MODEL", ""))
+    features, reasons = extract_scene(path, start, end, step.policy.scenes, models, seen)
+    step.update(f"scenes/{event.item}", {"features": features, "degraded": reasons})
+    return reasons
