@@ -6,19 +6,16 @@ derived from those two.
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
 import secrets
-import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol, Self
+from typing import Any, Protocol, Self
 
 from geminivideo.runtime.clock import Clock
 from geminivideo.topology import FUNCTIONS, Https
@@ -35,6 +32,7 @@ from emulators import (
     tasks,
     vertex,
 )
+from emulators.running import CARD, Running, held
 from emulators.serving import LOOPBACK, free_ports
 from emulators.topology.apply import apply
 from emulators.topology.endpoints import Endpoints
@@ -61,21 +59,6 @@ SERVICE_PORTS = {
 }
 # On an accelerated clock what is called still needs machine time to do its work.
 _LEAST_MACHINE_S = 600.0
-_MARK = ".geminivideo-cloud"
-
-
-class StateDirError(RuntimeError):
-    """The state directory cannot be used; the message says why."""
-
-
-class CloudNotRunningError(RuntimeError):
-    """No cloud runs on a state directory."""
-
-    def __init__(self, state_dir: Path) -> None:
-        super().__init__(
-            f"no local cloud runs in {state_dir}: start one with `geminivideo up`, "
-            "or name its folder with --state"
-        )
 
 
 class Service(Protocol):
@@ -126,35 +109,6 @@ class Ports:
     def function_urls(self) -> dict[str, str]:
         """Resource name to ``http://127.0.0.1:PORT``."""
         return {name: _url(port) for name, port in self.functions.items()}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Running:
-    """``cloud.json``: how the other commands find a running cloud."""
-
-    pid: int
-    project: str
-    region: str
-    speed: float
-    started_at: float
-    services: dict[str, int]
-    urls: dict[str, str]
-    env: dict[str, str]
-    uploads_bucket: str
-
-    @classmethod
-    def find(cls, state_dir: Path) -> Running:
-        """The cloud that runs on ``state_dir``; raises ``CloudNotRunningError``."""
-        path = state_dir / "cloud.json"
-        if not path.exists() or not _is_locked(state_dir):
-            raise CloudNotRunningError(state_dir)
-        return cls(**json.loads(path.read_text()))
-
-    def save(self, state_dir: Path) -> None:
-        """Write it so that a reader never sees half of it."""
-        partial = state_dir / ".cloud.json.new"
-        partial.write_text(json.dumps(asdict(self), indent=1, sort_keys=True))
-        partial.replace(state_dir / "cloud.json")
 
 
 class LocalCloud:
@@ -260,7 +214,7 @@ class LocalCloud:
         return env
 
     def _start(self) -> None:
-        self._open.enter_context(_own(self.state_dir, fresh=self._fresh))
+        self._open.enter_context(held(self.state_dir, fresh=self._fresh))
         self.ports = Ports.assign(self._port_base)
         self.clock = _clock(self.state_dir, self.speed)
         self.meta_token = _secret(self.state_dir / "secrets" / META_SECRET)
@@ -281,7 +235,7 @@ class LocalCloud:
             project=self.project,
             region=REGION,
             stack=STACK,
-            config={"metaToken": self.meta_token},
+            config={"metaToken": self.meta_token, "vision": "local", "council": "default"},
             function_urls=self.ports.function_urls(),
             out=self.state_dir / "topology.json",
         )
@@ -387,7 +341,7 @@ class LocalCloud:
             uploads_bucket=self.uploads_bucket,
         )
         running.save(self.state_dir)
-        self._open.callback((self.state_dir / "cloud.json").unlink, missing_ok=True)
+        self._open.callback((self.state_dir / CARD).unlink, missing_ok=True)
 
 
 def _url(port: int) -> str:
@@ -405,56 +359,6 @@ def _in_thread(work: Callable[[], Graph]) -> Future[Graph]:
 
     threading.Thread(target=body, name="record", daemon=True).start()
     return future
-
-
-@contextmanager
-def _own(state_dir: Path, *, fresh: bool) -> Iterator[None]:
-    """Hold the directory for one cloud; empty it first when asked to.
-
-    Raises ``StateDirError`` when another cloud holds it, or when it holds what is not a cloud's.
-    """
-    state_dir.mkdir(parents=True, exist_ok=True)
-    if not (state_dir / _MARK).exists() and any(state_dir.iterdir()):
-        raise StateDirError(f"{state_dir} is not a local cloud's folder and is not empty")
-    (state_dir / _MARK).touch()
-    with (state_dir / _MARK).open("r+") as lock:
-        if not _try_lock(lock):
-            raise StateDirError(
-                f"a local cloud runs on {state_dir} already (process {lock.read() or 'unknown'}): "
-                "stop it, or name another folder with --state"
-            )
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        if fresh:
-            _empty(state_dir)
-        yield
-
-
-def _try_lock(lock: IO[str]) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _is_locked(state_dir: Path) -> bool:
-    if not (state_dir / _MARK).exists():
-        return False
-    with (state_dir / _MARK).open() as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
-def _empty(state_dir: Path) -> None:
-    for path in state_dir.iterdir():
-        if path.name == _MARK:
-            continue
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _clock(state_dir: Path, speed: float) -> Clock:

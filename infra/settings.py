@@ -24,6 +24,8 @@ class Deployment:
     log_level: str
     callers: tuple[str, ...]
     alert_email: str
+    vision: str
+    council: str
     meta_token: pulumi.Output[str]
 
     @classmethod
@@ -39,6 +41,8 @@ class Deployment:
             log_level=own.get("logLevel") or "INFO",
             callers=_members(own.get("callers") or ""),
             alert_email=own.get("alertEmail") or "",
+            vision=own.get("vision") or "video-intelligence",
+            council=own.get("council") or "gemini",
             meta_token=own.require_secret("metaToken"),
         )
 

@@ -78,12 +78,17 @@ def _environment(
         "GV_EXECUTOR_URL": deployment.service_url(STEPS[EXECUTOR]),
         "GV_EXECUTOR_INVOKER": accounts.tasks.email,
         "GV_CHANGES_QUEUE": queues.by_name[CHANGES_QUEUE.name].id,
+        "GV_VISION": deployment.vision,
+        "GV_COUNCIL": deployment.council,
         "LOG_LEVEL": deployment.log_level,
     }
 
 
 def _taker_of_dead_letters() -> str:
-    return next(step.name for step in FUNCTIONS if step.wakes_on == Topic(DEAD_LETTERS))
+    for step in FUNCTIONS:
+        if step.wakes_on == Topic(DEAD_LETTERS):
+            return step.name
+    raise LookupError(f"no step of topology.py wakes on {DEAD_LETTERS}")
 
 
 def _export(
