@@ -61,14 +61,13 @@ class Index:
         members = resource["fields"]
         return cls(
             resource["collection"],
-            tuple(_declared(member) for member in members if _path_of(member) != "__name__"),
+            tuple(_declared(member) for member in members),
             resource.get("queryScope") or resource.get("query_scope") or COLLECTION,
         )
 
     def members(self) -> tuple[Member, ...]:
-        """Its fields, parsed, without ``__name__``."""
-        parsed = tuple((fields.parse(one.path), one.mode) for one in self.fields)
-        return tuple(member for member in parsed if member[0] != NAME)
+        """Its fields, parsed; ``__name__`` only where its direction is not the implied one."""
+        return _without_implied_name([(fields.parse(one.path), one.mode) for one in self.fields])
 
 
 def check(plan: query.Plan, declared: Iterable[Index], aggregated: set[FieldPath]) -> None:
@@ -110,7 +109,8 @@ class _Need:
     def _is_simple(self) -> bool:
         """Equality alone, or one array-contains, order or aggregated field alone."""
         others = (self.array is not None) + len(self.ordered) + len(self.extra)
-        return others == 0 or (others == 1 and not self.equal)
+        by_name = any(path == NAME for path, _ in self.ordered)
+        return others == 0 or (others == 1 and not self.equal and not by_name)
 
     def _candidates(
         self, declared: list[tuple[Member, ...]], automatic: bool
@@ -153,15 +153,25 @@ def _need(plan: query.Plan, term: tuple[query.Condition, ...], aggregated: set[F
         for one in term
         if one.path != NAME and not query.is_inequality(one) and one.path not in arrays
     }
-    ordered = tuple(
-        (order.path, DESCENDING if order.descending else ASCENDING)
-        for order in plan.orders
-        if order.path not in equal and order.path != NAME
+    ordered = _without_implied_name(
+        [
+            (order.path, DESCENDING if order.descending else ASCENDING)
+            for order in plan.orders
+            if order.path not in equal
+        ]
     )
-    if not ordered and not equal and plan.orders[0] == query.Order(NAME, True):
-        ordered = ((NAME, DESCENDING),)
+    if equal and not arrays and ordered == ((NAME, DESCENDING),):
+        ordered = ()  # the descending single-field indexes end in it
     extra = aggregated - equal - {path for path, _ in ordered} - {NAME}
     return _Need(frozenset(equal), arrays[0] if arrays else None, ordered, frozenset(extra))
+
+
+def _without_implied_name(members: list[Member]) -> tuple[Member, ...]:
+    """Every index and order ends in ``__name__`` in the direction of the field before it."""
+    implied = members[-2][1] if len(members) > 1 and members[-2][1] == DESCENDING else ASCENDING
+    if members and members[-1] == (NAME, implied):
+        members = members[:-1]
+    return tuple(members)
 
 
 def _short(path: str) -> IndexField:

@@ -1,0 +1,81 @@
+"""The server itself: loopback, its port, and what it says of methods it does not have."""
+
+from __future__ import annotations
+
+import socket
+
+import grpc
+import pytest
+from geminivideo.runtime.clock import Clock
+from google.api_core import exceptions
+
+from emulators.firestore import Server
+from emulators.serving import PortInUseError
+
+
+@pytest.mark.parametrize("method", ["Listen", "Write", "PartitionQuery", "ExecutePipeline"])
+def test_what_is_not_emulated_says_so_by_name(server, method):
+    """UNIMPLEMENTED naming the method, never a silent success."""
+    with grpc.insecure_channel(server.host) as channel:
+        call = channel.stream_stream(f"/google.firestore.v1.Firestore/{method}")
+        with pytest.raises(grpc.RpcError) as refused:
+            list(call(iter([b""])))
+    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert f"Firestore/{method}" in refused.value.details()
+
+
+def test_other_services_are_not_emulated_either(server):
+    """The admin API is not there; the answer names what was asked for."""
+    with grpc.insecure_channel(server.host) as channel:
+        call = channel.unary_unary("/google.firestore.admin.v1.FirestoreAdmin/CreateIndex")
+        with pytest.raises(grpc.RpcError) as refused:
+            call(b"")
+    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert "FirestoreAdmin/CreateIndex" in refused.value.details()
+
+
+def test_vector_search_and_explain_are_refused_by_name(client):
+    """Options that would change the answer are not ignored."""
+    from google.cloud.firestore_v1.base_vector_query import DistanceMeasure
+    from google.cloud.firestore_v1.query_profile import ExplainOptions
+    from google.cloud.firestore_v1.vector import Vector
+
+    nearest = client.collection("c").find_nearest(
+        "v", Vector([1.0]), distance_measure=DistanceMeasure.COSINE, limit=1
+    )
+    with pytest.raises(exceptions.MethodNotImplemented, match="find_nearest"):
+        list(nearest.stream())
+    explained = client.collection("c").limit(1).stream(explain_options=ExplainOptions())
+    with pytest.raises(exceptions.MethodNotImplemented, match="explain_options"):
+        list(explained)
+
+
+def test_a_listener_is_told_that_there_is_none(api):
+    """on_snapshot needs Listen; the raw call fails at once instead of staying silent."""
+    with pytest.raises(exceptions.MethodNotImplemented):
+        list(api.raw.listen(requests=iter([{"database": api.database}]), timeout=5))
+
+
+def test_a_port_in_use_is_named(server, tmp_path):
+    """Starting on a port that is taken raises the error that names it."""
+    with pytest.raises(PortInUseError, match=str(server.port)):
+        Server(state_dir=tmp_path, clock=Clock(), port=server.port)
+
+
+def test_it_listens_on_loopback_only(server):
+    """No other interface of the machine answers on its port."""
+    assert server.host.startswith("127.0.0.1:")
+    with socket.socket() as elsewhere:
+        elsewhere.bind(("127.0.0.2", server.port))
+
+
+def test_two_servers_stand_side_by_side(server, tmp_path, connect):
+    """Each has its own port and its own documents."""
+    other = Server(state_dir=tmp_path, clock=Clock())
+    other.start()
+    try:
+        client, second = connect(server, project="same"), connect(other, project="same")
+        client.document("c/a").set({})
+        assert not second.document("c/a").get().exists
+    finally:
+        other.stop()
