@@ -176,7 +176,7 @@ class State:
             if transaction.read_only and requested:
                 raise errors.invalid_argument("Cannot modify entities in a read-only transaction.")
             try:
-    if not transaction.read_only and not self._still_stands(transaction):
+                if not transaction.read_only and not self._still_stands(transaction):
                     raise errors.contention()
                 return self._apply(requested)
             finally:
