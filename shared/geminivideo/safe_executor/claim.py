@@ -134,6 +134,8 @@ def _held_back(
         claim_epoch=change.claim_epoch + 1,
         lease_until_at=None,
         not_before_at=block.until_at or change.not_before_at,
+        # Held for a person: the sweeper must not take it for a lost one.
+        needs_approval=change.needs_approval or block.until_at is None,
         last_error=f"{block.rule}: {block.reason}",
     )
     transaction.set(ledger.change_path(change.id), held)

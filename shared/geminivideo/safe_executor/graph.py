@@ -38,11 +38,20 @@ USAGE_HEADER = "x-business-use-case-usage"
 
 
 class _Redaction(logging.Filter):
-    """urllib3 logs every URL at DEBUG, and Meta's client puts the token into the URL."""
+    """urllib3 logs every URL at DEBUG, and Meta's client puts the token into the URL.
+
+    Two of one token are equal: a logger keeps only one of them.
+    """
 
     def __init__(self, token: str) -> None:
         super().__init__()
         self._token = token
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Redaction) and other._token == self._token
+
+    def __hash__(self) -> int:
+        return hash(self._token)
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = record.getMessage()
