@@ -26,8 +26,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console()
-errors = Console(stderr=True, highlight=False)
+console = Console(emoji=False)
 
 StateOption = Annotated[
     Path, typer.Option("--state", envvar="GEMINIVIDEO_STATE", help="The cloud's folder.")
@@ -65,14 +64,20 @@ def up(
     port_base: Annotated[int, typer.Option(help="First port; 0 takes free ones.")] = 8000,
     speed: Annotated[float, typer.Option(min=1.0, help="How fast the clock runs.")] = 1.0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget earlier state first.")] = False,
+    program: Annotated[
+        Path | None, typer.Option(help="A tree with another Pulumi.yaml, infra and functions.")
+    ] = None,
 ) -> None:
     """Run the local cloud until Ctrl-C."""
-    from emulators.cloud import LocalCloud, Running
+    from emulators.cloud import ROOT, LocalCloud
+    from emulators.running import Running, StateDirError
+    from emulators.serving import PortInUseError
+    from emulators.topology.record import RecordError
     from emulators.watch import Watcher
 
-    with _told(), _stoppable():
+    with _told(PortInUseError, RecordError, StateDirError), _stoppable():
         console.print("starting the local cloud ...")
-        with LocalCloud(state, port_base=port_base, speed=speed, fresh=fresh) as cloud:
+        with LocalCloud(state, port_base, speed, fresh, program_dir=program or ROOT) as cloud:
             running = Running.find(cloud.state_dir)
             Watcher(running).seed_account()
             console.print(_endpoints(running))
@@ -91,10 +96,10 @@ def drop(
 ) -> None:
     """Put a video into the uploads bucket of the running cloud."""
     from emulators import progress
-    from emulators.cloud import Running
+    from emulators.running import Running
     from emulators.watch import Watcher
 
-    with _told():
+    with _told(progress.FlowStuckError):
         watcher = Watcher(Running.find(state))
         ref = watcher.drop(video, account)
         flow_id = flow_id_of(ref)
@@ -117,7 +122,7 @@ def status(
     state: StateOption = STATE,
 ) -> None:
     """Show a flow and its steps, or the latest flows."""
-    from emulators.cloud import Running
+    from emulators.running import Running
     from emulators.watch import Watcher
 
     with _told():
@@ -138,15 +143,19 @@ def demo(
 ) -> None:
     """One video through the whole flow; exit code 0 only if everything is true."""
     from emulators import demo as show
+    from emulators.running import StateDirError
+    from emulators.serving import PortInUseError
+    from emulators.topology.record import RecordError
 
-    with _told(), _stoppable():
+    mendable = (PortInUseError, RecordError, StateDirError, show.SampleMissingError)
+    with _told(*mendable), _stoppable():
         chosen = video or show.SAMPLE
         console.print("starting a fresh local cloud ...")
         cloud = show.run(chosen, show.FOLDER, port_base, console)
         try:
             wrong = show.show(cloud, chosen, show.FOLDER, console)
             for complaint in wrong:
-                errors.print(f"not true: {complaint}")
+                _complain(f"not true: {complaint}")
             console.print(
                 "[red]the flow is not true[/]" if wrong else "[green]the whole flow is true[/]"
             )
@@ -159,25 +168,15 @@ def demo(
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _told(*mendable: type[Exception]) -> Iterator[None]:
     """Turn the errors a user can mend into one line and an exit code."""
-    from emulators.cloud import CloudNotRunningError, StateDirError
-    from emulators.demo import SampleMissingError
-    from emulators.progress import FlowStuckError
-    from emulators.serving import PortInUseError
-    from emulators.topology.record import RecordError
+    from emulators.running import CloudNotRunningError
 
     try:
         yield
     except CloudNotRunningError as error:
         _fail(str(error), Exit.NO_CLOUD)
-    except (
-        FlowStuckError,
-        PortInUseError,
-        RecordError,
-        SampleMissingError,
-        StateDirError,
-    ) as error:
+    except mendable as error:
         _fail(str(error), Exit.FAILED)
 
 
@@ -193,13 +192,17 @@ def _stoppable() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        errors.print("stopped")
+        _complain("stopped")
         raise typer.Exit(Exit.STOPPED) from None
 
 
 def _fail(message: str, code: Exit) -> NoReturn:
-    errors.print(f"error: {message}", markup=False)
+    _complain(f"error: {message}")
     raise typer.Exit(code)
+
+
+def _complain(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
 
 
 def _answer(data: dict[str, Any], line: str, as_json: bool) -> None:

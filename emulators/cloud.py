@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 from geminivideo.runtime.clock import Clock
 from geminivideo.topology import FUNCTIONS, Https
@@ -64,9 +64,14 @@ _LEAST_MACHINE_S = 600.0
 class Service(Protocol):
     """What every emulated service has."""
 
-    def start(self) -> None: ...
+    def start(self) -> None:
+        """Serve."""
 
-    def stop(self) -> None: ...
+    def stop(self) -> None:
+        """Stop serving."""
+
+
+_S = TypeVar("_S", bound=Service)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,7 +282,7 @@ class LocalCloud:
             )
         )
 
-    def _keep(self, service: Any) -> Any:
+    def _keep(self, service: _S) -> _S:
         self._open.callback(service.stop)
         service.start()
         return service

@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.table import Table
 
 from emulators import progress, verdict
-from emulators.cloud import PORT_BASE, ROOT, LocalCloud, Running
+from emulators.cloud import PORT_BASE, ROOT, LocalCloud
+from emulators.running import Running
 from emulators.serving import PortInUseError
 from emulators.watch import Facts, Watcher
 

@@ -34,7 +34,7 @@ from geminivideo.runtime.runs import StepRun
 if TYPE_CHECKING:
     from google.cloud import storage
 
-    from emulators.cloud import Running
+    from emulators.running import Running
 
 DEMO_ACCOUNT = "demo"
 _AD_FIELDS = ("id", "name", "status", "effective_status", "adset_id", "campaign_id")

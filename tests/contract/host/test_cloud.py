@@ -18,13 +18,8 @@ import psutil
 import pytest
 from geminivideo.topology import STEPS
 
-from emulators.cloud import (
-    CloudNotRunningError,
-    LocalCloud,
-    Ports,
-    Running,
-    StateDirError,
-)
+from emulators.cloud import LocalCloud, Ports
+from emulators.running import CloudNotRunningError, Running, StateDirError
 from emulators.serving import PortInUseError
 from emulators.watch import Watcher
 
