@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from aiohttp import web
 from geminivideo.runtime.clock import Clock
 
 from emulators.run.runner import Launch, Runner
@@ -53,3 +54,6 @@ class Server:
         self._runner.stop()
         self._service.stop()
         self.state.close()
+
+    def _application(self) -> web.Application:
+        return Api(self.state, self._runner).application()

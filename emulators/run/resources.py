@@ -33,9 +33,9 @@ ListTasksResponse: Any = type(run_v2.ListTasksResponse.pb(run_v2.ListTasksRespon
 CancelExecutionRequest: Any = type(
     run_v2.CancelExecutionRequest.pb(run_v2.CancelExecutionRequest())
 )
-Operation = operations_pb2.Operation
-ListOperationsResponse = operations_pb2.ListOperationsResponse
-WaitOperationRequest = operations_pb2.WaitOperationRequest
+Operation: Any = operations_pb2.Operation
+ListOperationsResponse: Any = operations_pb2.ListOperationsResponse
+WaitOperationRequest: Any = operations_pb2.WaitOperationRequest
 
 DEFAULT_MAX_RETRIES = 3
 DEFAULT_TIMEOUT_S = 600
@@ -231,7 +231,7 @@ def task_message(row: Row, execution: Row) -> Any:
     return task
 
 
-def run_operation(name: str, row: Row) -> Operation:
+def run_operation(name: str, row: Row) -> Any:
     """The operation of a RunJob: done when the execution is, an error when a task failed."""
     execution = execution_message(row)
     operation = Operation(name=name, done=row["completed"] is not None)
@@ -243,7 +243,7 @@ def run_operation(name: str, row: Row) -> Operation:
     return operation
 
 
-def done_operation(name: str, message: Any) -> Operation:
+def done_operation(name: str, message: Any) -> Any:
     """An operation that ended with its call."""
     operation = Operation(name=name, done=True)
     operation.metadata.Pack(message)

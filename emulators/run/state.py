@@ -297,28 +297,27 @@ class State:
             row = self._find("tasks", claim.task)
             if not row or not self.is_wanted(claim):
                 return
-            owner = self._execution(claim.execution)
-            template = resources.Execution.FromString(owner["body"]).template
             failures = row["failures"] + (outcome.status != code_pb2.OK)
-            again = outcome.status != code_pb2.OK and failures <= template.max_retries
+            again = outcome.status != code_pb2.OK and failures <= self._max_retries(claim)
             final = "SUCCEEDED" if outcome.status == code_pb2.OK else "FAILED"
             now = self._clock.now()
+            values = (
+                "PENDING" if again else final,
+                int(again),
+                failures,
+                now,
+                None if again else now,
+                outcome.status,
+                outcome.message,
+                outcome.exit_code,
+                outcome.term_signal,
+                claim.task,
+            )
             database.execute(
                 "UPDATE tasks SET state = ?, attempt = attempt + ?, failures = ?, updated = ?, "
                 "completed = ?, status = ?, message = ?, exit_code = ?, term_signal = ? "
                 "WHERE name = ?",
-                (
-                    "PENDING" if again else final,
-                    int(again),
-                    failures,
-                    now,
-                    None if again else now,
-                    outcome.status,
-                    outcome.message,
-                    outcome.exit_code,
-                    outcome.term_signal,
-                    claim.task,
-                ),
+                values,
             )
             self._complete(claim.execution, now)
 
@@ -326,7 +325,9 @@ class State:
         """Whether the claimed attempt is still to be run: neither cancelled nor deleted."""
         with self._lock:
             row = self._find("tasks", claim.task)
-        return bool(row) and row["state"] == "RUNNING" and row["attempt"] == claim.spec.attempt
+        if row is None:
+            return False
+        return row["state"] == "RUNNING" and row["attempt"] == claim.spec.attempt
 
     def interrupt_running(self) -> int:
         """After a crash: every RUNNING task waits again, as its next attempt. Returns how many."""
@@ -412,6 +413,10 @@ class State:
         if row["execution"] is None:
             return resources.Operation.FromString(row["body"])
         return resources.run_operation(row["name"], self._execution(row["execution"]))
+
+    def _max_retries(self, claim: Claim) -> int:
+        row = self._execution(claim.execution)
+        return resources.Execution.FromString(row["body"]).template.max_retries
 
     def _find(self, table: str, name: str) -> Row | None:
         return self._database.execute(f"SELECT * FROM {table} WHERE name = ?", (name,)).fetchone()

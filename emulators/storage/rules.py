@@ -180,13 +180,14 @@ def _refuse(body: Body, refused: frozenset[str], kind: str) -> None:
 
 
 def merged(body: Body, changes: Body) -> Body:
-    """PATCH semantics: members replace, maps merge, null removes."""
+    """PATCH semantics (RFC 7396): members replace, maps merge, null removes."""
     result = dict(body)
     for key, value in changes.items():
         if value is None:
             result.pop(key, None)
-        elif isinstance(value, dict) and isinstance(result.get(key), dict):
-            result[key] = merged(result[key], value)
+        elif isinstance(value, dict):
+            old = result.get(key)
+            result[key] = merged(old if isinstance(old, dict) else {}, value)
         else:
             result[key] = value
     return result

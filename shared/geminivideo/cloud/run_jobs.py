@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from google.cloud import run_v2
@@ -86,7 +86,7 @@ class RunJobs:
             done=found.completion_time is not None,
         )
 
-    def _local(self) -> dict[str, object]:
+    def _local(self) -> dict[str, Any]:
         from google.auth.credentials import AnonymousCredentials
 
         return {
@@ -95,7 +95,7 @@ class RunJobs:
             "credentials": AnonymousCredentials(),
         }
 
-    def _options(self) -> dict[str, str] | None:
+    def _options(self) -> Any:
         return {"api_endpoint": self._endpoint} if self._endpoint else None
 
 
