@@ -78,6 +78,11 @@ class Server:
         """Deliver every push through ``fault`` from now on; None for none."""
         self._pusher.fault = fault
 
+    @property
+    def in_flight(self) -> int:
+        """Pushes under way: 0 when every outcome is recorded."""
+        return self._pusher.in_flight
+
     def clock_moved(self) -> None:
         """Tell the server that its clock jumped, so that it looks at what is due now."""
         self._pusher.ring_all()

@@ -78,6 +78,11 @@ class Pusher:
         for name in self._broker.subscription_names():
             self.ring(name, -math.inf)
 
+    @property
+    def in_flight(self) -> int:
+        """Posts whose outcome is not recorded yet."""
+        return sum(self._in_flight.values())
+
     def ring(self, name: str, due: float) -> None:
         """Something of ``name`` may be due at ``due``; an unknown name gets its attendant."""
         alarm = self._alarms.get(name)
@@ -112,13 +117,14 @@ class Pusher:
         except Exception:
             self._broker.refuse_push(push)
             raise
+        else:
+            if accepted:
+                self._broker.settle_push(push)
+            else:
+                self._broker.refuse_push(push)
         finally:
             self._in_flight[push.subscription] -= 1
             alarm.ring()
-        if accepted:
-            self._broker.settle_push(push)
-        else:
-            self._broker.refuse_push(push)
 
     async def _post(self, push: Push) -> bool:
         fault = self.fault

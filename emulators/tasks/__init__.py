@@ -73,6 +73,11 @@ class Server:
         """Send every dispatch through ``fault`` from now on; None for none."""
         self._dispatcher.fault = fault
 
+    @property
+    def in_flight(self) -> int:
+        """Dispatches under way: 0 when every outcome is recorded."""
+        return self._queues.in_flight()
+
     def clock_moved(self) -> None:
         """Tell the server that its clock jumped, so that it looks at what is due now."""
         self._dispatcher.ring_all()

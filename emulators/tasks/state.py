@@ -310,6 +310,11 @@ class Queues:
             raise errors.task_missing(name)
         return lane, lane.tasks[name]
 
+    def in_flight(self) -> int:
+        """Dispatches whose outcome is not recorded yet."""
+        with self._lock:
+            return sum(lane.running for lane in self._lanes.values())
+
     # -- dispatch --------------------------------------------------------------------------
 
     def take(self, name: str) -> list[Dispatch]:

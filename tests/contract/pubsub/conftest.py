@@ -129,8 +129,17 @@ class Cloud:
         self._start()
 
     def advance(self, seconds: float) -> None:
+        """Let what is under way be recorded at its time, then move the clock."""
+        self.settle()
         self.clock.advance(seconds)
         self.server.clock_moved()
+
+    def settle(self) -> None:
+        """Wait until the outcome of every request under way is recorded."""
+        until = time.monotonic() + PATIENCE_S
+        while self.server.in_flight:
+            assert time.monotonic() < until, "a request stays under way"
+            time.sleep(0.002)
 
     def topic(self, name: str = "top", **fields) -> str:
         full = f"{self.project}/topics/{name}"
