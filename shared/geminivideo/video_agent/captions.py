@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +50,8 @@ class Style:
     padding: tuple[float, float] = (0.5, 0.3)
     radius: float = 0.35
     upper: bool = False
+    light: tuple[int, int, int, int] = (255, 214, 10, 255)
+    place: str = "low"
 
 
 STYLES: dict[str, Style] = {
@@ -63,6 +65,27 @@ STYLES: dict[str, Style] = {
     ),
     "title": Style(size=0.066, smallest=0.045, weight=700, max_lines=3, box=(0, 0, 0, 165)),
     "caption": Style(size=0.068, smallest=0.045, weight=750, max_lines=2, outline=0.09),
+    "instagram": Style(size=0.068, smallest=0.045, weight=750, max_lines=2, outline=0.09),
+    "karaoke": Style(size=0.068, smallest=0.045, weight=750, max_lines=2, outline=0.09),
+    "youtube": Style(size=0.052, smallest=0.04, weight=600, max_lines=2, box=(0, 0, 0, 175)),
+    "tiktok": Style(
+        size=0.080,
+        smallest=0.05,
+        weight=800,
+        max_lines=3,
+        outline=0.1,
+        upper=True,
+        place="middle",
+    ),
+    "hormozi": Style(
+        size=0.115,
+        smallest=0.06,
+        weight=850,
+        max_lines=1,
+        box=(0, 0, 0, 204),
+        upper=True,
+        place="middle",
+    ),
     "cta": Style(
         size=0.070,
         smallest=0.045,
@@ -99,6 +122,7 @@ class Overlay:
     """One text as it is really laid over the picture: its lines, size, box and time."""
 
     kind: str
+    style: str
     text: str
     lines: tuple[str, ...]
     font_px: int
@@ -106,6 +130,7 @@ class Overlay:
     start_s: float
     end_s: float
     shortened: bool = False
+    lit: tuple[int, int] = (0, 0)
 
 
 def safe_zone(width: int, height: int, policy: RenderPolicy) -> Zone:
@@ -145,12 +170,21 @@ def layout(
             reserved = fitted.height + _gap(short)
             top = zone.y + zone.height - fitted.height
         placed.append(fitted.overlay(title.kind, title.text, zone, top, title.start_s, title.end_s))
-    for cue in request.captions:
-        fitted = _fit("caption", cue.text, zone.width, zone.height // 3, short)
-        if fitted is not None:
-            top = zone.y + zone.height - reserved - fitted.height
-            placed.append(fitted.overlay("caption", cue.text, zone, top, cue.start_s, cue.end_s))
+    low = Zone(x=zone.x, y=zone.y, width=zone.width, height=zone.height - reserved)
+    placed += _captions(request, low, short)
     return tuple(placed), tuple(_losses(request, placed))
+
+
+def _captions(request: RenderRequest, zone: Zone, short: int) -> Iterable[Overlay]:
+    name = request.caption_style
+    for cue in request.captions:
+        fitted = _fit(name, cue.text, zone.width, zone.height // 3, short)
+        if fitted is None:
+            continue
+        room = zone.height - fitted.height
+        top = zone.y + (room // 2 if STYLES[name].place == "middle" else room)
+        drawn = fitted.overlay("caption", cue.text, zone, top, cue.start_s, cue.end_s)
+        yield replace(drawn, style=name, lit=cue.lit)
 
 
 def _gap(short: int) -> int:
@@ -187,6 +221,7 @@ class Fitted:
         )
         return Overlay(
             kind=kind,
+            style=kind,
             text=text,
             lines=self.lines,
             font_px=self.font_px,
@@ -335,7 +370,7 @@ def picture(overlay: Overlay) -> np.ndarray:
     import cv2
     import numpy as np
 
-    style = STYLES[overlay.kind]
+    style = STYLES[overlay.style]
     canvas = np.zeros((overlay.box.height, overlay.box.width, 4), np.float32)
     if style.box is not None:
         _paint(canvas, _rounded(overlay.box, round(style.radius * overlay.font_px)), style.box)
@@ -346,21 +381,37 @@ def picture(overlay: Overlay) -> np.ndarray:
         soft = cv2.GaussianBlur(cv2.dilate(letters, kernel), (3, 3), 0)
         _paint(canvas, soft, (0, 0, 0, 235))
     _paint(canvas, letters, style.ink)
+    if overlay.lit[1] > overlay.lit[0]:
+        _paint(canvas, _letters(overlay, style, overlay.lit), style.light)
     return canvas.round().astype(np.uint8)
 
 
-def _letters(overlay: Overlay, style: Style) -> np.ndarray:
+def _letters(overlay: Overlay, style: Style, words: tuple[int, int] | None = None) -> np.ndarray:
+    """The ink of the whole text, or of its words (from, to) alone, at their own places."""
     import cv2
     import numpy as np
 
     mask = np.zeros((overlay.box.height, overlay.box.width), np.uint8)
     _, pad_y = _padding(style, overlay.font_px)
+    count = 0
     for number, line in enumerate(overlay.lines):
         left = (overlay.box.width - text_width(line, overlay.font_px, style.weight)) // 2
+        if words is not None:
+            before, line, count = _part(line, words, count)
+            left += text_width(before, overlay.font_px, style.weight) if before else 0
         baseline = pad_y + round((number + 0.86) * overlay.font_px * _LINE_HEIGHT)
         baseline -= round(overlay.font_px * (_LINE_HEIGHT - 1) / 2)
         cv2.putText(mask, line, (left, baseline), 255, _face(), overlay.font_px, style.weight)
     return mask
+
+
+def _part(line: str, words: tuple[int, int], count: int) -> tuple[str, str, int]:
+    """What stands before the wanted words of a line, those words, and the words counted so far."""
+    parts = line.split(" ")
+    first = min(max(words[0] - count, 0), len(parts))
+    last = min(max(words[1] - count, first), len(parts))
+    before = " ".join(parts[:first]) + (" " if first else "")
+    return before, " ".join(parts[first:last]), count + len(parts)
 
 
 def _rounded(box: Zone, radius: int) -> np.ndarray:

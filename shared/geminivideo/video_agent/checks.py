@@ -245,8 +245,11 @@ def _spoken(cue: Cue, request: RenderRequest) -> bool:
 
 
 def _in_sync(cue: Cue, request: RenderRequest) -> bool:
-    """The caption comes when its first word is heard and stays until the last was begun."""
-    first, last = cue.words[0], cue.words[-1]
+    """The caption comes when its first word is heard and stays until the last was begun.
+
+    One that highlights comes with the word that it highlights last.
+    """
+    first, last = cue.words[max(0, cue.lit[1] - 1)], cue.words[cue.lit[1] - 1]
     starts = _times(first, request.cuts, request.fps, lambda times: times[0])
     begun = _times(last, request.cuts, request.fps, lambda times: times[0])
     return any(abs(cue.start_s - start) <= _SYNC_S for start in starts) and any(

@@ -16,7 +16,7 @@ SAFE_INPUT = (
     "-protocol_whitelist",
     "file",
     "-format_whitelist",
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpegts,wav",
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpegts,wav,mp3,aac,flac,ogg",
 )
 
 

@@ -46,12 +46,16 @@ class Cut:
 
 @dataclass(frozen=True, kw_only=True)
 class Cue:
-    """One caption on the output's clock, and the transcript's words it is made of."""
+    """One caption on the output's clock, and the transcript's words it is made of.
+
+    ``lit`` are the words (from, to) that a highlighting style draws in its second colour.
+    """
 
     text: str
     start_s: float
     end_s: float
     words: tuple[Word, ...]
+    lit: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +86,7 @@ class RenderRequest:
     policy: RenderPolicy
     words: tuple[Word, ...] = ()
     degraded: tuple[str, ...] = ()
+    caption_style: str = "caption"
 
     @property
     def frames(self) -> int:

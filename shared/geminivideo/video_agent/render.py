@@ -65,17 +65,19 @@ def render(
     workdir: Path,
     *,
     progress: Progress | None = None,
+    sound: Path | None = None,
 ) -> RenderedFile:
     """Render a request from its source into ``workdir/{request.name}.mp4``.
 
-    ``progress`` is called with 0-1. Raises RenderFailedError when the source cannot be read, or
-    ffmpeg fails or takes longer than ``policy.timeout_s``.
+    ``sound`` replaces the source's own; ``progress`` is called with 0-1. Raises RenderFailedError
+    when the source cannot be read, or ffmpeg fails or takes longer than ``policy.timeout_s``.
     """
     workdir.mkdir(parents=True, exist_ok=True)
     policy, source = request.policy, look(source_path)
     shape = geometry(source.width, source.height, request.aspect, policy)
     overlays, losses = layout(request, shape.width, shape.height)
-    sound = cut_sound(request, source_path, workdir) if source.has_audio else None
+    if sound is None and source.has_audio:
+        sound = cut_sound(request, source_path, workdir)
     normalise = loudness.normalising(sound, policy.loudness_lufs, policy) if sound else None
     _report(progress, _SOUND_SHARE)
     path = workdir / f"{request.name}.mp4"
@@ -185,7 +187,6 @@ def poster(path: Path, expected: Expected, to: Path) -> Path:
         float((cut.first_frame + cut.frames / 2) / expected.fps) for cut in expected.request.cuts
     ]
     with av.open(str(path)) as container:
-        stream = container.streams.video[0]
         frames = []
         for middle in middles[:4]:
             container.seek(int(middle * 1e6))

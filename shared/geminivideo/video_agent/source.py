@@ -27,6 +27,8 @@ class Source:
     squeezed: bool
     hdr: bool
     has_audio: bool
+    fps: float
+    duration_s: float
 
 
 def look(path: Path) -> Source:
@@ -41,12 +43,12 @@ def look(path: Path) -> Source:
             frame = next(container.decode(stream), None)
             if frame is None:
                 raise RenderFailedError(f"{path.name} has no picture that can be decoded")
-            return _source(stream, frame, bool(container.streams.audio))
+            return _source(stream, frame, container)
     except av.FFmpegError as error:
         raise RenderFailedError(f"{path.name} cannot be read: {error}") from error
 
 
-def _source(stream: Any, frame: Any, has_audio: bool) -> Source:
+def _source(stream: Any, frame: Any, container: Any) -> Source:
     pixel = stream.sample_aspect_ratio or 1
     width, height = round(frame.width * pixel), frame.height
     if round(frame.rotation) % 180:
@@ -57,8 +59,17 @@ def _source(stream: Any, frame: Any, has_audio: bool) -> Source:
         matrix=_matrix(int(frame.colorspace), frame.height),
         squeezed=pixel != 1,
         hdr=int(getattr(frame, "color_trc", 0)) in (_PQ, _HLG),
-        has_audio=has_audio,
+        has_audio=bool(container.streams.audio),
+        fps=float(stream.average_rate or stream.guessed_rate or 0),
+        duration_s=_duration(stream, container),
     )
+
+
+def _duration(stream: Any, container: Any) -> float:
+    """The picture's own length; sound may run on after it."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    return float(container.duration or 0) / 1e6
 
 
 def _matrix(code: int, lines: int) -> str:

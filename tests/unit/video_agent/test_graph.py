@@ -18,7 +18,16 @@ from hypothesis import strategies as st
 
 POLICY = RenderPolicy()
 SHAPE = geometry(1280, 720, "9:16", POLICY)
-PLAIN = Source(width=1280, height=720, matrix="bt709", squeezed=False, hdr=False, has_audio=True)
+PLAIN = Source(
+    width=1280,
+    height=720,
+    matrix="bt709",
+    squeezed=False,
+    hdr=False,
+    has_audio=True,
+    fps=24.0,
+    duration_s=26.0,
+)
 NASTY = "';[0:v]drawtext=textfile=/etc/passwd,movie=/etc/shadow[x]:%{eif\\:1\\:d}"
 
 
