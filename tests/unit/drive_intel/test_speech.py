@@ -1,0 +1,102 @@
+"""What is heard: real speech against its text, and silence, music and missing sound."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import replace
+
+import pytest
+from geminivideo import degraded as why
+from geminivideo.drive_intel.speech import transcribe
+from geminivideo.policy import SpeechPolicy
+
+POLICY = SpeechPolicy()
+SPOKEN = (
+    "he was not an ill disposed young man unless to be rather cold hearted and rather selfish is "
+    "to be ill disposed had he married a more amiable woman he might have been made still more "
+    "respectable than he was he might even have been made amiable himself"
+)
+
+
+def plain(words):
+    """The bare words, hyphens opened."""
+    return re.sub(r"[^a-z ]", "", " ".join(words).lower().replace("-", " ")).split()
+
+
+def word_errors(heard, wanted):
+    """Levenshtein distance in words."""
+    row = list(range(len(wanted) + 1))
+    for i, word in enumerate(heard, 1):
+        last, row[0] = row[0], i
+        for j, other in enumerate(wanted, 1):
+            last, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, last + (word != other))
+    return row[-1]
+
+
+@pytest.fixture(scope="module")
+def heard(sample, models):
+    """The sample's transcript."""
+    return transcribe(sample, "t-1", models, POLICY)
+
+
+def test_the_sample_is_understood(heard):
+    """At most one word in ten is wrong, against the text that was read (samples/README.md)."""
+    wanted = SPOKEN.split()
+    assert word_errors(plain(word.text for word in heard.words), wanted) <= len(wanted) // 10
+    assert (heard.id, heard.language) == ("t-1", "en")
+    assert heard.source == "faster-whisper-tiny.en"
+    assert heard.degraded == (why.ENGLISH_ONLY,)
+
+
+def test_words_have_their_times(heard):
+    """They rise, do not overlap by much, and stand where the sample's table says."""
+    assert all(word.start_s <= word.end_s for word in heard.words)
+    assert all(a.start_s <= b.start_s for a, b in itertools.pairwise(heard.words))
+    at = {word.text.strip(",.").lower(): word for word in heard.words}
+    assert 7.3 < at["selfish"].end_s < 11.3
+    assert 12.8 <= at["woman"].end_s < 16.5
+    assert 19.0 < at["himself"].end_s < 22.4
+    assert all(0 < word.confidence <= 1 for word in heard.words)
+    assert all(" " not in word.text and word.text for word in heard.words)
+
+
+def test_a_late_sound_track_moves_the_words(sample, models, heard, ffmpeg, tmp_path):
+    """Times count from the video's start, not from the sound's."""
+    late = tmp_path / "late.mp4"
+    ffmpeg(
+        *("-i", sample, "-itsoffset", "2", "-i", sample, "-map", "0:v", "-map", "1:a"),
+        *("-c", "copy", "-t", "12", late),
+    )
+    first = transcribe(late, "t", models, POLICY).words[1]
+    assert first.text == heard.words[1].text
+    assert first.start_s == pytest.approx(heard.words[1].start_s + 2.0, abs=0.25)
+
+
+def test_music_is_not_speech(sample, models, ffmpeg, tmp_path):
+    """The sample's end has music only: no words, and that is known, not missing."""
+    music = tmp_path / "music.mp4"
+    ffmpeg("-ss", "22.6", "-i", sample, "-c:v", "libx264", "-preset", "ultrafast", music)
+    found = transcribe(music, "t", models, POLICY)
+    assert (found.words, found.language, found.degraded) == ((), None, ())
+
+
+def test_silence_is_not_speech(shots, models, ffmpeg, tmp_path):
+    """A silent track has no words."""
+    silent = tmp_path / "silent.mp4"
+    ffmpeg("-i", shots, "-f", "lavfi", "-i", "anullsrc", "-shortest", "-c:v", "copy", silent)
+    assert transcribe(silent, "t", models, POLICY).words == ()
+
+
+def test_no_sound_is_unknown_speech(shots, models):
+    """None with its reason, and no recogniser named."""
+    found = transcribe(shots, "t", models, POLICY)
+    assert (found.words, found.degraded, found.source) == (None, (why.NO_AUDIO,), "none")
+
+
+def test_a_long_track_is_heard_in_part_and_says_so(sample, models):
+    """Past the limit nothing is recognised, and the transcript carries the reason."""
+    found = transcribe(sample, "t", models, replace(POLICY, max_heard_s=4.0))
+    assert why.SPEECH_IN_PART in found.degraded
+    assert found.words
+    assert max(word.end_s for word in found.words) <= 4.5
