@@ -16,7 +16,7 @@ from geminivideo.records import (
 from geminivideo.runtime.flows import Group, group_path
 from geminivideo.runtime.job import run_task, task_index
 from geminivideo.runtime.settings import required
-from geminivideo.runtime.step import Step, Transient, step
+from geminivideo.runtime.step import Step, Transient, door_of, step
 from geminivideo.video_agent.checks import check
 from geminivideo.video_agent.plan import InvalidPlanError, RenderRequest, request_for
 from geminivideo.video_agent.render import RenderedFile, RenderFailedError, render
@@ -85,14 +85,15 @@ def _give_up(queued: Variation, error: Exception, step: Step) -> Variation:
 
 def main() -> int:
     """The task's exit code: 0 when its variation is done."""
-    documents = variation.ports.documents
+    door = door_of(variation)
+    documents = door.ports.documents
     job = documents.require(f"render_jobs/{required('RENDER_JOB_ID')}", RenderJob)
     event = RenderVariation(
         flow_id=job.flow_id,
         render_job_id=job.id,
         variation_id=job.variation_ids[task_index()],
     )
-    code = run_task(variation, event)
+    code = run_task(door, event)
     group = documents.get(group_path(job.flow_id, f"variations:{job.id}"), Group)
     if group is not None and group.complete:
         documents.update(f"render_jobs/{job.id}", {"status": "COMPLETED"})

@@ -3,14 +3,16 @@
 from geminivideo.runtime.http import Api
 from geminivideo.services import changes, prediction
 
-main = Api("meta_publisher")
+api = Api("meta_publisher")
 
-main.get(
+api.get(
     "/api/pending-ad-changes",
     answer=changes.Changes,
     query=("render_job_id", *changes.FILTERS),
 )(changes.list_changes)
-main.get("/api/ad-change-history", answer=changes.ChangeHistory, query=("change_id",))(
+api.get("/api/ad-change-history", answer=changes.ChangeHistory, query=("change_id",))(
     changes.show_history
 )
-prediction.serve(main)
+prediction.serve(api)
+
+main = api.entry()

@@ -3,6 +3,8 @@
 from geminivideo.runtime.http import Api
 from geminivideo.services import prediction
 
-main = Api("ml_service")
+api = Api("ml_service")
 
-prediction.serve(main)
+prediction.serve(api)
+
+main = api.entry()

@@ -3,11 +3,13 @@
 from geminivideo.runtime.http import Api
 from geminivideo.services import titan
 
-main = Api("titan_core")
+api = Api("titan_core")
 
-main.post("/director/generate", body=titan.DirectorRequest, answer=titan.BattlePlan)(titan.generate)
-main.post(
+api.post("/director/generate", body=titan.DirectorRequest, answer=titan.BattlePlan)(titan.generate)
+api.post(
     "/council/evaluate",
     body=titan.CouncilRequest,
     answer=(titan.ScriptVerdict, titan.Evaluations),
 )(titan.evaluate)
+
+main = api.entry()

@@ -3,8 +3,10 @@
 from geminivideo.runtime.http import Api
 from geminivideo.services import renders
 
-main = Api("video_agent")
+api = Api("video_agent")
 
-main.post("/api/render/remix", body=renders.Remix, answer=renders.JobStarted)(renders.start_remix)
-main.get("/api/pro/job/{id}", answer=renders.RenderJobView)(renders.show_job)
-main.get("/api/render/status/{id}", answer=renders.RenderJobView)(renders.show_job)
+api.post("/api/render/remix", body=renders.Remix, answer=renders.JobStarted)(renders.start_remix)
+api.get("/api/pro/job/{id}", answer=renders.RenderJobView)(renders.show_job)
+api.get("/api/render/status/{id}", answer=renders.RenderJobView)(renders.show_job)
+
+main = api.entry()

@@ -82,17 +82,24 @@ class Route:
 
 @dataclass
 class Api:
-    """One service: its routes, and the function that Cloud Run calls for every path."""
+    """One service: its routes, and the entry point that Cloud Run calls for every path."""
 
     name: str
     version: str = "1"
     routes: list[Route] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.__name__ = self.name
         for path in ("/health", "/health/ready", "/health/live"):
             self.get(path, answer=dict)(self._health)
         self.get("/openapi.json", answer=dict)(lambda _: self.openapi())
+
+    def entry(self) -> Callable[[flask.Request], Any]:
+        """The entry point: functions-framework takes functions only."""
+
+        def main(request: flask.Request) -> Any:
+            return self(request)
+
+        return main
 
     def get(self, path: str, **types: Any) -> Callable[[Handler], Handler]:
         """Answer GET on a path (``{name}`` matches one segment)."""

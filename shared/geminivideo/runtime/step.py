@@ -414,13 +414,27 @@ class StepDoor(Generic[E]):
         return Answer(200, "malformed", reason)
 
 
-def step(name: str) -> Callable[[Callable[[E, Step], Emitted]], StepDoor[E]]:
-    """Make a function of ``(event, step)`` into the door of the step ``name`` of the map."""
+def step(name: str) -> Callable[[Callable[[E, Step], Emitted]], Callable[[flask.Request], Any]]:
+    """Make a function of ``(event, step)`` into the entry point of the step ``name`` of the map.
 
-    def wrap(function: Callable[[E, Step], Emitted]) -> StepDoor[E]:
-        return StepDoor(name, function)
+    functions-framework takes functions only; the door itself is the function's ``door``.
+    """
+
+    def wrap(function: Callable[[E, Step], Emitted]) -> Callable[[flask.Request], Any]:
+        door = StepDoor(name, function)
+
+        def entry(request: flask.Request) -> tuple[dict[str, str], int]:
+            return door(request)
+
+        entry.door = door  # type: ignore[attr-defined]
+        return entry
 
     return wrap
+
+
+def door_of(entry: Callable[..., Any]) -> StepDoor[Any]:
+    """The door behind an entry point, for a job's ``main``."""
+    return entry.door  # type: ignore[attr-defined]
 
 
 def _listed(emitted: Emitted) -> list[Event]:

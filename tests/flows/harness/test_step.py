@@ -11,7 +11,7 @@ from geminivideo.events import SceneDetected, VideoIngested
 from geminivideo.records import Flow, FlowStatus
 from geminivideo.runtime import dead_letters, flows, runs
 from geminivideo.runtime.runs import RunState, StepRun
-from geminivideo.runtime.step import Permanent, Rejected, Step, StepDoor, Transient, step
+from geminivideo.runtime.step import Permanent, Rejected, Step, StepDoor, Transient, door_of, step
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Request
 
@@ -298,6 +298,6 @@ def test_the_decorator_names_the_step_of_the_map():
     def main(event: VideoIngested, step: Step) -> None:
         return None
 
-    assert step("rank_scenes")(main).spec.name == "rank_scenes"
+    assert door_of(step("rank_scenes")(main)).spec.name == "rank_scenes"
     with pytest.raises(KeyError):
         step("nobody")(main)
