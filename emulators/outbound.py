@@ -68,7 +68,8 @@ class Alarm:
     def _machine_seconds(self, until: float) -> float | None:
         if math.isinf(until):
             return None
-        return max(0.0, self._clock.real_seconds(until - self._clock.now()))
+        left: float = self._clock.real_seconds(until - self._clock.now())
+        return max(0.0, left)
 
 
 class Outbound:

@@ -85,6 +85,7 @@ class RpcServer:
     def __init__(self, name: str, port: int, services: Mapping[str, Mapping[str, Method]]) -> None:
         listening_socket(port, name).close()
         pool = ThreadPoolExecutor(MAX_WORKERS, thread_name_prefix=f"rpc-{name}")
+        self.port: int
         self._server = grpc.server(pool, options=_OPTIONS)
         self._server.add_generic_rpc_handlers(
             [
@@ -151,7 +152,7 @@ def _abort(context: grpc.ServicerContext, error: ApiError) -> NoReturn:
     raise AssertionError("abort returned")
 
 
-class _Unimplemented(grpc.GenericRpcHandler):
+class _Unimplemented(grpc.GenericRpcHandler):  # type: ignore[misc]
     """Answers every method that no table names."""
 
     def service(self, handler_call_details: Any) -> grpc.RpcMethodHandler:

@@ -47,7 +47,7 @@ class Subscription:
     @property
     def name(self) -> str:
         """``projects/P/subscriptions/S``."""
-        return self.spec.name
+        return str(self.spec.name)
 
     @property
     def pushes(self) -> bool:

@@ -12,7 +12,7 @@ from google.pubsub_v1 import types
 
 from emulators.pubsub import errors
 from emulators.pubsub.state import Broker, Stream, SubscriptionSpec, Topic
-from emulators.rpc import Method, page, raw
+from emulators.rpc import ApiError, Method, page, raw
 
 PULL_WAIT_S = 5.0  # machine seconds that a pull waits for a first message
 PAGE_SIZE = 1_000
@@ -165,7 +165,7 @@ class _Subscriber:
             first.max_outstanding_bytes,
         )
         context.add_callback(lambda: self._broker.close_stream(stream))
-        failure: list[errors.ApiError] = []
+        failure: list[ApiError] = []
         threading.Thread(
             target=self._listen, args=(stream, first, requests, failure), daemon=True
         ).start()
@@ -185,14 +185,14 @@ class _Subscriber:
         stream: Stream,
         first: Any,
         requests: Iterator[Any],
-        failure: list[errors.ApiError],
+        failure: list[ApiError],
     ) -> None:
         """Apply what the client sends on the stream until it ends the stream or breaks a rule."""
         try:
             self._apply(stream, first)
             for request in requests:
                 self._apply(stream, request)
-        except errors.ApiError as error:
+        except ApiError as error:
             failure.append(error)
         except grpc.RpcError:
             pass  # the client went away: its leases run out

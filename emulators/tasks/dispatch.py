@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from google.cloud.tasks_v2 import types
@@ -122,7 +122,7 @@ class Dispatcher:
             body=http.body,
         )
 
-    def _authorization(self, http: Any) -> Mapping[str, str]:
+    def _authorization(self, http: Any) -> dict[str, str]:
         if not http.HasField("oidc_token") or self._mint is None:
             return {}
         audience = http.oidc_token.audience or http.url

@@ -166,7 +166,7 @@ def backoff(config: Any, retry: int) -> float:
     doublings = config.max_doublings
     if retry - 1 <= doublings:
         return min(high, low * 2.0 ** min(retry - 1, 60))
-    return min(high, low * 2.0 ** min(doublings, 60) * (retry - doublings))
+    return float(min(high, low * 2.0 ** min(doublings, 60) * (retry - doublings)))
 
 
 def exhausted(config: Any, attempts: int, since_first: float) -> bool:

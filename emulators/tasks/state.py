@@ -77,7 +77,7 @@ class Lane:
     @property
     def paused(self) -> bool:
         """Whether dispatching is switched off."""
-        return self.spec.state == Queue.PAUSED
+        return bool(self.spec.state == Queue.PAUSED)
 
     def refill(self, now: float) -> None:
         """Add the tokens that time has brought."""
@@ -90,7 +90,8 @@ class Lane:
         """When the bucket holds a whole token."""
         if self.tokens >= _WHOLE_TOKEN:
             return now
-        return now + (1.0 - self.tokens) / self.spec.rate_limits.max_dispatches_per_second
+        rate: float = self.spec.rate_limits.max_dispatches_per_second
+        return now + (1.0 - self.tokens) / rate
 
     def first_ready(self) -> Pending | None:
         """The earliest task that waits for its dispatch; stale heap entries are dropped."""
