@@ -117,7 +117,10 @@ class Jobs:
             return Run(self.job(name), self._clock.now(), forced=True)
 
     def due(self, name: str) -> Run | None:
-        """The execution that is due; the job's next run is planned, durably, before it starts."""
+        """The execution that is due; the next run is stored with its first attempt's outcome.
+
+        A process that is killed before that makes this run again: at least once.
+        """
         with self._lock:
             job = self._jobs.get(name)
             if job is None or job.state != Job.ENABLED:
@@ -125,7 +128,7 @@ class Jobs:
             scheduled = seconds(job.schedule_time)
             if scheduled > self._clock.now():
                 return None
-            self._plan(job, scheduled)
+            job.schedule_time.CopyFrom(timestamp(rules.next_run(job, scheduled)))
             return Run(job, scheduled)
 
     def next_time(self, name: str) -> float:

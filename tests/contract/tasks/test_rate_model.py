@@ -1,0 +1,90 @@
+"""The queue's rate against arithmetic: any rate, any steps of time, never more than allowed."""
+
+import math
+import tempfile
+from pathlib import Path
+
+from geminivideo.runtime.clock import Clock
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emulators.outbound import Answer
+from emulators.tasks.rules import Queue, Task
+from emulators.tasks.state import Queues
+
+PARENT = "projects/p1/locations/l"
+NAME = f"{PARENT}/queues/q"
+
+
+class Still(Clock):
+    def __init__(self):
+        super().__init__()
+        object.__setattr__(self, "times", [1_000.0])
+
+    def now(self):
+        return self.times[-1]
+
+
+def filled(directory, clock, rate, concurrent, count):
+    queues = Queues(Path(directory) / "t.sqlite", clock)
+    queue = Queue(name=NAME)
+    queue.rate_limits.max_dispatches_per_second = rate
+    queue.rate_limits.max_concurrent_dispatches = concurrent
+    queues.create_queue(PARENT, queue)
+    for _ in range(count):
+        task = Task()
+        task.http_request.url = "http://x"
+        queues.create_task(NAME, task)
+    return queues
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rate=st.sampled_from([15 / 3600, 0.1, 0.5, 1, 2.5, 7]),
+    steps=st.lists(st.floats(0.01, 400), min_size=1, max_size=15),
+)
+def test_any_window_holds_the_rate_and_the_burst(rate, steps):
+    """Token bucket: in any span of t seconds at most burst + rate * t dispatches."""
+    clock = Still()
+    with tempfile.TemporaryDirectory() as directory:
+        queues = filled(directory, clock, rate, 1000, 60)
+        sent = [(clock.now(), len(queues.take(NAME)))]
+        for step in steps:
+            clock.times.append(clock.now() + step)
+            sent.append((clock.now(), len(queues.take(NAME))))
+        queues.close()
+    burst = max(1, math.ceil(rate))
+    for i in range(len(sent)):
+        for j in range(i, len(sent)):
+            count = sum(n for _, n in sent[i : j + 1])
+            assert count <= burst + rate * (sent[j][0] - sent[i][0]) + 1e-6
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    rate=st.sampled_from([15 / 3600, 0.3, 2.5, 500]),
+    concurrent=st.integers(1, 4),
+    count=st.integers(1, 20),
+)
+def test_following_the_next_time_sends_everything_as_early_as_allowed(rate, concurrent, count):
+    """Queues.next_time: waking when it says so, and only then, dispatches every task once."""
+    clock = Still()
+    with tempfile.TemporaryDirectory() as directory:
+        queues = filled(directory, clock, rate, concurrent, count)
+        names, started, wakes = [], clock.now(), 0
+        while len(names) < count:
+            taken = queues.take(NAME)
+            assert len(taken) <= concurrent
+            names += [dispatch.body.name for dispatch in taken]
+            for dispatch in taken:
+                queues.finished(dispatch, Answer(200), True)
+            due = queues.next_time(NAME)
+            if math.isfinite(due):
+                clock.times.append(max(clock.now(), due))
+            wakes += 1
+            assert wakes < 20 * count + 20
+        assert queues.tasks(NAME) == {}
+        queues.close()
+    assert len(set(names)) == count
+    burst = max(1, math.ceil(rate))
+    assert clock.now() - started <= max(0, count - burst) / rate + 1e-3
