@@ -20,6 +20,7 @@ COARSE_CUTS = "coarse-cuts"
 NO_FRAME = "no-frame-in-scene"
 LOUDNESS_UNMEASURED = "loudness-unmeasured"
 SPEECH_IN_PART = "speech-heard-in-part"
+SOUND_UNREADABLE = "sound-unreadable"
 
 OFFLINE_REASONS: dict[str, str] = {
     OBJECTS_UNAVAILABLE: (
@@ -47,6 +48,7 @@ INPUT_REASONS: dict[str, str] = {
     COARSE_CUTS: "The video is long: its cuts were looked for at key frames only.",
     NO_FRAME: "A scene has no picture that can be decoded.",
     SPEECH_IN_PART: "The video is long: what is said towards its end was not recognised.",
+    SOUND_UNREADABLE: "The sound track is damaged: what is said and how loud is unknown.",
     LOUDNESS_UNMEASURED: "The loudness of a scene could not be measured: its sound is too short.",
 }
 

@@ -8,7 +8,7 @@ http and without credentials when the host is loopback.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +110,7 @@ class VideoIntelligence:
         return heard(answer, transcript_id, language_code)
 
     def _annotate(
-        self, uri: str, wanted: list[vi.Feature], context: vi.VideoContext
+        self, uri: str, wanted: Sequence[int], context: vi.VideoContext
     ) -> vi.AnnotateVideoResponse:
         import concurrent.futures
 
@@ -128,7 +128,7 @@ class VideoIntelligence:
             ) from error
         except exceptions.GoogleAPICallError as error:
             raise _failure(uri, error) from error
-        except (exceptions.RetryError, *_transport_errors()) as error:
+        except (exceptions.RetryError, *_transport_errors()) as error:  # type: ignore[misc]
             raise VisionUnavailableError(
                 f"Video Intelligence is not reached: {type(error).__name__}"
             ) from error
@@ -138,9 +138,9 @@ class VideoIntelligence:
 
 def _local_transport(endpoint: str) -> Any:
     from google.auth.credentials import AnonymousCredentials
-    from google.cloud.videointelligence_v1.services import video_intelligence_service as service
+    from google.cloud.videointelligence_v1.services.video_intelligence_service import transports
 
-    return service.transports.VideoIntelligenceServiceRestTransport(
+    return transports.VideoIntelligenceServiceRestTransport(
         host=endpoint, url_scheme="http", credentials=AnonymousCredentials()
     )
 

@@ -231,8 +231,8 @@ def distinct(texts: Sequence[TextSeen]) -> tuple[TextSeen, ...]:
 
 
 def _alike(first: TextSeen, second: TextSeen) -> bool:
-    plain = ["".join(filter(str.isalnum, t.text.casefold())) for t in (first, second)]
-    return SequenceMatcher(None, *plain).ratio() >= _SAME_TEXT
+    one, other = ("".join(filter(str.isalnum, t.text.casefold())) for t in (first, second))
+    return SequenceMatcher(a=one, b=other).ratio() >= _SAME_TEXT
 
 
 def _loudness(
@@ -241,7 +241,11 @@ def _loudness(
     if not has_audio:
         missing.append(why.NO_AUDIO)
         return None
-    measured = sound.loudness(path, start_s, end_s)
+    try:
+        measured = sound.loudness(path, start_s, end_s)
+    except sound.LoudnessError:
+        missing.append(why.SOUND_UNREADABLE)
+        return None
     if measured is None:
         missing.append(why.LOUDNESS_UNMEASURED)
     return measured

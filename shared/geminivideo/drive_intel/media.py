@@ -88,8 +88,8 @@ def frames(
     origin = start_of(container)
     for packet in packets(container, stream):
         for frame in decoded(stream, packet):
-            if frame.pts is not None:
-                yield float(frame.pts * frame.time_base) - origin, frame
+            if frame.time is not None:
+                yield frame.time - origin, frame
 
 
 def packets(container: InputContainer, *streams: Any) -> Iterator[av.Packet | None]:
@@ -125,7 +125,8 @@ def shown_at(
     After the end it is the last frame; a time at which nothing can be decoded is left out.
     """
     shown: av.VideoFrame | None = None
-    reached, source, coming = float("-inf"), iter(()), None
+    reached, coming = float("-inf"), None
+    source: Iterator[tuple[float, av.VideoFrame]] = iter(())
     for time in times:
         if time - reached > _SEEK_OVER_S:
             seek(container, time)

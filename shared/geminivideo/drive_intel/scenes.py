@@ -27,6 +27,7 @@ _DETECT_PX = 256
 _SIGNATURE = (16, 9)
 _SAME_PICTURE = 14.0  # mean grey difference (0-255) up to which two signatures are one picture
 _JPEG_QUALITY = 85
+_COUNTING_RATE = 25.0  # the detector only counts frames with it; positions are the frames' own
 
 Span = tuple[float, float]
 
@@ -79,16 +80,16 @@ def _watch(container: InputContainer, stream: av.VideoStream, policy: ScenePolic
     from av.video.reformatter import VideoReformatter
     from scenedetect import ContentDetector, FrameTimecode
 
-    rate = stream.average_rate or stream.guessed_rate
     detector = ContentDetector(threshold=policy.content_threshold, min_scene_len=0)
     reel, scaler = Reel(), VideoReformatter()
     for position, frame in media.frames(container, stream):
         small = _small(frame, scaler)
-        here = FrameTimecode(len(reel.positions), fps=rate)
+        here = FrameTimecode(len(reel.positions), fps=_COUNTING_RATE)
         reel.cuts += [cut.frame_num for cut in detector.process_frame(here, small)]
         reel.positions.append(position)
         reel.signatures.append(_signature(small))
-    last = reel.positions[-1] + float(1 / rate) if reel.positions else 0.0
+    shown_for = reel.between(-2, -1) if len(reel.positions) > 1 else 0.0
+    last = reel.positions[-1] + shown_for if reel.positions else 0.0
     reel.end_s = media.own_duration(stream) or last
     return reel
 

@@ -34,9 +34,12 @@ def _measure(path: Path, start_s: float, length_s: float) -> str:
     where = ["-ss", f"{start_s:.3f}", "-t", f"{length_s:.3f}", "-i", str(path)]
     measured = ["-map", "0:a:0", "-af", "ebur128=framelog=quiet", "-f", "null", "-"]
     command = [get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-protocol_whitelist", "file"]
-    done = subprocess.run(
-        [*command, *where, *measured], capture_output=True, text=True, timeout=_TIMEOUT_S
-    )
+    try:
+        done = subprocess.run(
+            [*command, *where, *measured], capture_output=True, text=True, timeout=_TIMEOUT_S
+        )
+    except subprocess.TimeoutExpired as error:
+        raise LoudnessError(f"ffmpeg did not finish within {_TIMEOUT_S:.0f} s") from error
     if done.returncode != 0:
         raise LoudnessError(f"ffmpeg could not measure the loudness: {done.stderr[-300:].strip()}")
     return done.stderr

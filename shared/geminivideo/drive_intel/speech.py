@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from geminivideo import degraded as why
 from geminivideo.drive_intel import media
 from geminivideo.drive_intel.models import Models
 from geminivideo.policy import SpeechPolicy
 from geminivideo.records import Transcript, Word
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _BEAM = 5
 _RATE = 16_000
@@ -24,16 +27,18 @@ def transcribe(
 ) -> Transcript:
     """The words of the first sound track with their times in the video.
 
-    Without a sound track ``words`` is None (``no-audio``); with sound but no speech it is empty.
+    With sound but no speech ``words`` is empty; without a sound track, or with one that cannot be
+    decoded, it is None (``no-audio``, ``sound-unreadable``).
     ``hint`` holds names that the recogniser should expect (product, offer). The local model hears
     English only, so any words carry ``english-only-speech``.
     """
     offset = _sound_starts(path)
     if offset is None:
-        return Transcript(
-            id=transcript_id, words=None, language=None, source="none", degraded=(why.NO_AUDIO,)
-        )
-    words, reasons = _hear(path, models, policy, hint)
+        return _unheard(transcript_id, why.NO_AUDIO)
+    sound = _decoded(path)
+    if not len(sound):
+        return _unheard(transcript_id, why.SOUND_UNREADABLE)
+    words, reasons = _hear(sound, models, policy, hint)
     return Transcript(
         id=transcript_id,
         words=tuple(_shifted(word, offset) for word in words),
@@ -41,6 +46,24 @@ def transcribe(
         source=models.speech_source,
         degraded=(*reasons, why.ENGLISH_ONLY) if words else reasons,
     )
+
+
+def _unheard(transcript_id: str, reason: str) -> Transcript:
+    return Transcript(
+        id=transcript_id, words=None, language=None, source="none", degraded=(reason,)
+    )
+
+
+def _decoded(path: Path) -> np.ndarray:
+    """The first sound track, mono at 16 kHz; empty when none of it can be decoded."""
+    import numpy as np
+    from av import FFmpegError
+    from faster_whisper.audio import decode_audio
+
+    try:
+        return decode_audio(str(path), sampling_rate=_RATE)
+    except FFmpegError:
+        return np.empty(0, np.float32)
 
 
 def _sound_starts(path: Path) -> float | None:
@@ -53,17 +76,15 @@ def _sound_starts(path: Path) -> float | None:
 
 
 def _hear(
-    path: Path, models: Models, policy: SpeechPolicy, hint: str | None
+    sound: np.ndarray, models: Models, policy: SpeechPolicy, hint: str | None
 ) -> tuple[list[Word], tuple[str, ...]]:
     """Words in the time of the sound track, and what was left out.
 
     The voice detector says where words may be, but the recogniser hears the whole track: cut into
     pieces it loses the beginnings of words.
     """
-    from faster_whisper.audio import decode_audio
     from faster_whisper.vad import get_speech_timestamps
 
-    sound = decode_audio(str(path), sampling_rate=_RATE)
     heard = sound[: int(policy.max_heard_s * _RATE)]
     reasons = (why.SPEECH_IN_PART,) if len(heard) < len(sound) else ()
     spoken = [(s["start"] / _RATE, s["end"] / _RATE) for s in get_speech_timestamps(heard)]

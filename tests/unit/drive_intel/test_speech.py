@@ -8,8 +8,10 @@ from dataclasses import replace
 
 import pytest
 from geminivideo import degraded as why
+from geminivideo.drive_intel.features import extract_scene
 from geminivideo.drive_intel.speech import transcribe
-from geminivideo.policy import SpeechPolicy
+from geminivideo.policy import ScenePolicy, SpeechPolicy
+from geminivideo.records import Features
 
 POLICY = SpeechPolicy()
 SPOKEN = (
@@ -100,3 +102,15 @@ def test_a_long_track_is_heard_in_part_and_says_so(sample, models):
     assert why.SPEECH_IN_PART in found.degraded
     assert found.words
     assert max(word.end_s for word in found.words) <= 4.5
+
+
+def test_a_damaged_sound_track_is_unknown_speech(sample, models, ffmpeg, tmp_path):
+    """Every packet of sound is noise: unknown, which is not the same as nothing said."""
+    noisy = tmp_path / "noisy.mp4"
+    ffmpeg("-i", sample, "-t", "4", "-c", "copy", "-bsf:a", "noise=amount=1", noisy)
+    found = transcribe(noisy, "t", models, POLICY)
+    assert (found.words, found.degraded) == (None, (why.SOUND_UNREADABLE,))
+    seen = Features(objects=(), faces=(), texts=())
+    features, reasons = extract_scene(noisy, 0.0, 3.0, ScenePolicy(), models, seen)
+    assert features.loudness_lufs is None
+    assert reasons == [why.SOUND_UNREADABLE]
