@@ -115,6 +115,17 @@ class Plan:
 
     def run(self, versions: Iterable[Version]) -> tuple[list[Version], int]:
         """The documents found, in order, and how many the offset skipped."""
+        found = self._sorted(self._found(versions))
+        skipped = min(self.offset, len(found))
+        return found[self.offset : self._end], skipped
+
+    def run_unordered(self, versions: Iterable[Version]) -> list[Version]:
+        """The documents found; in order only where that decides which they are."""
+        if self.limit is None and not self.offset:
+            return self._found(versions)
+        return self.run(versions)[0]
+
+    def _found(self, versions: Iterable[Version]) -> list[Version]:
         paths = [order.path for order in self.orders if order.path != NAME]
         found = [
             version
@@ -122,9 +133,7 @@ class Plan:
             if (self.where is None or self.where.holds(version))
             and all(version.key(path) is not None for path in paths)
         ]
-        found = self._sorted(self._between_cursors(found))
-        skipped = min(self.offset, len(found))
-        return found[self.offset : self._end], skipped
+        return self._between_cursors(found)
 
     @property
     def _end(self) -> int | None:

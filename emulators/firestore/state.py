@@ -127,14 +127,15 @@ class State:
         self._check_index(plan, {one.path for one in asked if one.path is not None})
         with self._lock:
             moment, versions = self._scan(plan, how)
-            result = aggregates.compute(asked, plan.run(versions)[0])
+            result = aggregates.compute(asked, plan.run_unordered(versions))
             transaction = self._read_write(how)
             if transaction is not None:
-                transaction.checks.append(
-                    self._check(
-                        plan, lambda now: aggregates.compute(asked, plan.run(now)[0]) == result
-                    )
-                )
+                seen = _serialized(result)
+
+                def same(now: list[Version]) -> bool:
+                    return _serialized(aggregates.compute(asked, plan.run_unordered(now))) == seen
+
+                transaction.checks.append(self._check(plan, same))
             return result, self._read_at(moment)
 
     def list_documents(
@@ -336,6 +337,11 @@ class State:
 
 def _fingerprint(found: list[Version]) -> list[tuple[str, int]]:
     return [(version.name, version.at) for version in found]
+
+
+def _serialized(result: dict[str, Any]) -> dict[str, bytes]:
+    """Comparable also where a sum is NaN."""
+    return {alias: value.SerializeToString() for alias, value in result.items()}
 
 
 def _as_stored(stored: Any, new: Any) -> bytes:

@@ -31,6 +31,7 @@ NULL_KEY: Final[Key] = (NULL,)
 NAN_KEY: Final[Key] = (NUMBER, 0)
 
 MAX_DOCUMENT_BYTES = 1_048_576
+_MAX_VALUE_BYTES = MAX_DOCUMENT_BYTES - 89
 _MAX_DEPTH = 20
 _MAX_FIELD_NAME_BYTES = 1500
 _DOCUMENT_OVERHEAD = 32
@@ -47,7 +48,8 @@ def document_size(name: str, fields: Any) -> int:
     """Bytes that a document takes (firebase.google.com/docs/firestore/storage-size).
 
     Truncates timestamps to microseconds in place, as storing does. Raises INVALID_ARGUMENT for
-    what may not be stored: reserved names, a list in a list, more than 20 levels, over 1 MiB.
+    what may not be stored: reserved names, a list in a list, more than 20 levels, a value over
+    1 MiB less 89 bytes, a document over 1 MiB.
     """
     size = _name_size(name) + _DOCUMENT_OVERHEAD + _map_size(fields, 0)
     if size > MAX_DOCUMENT_BYTES:
@@ -132,7 +134,12 @@ def _value_size(name: str, value: Any, depth: int) -> int:
     kind = value.WhichOneof("value_type")
     sized = _SIZES.get(kind)
     if sized is not None:
-        return int(sized(value))
+        size = int(sized(value))
+        if size > _MAX_VALUE_BYTES + 1:
+            raise invalid_argument(
+                f'The value of property "{name}" is longer than {_MAX_VALUE_BYTES} bytes.'
+            )
+        return size
     if kind not in ("map_value", "array_value"):
         raise invalid_argument(f"Property {name} has no value that can be stored ({kind}).")
     if depth >= _MAX_DEPTH:

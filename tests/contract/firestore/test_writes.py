@@ -249,13 +249,21 @@ def test_what_may_not_be_stored_is_an_invalid_argument(api, client, data):
 
 
 def test_the_limits_themselves_are_allowed(client):
-    """20 levels, and a document of exactly 1 MiB by the documented storage size."""
+    """20 levels; a document of exactly 1 MiB by the documented storage size, and no byte more."""
     client.document("c/deep").set(nested(21))
-    # name: 16 + "c" + 1 + "big" + 1 + ... = 16 + 2 + 4; field "s": 2; string: n + 1; document: 32
-    length = 1_048_576 - (16 + 2 + 4) - 2 - 1 - 32
-    client.document("c/big").set({"s": "x" * length})
+    # name: 16 + "c" + 1 + "big" + 1; fields "s" and "t": 2 each; strings: n + 1; document: 32
+    length = 1_048_576 - (16 + 2 + 4) - 2 * (2 + 1) - 32
+    halves = {"s": "x" * (length // 2), "t": "x" * (length - length // 2)}
+    client.document("c/big").set(halves)
     with pytest.raises(exceptions.InvalidArgument, match=r"1,048,577"):
-        client.document("c/big").set({"s": "x" * (length + 1)})
+        client.document("c/big").set(halves | {"s": halves["s"] + "x"})
+
+
+def test_a_single_value_is_limited_too(client):
+    """Quotas: a field value has at most 1 MiB less 89 bytes."""
+    client.document("c/value").set({"s": "x" * 1_048_487})
+    with pytest.raises(exceptions.InvalidArgument, match="1048487"):
+        client.document("c/value").set({"s": "x" * 1_048_488})
 
 
 @pytest.mark.parametrize("path", ["c/__x__", "c/..", "c/" + "x" * 1501, "__c__/x"])
