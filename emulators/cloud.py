@@ -267,7 +267,9 @@ class LocalCloud:
             token_minter=mint,
             least_attempt_timeout_s=least,
         )
-        self.run = self._serve(run.Server, "run", launch=self._launch)
+        self.run = self._serve(
+            run.Server, "run", launch=self._launch, least_attempt_timeout_s=least
+        )
         self.meta = self._serve(meta.Server, "meta", tokens={self.meta_token})
         self.vertex = self._serve(vertex.Server, "vertex")
         self._keep(identity.Server(issuer=self.issuer, port=self.ports.services["identity"]))
@@ -312,6 +314,8 @@ class LocalCloud:
         )
 
     def _launch(self, spec: run.LaunchSpec) -> Any:
+        if not hasattr(self, "jobs"):  # a task from before a crash, while the graph is recorded
+            raise run.NotReadyError
         return self.jobs.launch(spec)
 
     def _secret_value(self, ref: SecretRef) -> str:

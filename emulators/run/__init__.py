@@ -7,20 +7,22 @@ from pathlib import Path
 from aiohttp import web
 from geminivideo.runtime.clock import Clock
 
-from emulators.run.runner import Launch, Runner
+from emulators.run.runner import Launch, NotReadyError, Runner
 from emulators.run.state import LaunchSpec, State
 from emulators.run.wire import Api
 from emulators.serving import HttpService
 
-__all__ = ["Launch", "LaunchSpec", "Server"]
+__all__ = ["Launch", "LaunchSpec", "NotReadyError", "Server"]
 
 
 class Server:
     """The service on a loopback port, for clients with the ``rest`` transport over http.
 
     ``launch(spec)`` starts one attempt of one task, in a session of its own
-    (``start_new_session=True``) and with ``spec.env``. ``max_parallel`` bounds the processes of
-    this server, whatever parallelism the jobs declare.
+    (``start_new_session=True``) and with ``spec.env``; it raises ``NotReadyError`` while it cannot
+    start anything yet. ``max_parallel`` bounds the processes of this server, whatever parallelism
+    the jobs declare. ``least_attempt_timeout_s`` is machine time that every attempt has, however
+    fast the clock runs.
     """
 
     def __init__(
@@ -31,12 +33,13 @@ class Server:
         port: int = 0,
         launch: Launch,
         max_parallel: int = 2,
+        least_attempt_timeout_s: float = 0.0,
     ) -> None:
         self._service = HttpService(
             "run", lambda: Api(self.state, self._runner).application(), (port,)
         )
         self.state = State(Path(state_dir), clock)
-        self._runner = Runner(self.state, clock, launch, max_parallel)
+        self._runner = Runner(self.state, clock, launch, max_parallel, least_attempt_timeout_s)
 
     @property
     def port(self) -> int:

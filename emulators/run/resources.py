@@ -102,12 +102,24 @@ def _check_containers(task: Any) -> None:
 
 
 def check_env(variables: Iterable[Any]) -> None:
-    """Raise 400 for a reserved name, 501 for a value that comes from Secret Manager."""
+    """Raise 400 for a reserved name."""
     for variable in variables:
         if variable.name.startswith(_RESERVED_ENV):
             raise errors.invalid(f"environment variable {variable.name} is reserved")
-        if variable.HasField("value_source"):
-            raise errors.not_emulated(f"environment variable {variable.name} from a secret")
+
+
+def plain_env(container: Any) -> dict[str, str]:
+    """The variables whose values are in the job."""
+    return {v.name: v.value for v in container.env if not v.HasField("value_source")}
+
+
+def secret_env(container: Any) -> dict[str, tuple[str, str]]:
+    """The variables that come from Secret Manager: name to (secret, version)."""
+    return {
+        v.name: (v.value_source.secret_key_ref.secret, v.value_source.secret_key_ref.version)
+        for v in container.env
+        if v.HasField("value_source")
+    }
 
 
 def overridden(job: Any, request: Any) -> Any:
@@ -145,10 +157,12 @@ def _override(container: Any, override: Any) -> None:
     if override.clear_args or override.args:
         del container.args[:]
         container.args.extend(() if override.clear_args else override.args)
-    merged = {variable.name: variable.value for variable in (*container.env, *override.env)}
+    merged = {variable.name: variable for variable in (*container.env, *override.env)}
+    copies = [
+        type(variable).FromString(variable.SerializeToString()) for variable in merged.values()
+    ]
     del container.env[:]
-    for name, value in merged.items():
-        container.env.add(name=name, value=value)
+    container.env.extend(copies)
 
 
 def job_message(row: Row, latest: Row | None) -> Any:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 
 import psutil
@@ -21,6 +22,11 @@ Launch = Callable[[LaunchSpec], "subprocess.Popen[bytes]"]
 _LOG = logging.getLogger(__name__)
 _LOOK_S = 0.25
 _JOIN_S = 10.0
+_NOT_READY_S = 0.2
+
+
+class NotReadyError(RuntimeError):
+    """A launcher cannot start anything yet: the task waits, and no attempt of it is used."""
 
 
 class NoSessionError(RuntimeError):
@@ -33,7 +39,15 @@ class NoSessionError(RuntimeError):
 class Runner:
     """At most ``max_parallel`` attempts at once, each watched by a thread."""
 
-    def __init__(self, state: State, clock: Clock, launch: Launch, max_parallel: int) -> None:
+    def __init__(
+        self,
+        state: State,
+        clock: Clock,
+        launch: Launch,
+        max_parallel: int,
+        least_timeout_s: float = 0.0,
+    ) -> None:
+        self._least_timeout_s = least_timeout_s
         self._state = state
         self._clock = clock
         self._launch = launch
@@ -118,6 +132,10 @@ class Runner:
         """Run one attempt to its end; None when only the emulator's own stop ended it."""
         try:
             process = self._started(claim)
+        except NotReadyError:
+            time.sleep(_NOT_READY_S)
+            self._state.put_back(claim)
+            return None
         except Exception as error:  # noqa: BLE001  a launcher may fail in any way: the attempt fails
             _LOG.warning("task %s could not be started: %s", claim.task, error)
             return Outcome(code_pb2.INTERNAL, f"The container could not be started: {error}")
@@ -134,7 +152,7 @@ class Runner:
 
     def _started(self, claim: Claim) -> subprocess.Popen[bytes]:
         process = self._launch(claim.spec)
-        if os.getpgid(process.pid) != process.pid:
+        if not _leads_its_group(process.pid):
             process.kill()
             process.wait()
             raise NoSessionError
@@ -145,14 +163,30 @@ class Runner:
         return process
 
     def _wait(self, process: subprocess.Popen[bytes], deadline: float) -> bool:
-        """Wait on the product clock, which may be advanced meanwhile; False at the deadline."""
-        while (left := self._clock.real_seconds(deadline - self._clock.now())) > 0:
+        """Wait on the product clock, which may be advanced meanwhile; False at the deadline.
+
+        An attempt always has ``least_timeout_s`` of machine time: work is not faster when the
+        clock is.
+        """
+        least = time.monotonic() + self._least_timeout_s
+        while (left := self._left(deadline, least)) > 0:
             try:
                 process.wait(timeout=min(left, _LOOK_S))
             except subprocess.TimeoutExpired:
                 continue
             return True
         return process.poll() is not None
+
+    def _left(self, deadline: float, least: float) -> float:
+        by_clock = self._clock.real_seconds(deadline - self._clock.now())
+        return max(by_clock, least - time.monotonic())
+
+
+def _leads_its_group(pid: int) -> bool:
+    try:
+        return os.getpgid(pid) == pid
+    except ProcessLookupError:  # it has ended, and its launcher has seen that first
+        return True
 
 
 def end_group(group: int) -> None:

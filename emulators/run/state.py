@@ -70,8 +70,9 @@ ORDER BY executions.number, tasks.number LIMIT 1
 class LaunchSpec:
     """One attempt of one task, as a launcher must start it: in a session of its own.
 
-    ``env`` is complete (the job's, the overrides', and the ``CLOUD_RUN_*`` variables); ``limits``
-    are the declared resources (``{"cpu": "2", "memory": "4Gi"}``). Names are short names.
+    ``env`` holds the job's variables, the overrides', and the ``CLOUD_RUN_*`` ones; ``secrets`` are
+    those that the launcher must resolve (variable to secret and version). ``limits`` are the
+    declared resources (``{"cpu": "2", "memory": "4Gi"}``). Names are short names.
     """
 
     image: str
@@ -85,6 +86,7 @@ class LaunchSpec:
     service_account: str = ""
     working_dir: str = ""
     limits: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -321,6 +323,16 @@ class State:
             )
             self._complete(claim.execution, now)
 
+    def put_back(self, claim: Claim) -> None:
+        """The claimed attempt could not begin yet: it waits again, unused."""
+        with self._transaction() as database:
+            if self.is_wanted(claim):
+                database.execute(
+                    "UPDATE tasks SET state = 'PENDING', started = NULL, updated = ? "
+                    "WHERE name = ?",
+                    (self._clock.now(), claim.task),
+                )
+
     def is_wanted(self, claim: Claim) -> bool:
         """Whether the claimed attempt is still to be run: neither cancelled nor deleted."""
         with self._lock:
@@ -460,7 +472,6 @@ class State:
 def _claim(task: Row, execution: Row) -> Claim:
     body = resources.Execution.FromString(execution["body"])
     template, container = body.template, body.template.containers[0]
-    declared = {variable.name: variable.value for variable in container.env}
     system = {
         "CLOUD_RUN_JOB": short(execution["job"]),
         "CLOUD_RUN_EXECUTION": short(execution["name"]),
@@ -472,7 +483,7 @@ def _claim(task: Row, execution: Row) -> Claim:
         image=container.image,
         command=tuple(container.command),
         args=tuple(container.args),
-        env=declared | system,
+        env=resources.plain_env(container) | system,
         job=system["CLOUD_RUN_JOB"],
         execution=system["CLOUD_RUN_EXECUTION"],
         task_index=task["number"],
@@ -480,6 +491,7 @@ def _claim(task: Row, execution: Row) -> Claim:
         service_account=template.service_account,
         working_dir=container.working_dir,
         limits=dict(container.resources.limits),
+        secrets=resources.secret_env(container),
     )
     return Claim(
         task["name"], execution["name"], spec, template.timeout.ToTimedelta().total_seconds()

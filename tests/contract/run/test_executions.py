@@ -5,8 +5,11 @@ import time
 
 import psutil
 import pytest
+from geminivideo.runtime.clock import Clock
 from google.api_core import exceptions
 from google.cloud import run_v2
+
+from emulators.run import NotReadyError, Server
 
 DUMP = """
 import json, os
@@ -270,6 +273,60 @@ def test_a_launcher_that_fails_fails_the_attempt(cloud, launcher, monkeypatch):
     job = cloud.create("pass", max_retries=0)
     operation = cloud.run(job.name)
     assert "could not be started" in str(operation.exception(timeout=20))
+
+
+def test_secrets_are_named_to_the_launcher(cloud, launcher):
+    """A variable from Secret Manager reaches the launcher as a reference, never as a value."""
+    job = cloud.create("pass")
+    reference = run_v2.SecretKeySelector(secret="meta-token", version="latest")
+    source = run_v2.EnvVarSource(secret_key_ref=reference)
+    job.template.template.containers[0].env = [
+        run_v2.EnvVar(name="TOKEN", value_source=source),
+        run_v2.EnvVar(name="PLAIN", value="1"),
+    ]
+    cloud.jobs.update_job(job=job).result(timeout=10)
+    override = {"env": [{"name": "PLAIN", "value": "2"}]}
+    cloud.run(job.name, container_overrides=[override]).result(timeout=20)
+    (spec,) = launcher.specs
+    assert spec.secrets == {"TOKEN": ("meta-token", "latest")}
+    assert spec.env["PLAIN"] == "2"
+    assert "TOKEN" not in spec.env
+
+
+def test_a_launcher_that_is_not_ready_uses_no_attempt(tmp_path, clock, launcher, connect):
+    """Tasks wait for a launcher that is not ready, without using up an attempt."""
+    ready = iter([False, False, True])
+
+    def launch(spec):
+        if not next(ready):
+            raise NotReadyError
+        return launcher(spec)
+
+    server = Server(state_dir=tmp_path / "state", clock=clock, launch=launch)
+    server.start()
+    try:
+        cloud = connect(server.port)
+        job = cloud.create("pass", max_retries=0)
+        execution = cloud.run(job.name).result(timeout=20)
+        assert (execution.succeeded_count, execution.retried_count) == (1, 0)
+        assert [spec.attempt for spec in launcher.specs] == [0]
+    finally:
+        server.stop()
+
+
+def test_a_fast_clock_leaves_time_to_work(tmp_path, launcher, connect):
+    """On a fast clock an attempt still has its least machine time before the time-out ends it."""
+    clock = Clock.starting_now(speed=100_000)
+    server = Server(
+        state_dir=tmp_path / "state", clock=clock, launch=launcher, least_attempt_timeout_s=20
+    )
+    server.start()
+    try:
+        cloud = connect(server.port)
+        job = cloud.create("import time; time.sleep(0.3)", max_retries=0)
+        assert cloud.run(job.name).result(timeout=30).succeeded_count == 1
+    finally:
+        server.stop()
 
 
 def test_deleting_a_job_ends_its_processes(cloud):
