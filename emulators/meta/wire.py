@@ -109,6 +109,7 @@ class Wire:
         target = request.match_info["target"].rstrip("/")
         fault = self._faults.take(request.method, target)
         if fault.delay_s:
+            await request.post()  # what was received is applied, though the caller dies meanwhile
             await asyncio.sleep(self._clock.real_seconds(fault.delay_s))
         if fault.drop == "before":
             return _dropped(request)

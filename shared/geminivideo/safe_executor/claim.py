@@ -218,6 +218,8 @@ class Held:
                 except ClaimLostError:
                     lost.set()
                     return
+                except Exception:  # noqa: BLE001 - the next beat comes before the lease ends
+                    continue
 
         thread = threading.Thread(target=beat, name=f"lease-{self.change_id}", daemon=True)
         thread.start()

@@ -330,8 +330,27 @@ class Execution:
                 raise _OutcomeUnknown(name, str(error)) from error
             self._settle(name, StepState.REFUSED)
             raise
-        self._settle(name, StepState.DONE, meta_id)
+        try:
+            self._settle(name, StepState.DONE, meta_id)
+        except ClaimLostError:
+            self._withdraw(name, meta_id)
+            raise
         return meta_id
+
+    def _withdraw(self, name: str, meta_id: str) -> None:
+        """Take back what was created after the claim was lost, if its step has another object.
+
+        While the step is open the new owner may find ours by its name: then it stays.
+        """
+        kind = Campaign if name in saga.SHARED else PendingChange
+        holder: Any = self.ports.documents.get(self._holder_path(name), kind)
+        step = _step_of(holder.steps[name])
+        if step.meta_id == meta_id:
+            return
+        if step.state is StepState.DONE:
+            self.ports.graph.delete(name, meta_id)
+        else:
+            self.ports.alert("orphan", f"{self.change.id}: {name} {meta_id} may have no owner")
 
     def _media(self, name: str) -> Path | None:
         if name != "video":

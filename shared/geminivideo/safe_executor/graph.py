@@ -108,8 +108,16 @@ class MetaGraph:
 
     def upload_video(self, account: str, name: str, path: Path) -> str:
         """Upload a video file; returns its id."""
-        params = {"source": str(path), "name": name, "title": name}
-        return self._called(lambda: self._account(account).create_ad_video(params=params))["id"]
+        params = {"name": name, "title": name}
+
+        def upload() -> str:
+            # create_ad_video leaves the file open when the call fails.
+            with path.open("rb") as source:
+                edge = (self._account(account)["id"], "advideos")
+                answer = self.api.call("POST", edge, params=params, files={"source": source})
+            return answer.json()["id"]
+
+        return self._called(upload)
 
     def upload_image(self, account: str, path: Path) -> str:
         """Upload an image; returns its hash."""

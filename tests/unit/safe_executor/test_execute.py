@@ -2,8 +2,12 @@
 
 import dataclasses
 import logging
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -453,6 +457,66 @@ def test_a_killed_executor_is_continued(world: Any, step: str, point: str) -> No
     world.check_invariants()
 
 
+EXECUTE = """
+import sys
+from pathlib import Path
+from geminivideo.cloud.documents import Documents
+from geminivideo.policy import ExecutionMode, ExecutorPolicy, Policy
+from geminivideo.runtime.clock import Clock
+from geminivideo.safe_executor import Ports, execute
+from geminivideo.safe_executor.graph import MetaGraph
+
+project, url, token, change, folder = sys.argv[1:]
+
+class Tasks:
+    def enqueue(self, change_id, at, name):
+        pass
+
+def fetch(ref, to):
+    path = to / ref.name
+    path.write_bytes(PICTURE if ref.name.endswith(".png") else MOVIE)
+    return path
+
+MOVIE = b"\\x00\\x00\\x00\\x18ftypmp42" + bytes(100)
+PICTURE = bytes.fromhex("89504e470d0a1a0a") + bytes(60)
+nothing = lambda *members: None
+ports = Ports(
+    documents=Documents(project), tasks=Tasks(), graph=MetaGraph(token, url=url), fetch=fetch,
+    workdir=Path(folder), dead_letter=nothing, on_finished=nothing, alert=nothing,
+)
+policy = Policy(executor=ExecutorPolicy(mode=ExecutionMode.AUTO))
+execute(change, ports, Clock(), policy)
+"""
+
+
+def test_kill_9_while_meta_works(build: Callable[..., Any], tmp_path: Path) -> None:
+    """The process is killed with its request under way; Meta applies it after that. Still one."""
+    world = build(pace=Pace(video_processing_s=0))
+    world.clock.at = time.time() - 60
+    (change,) = world.plan()
+    world.clock.at = time.time()
+    world.meta.fault(CREATES["ad"], delay_s=1.0)
+    project = world.documents.client.project
+    argv = [project, world.meta.url, TOKEN, change.id, str(tmp_path)]
+    process = subprocess.Popen([sys.executable, "-c", EXECUTE, *argv])
+    while "ad" not in world.change(change.id).steps:
+        assert process.poll() is None
+        time.sleep(0.05)
+    time.sleep(0.3)
+    process.kill()
+    process.wait()
+    while not world.created()["ad"]:
+        time.sleep(0.05)
+    assert world.change(change.id).status is ChangeStatus.EXECUTING
+    world.clock.at = time.time() + world.policy.executor.lease_s
+    world.execute(change.id)
+    world.drain()
+    assert world.change(change.id).status is ChangeStatus.COMPLETED
+    assert world.change(change.id).attempts == 1
+    assert world.created() == ONE_TREE
+    world.check_invariants()
+
+
 def test_an_executor_that_always_dies_is_given_up(world: Any) -> None:
     """A change that kills its executor every time ends FAILED and dead-lettered."""
     (change,) = world.plan()
@@ -487,6 +551,7 @@ def test_a_zombie_writes_nothing(world: Any) -> None:
     assert world.execute(change.id, sleepy).kind is OutcomeKind.LOST
     assert len(world.terminal_rows(change.id)) == 1
     assert world.created()["ad"] == 1
+    assert len(world.meta.objects(ACT, "adcreative")) == 1
 
 
 def test_the_lease_is_renewed_while_a_call_lasts(world: Any) -> None:
