@@ -1,8 +1,8 @@
 """Every reason by which a result is less than the best, with the sentence that explains it.
 
 A reason is a short word that travels from the step that gave it to the end of the flow. Reasons
-are of two kinds: what is missing because no cloud is there (documented for offline use), and what
-is missing in the video itself.
+are of three kinds: what is missing because no cloud is there (documented for offline use), what is
+missing in the video itself, and what is broken and wants an operator.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ NO_FRAME = "no-frame-in-scene"
 LOUDNESS_UNMEASURED = "loudness-unmeasured"
 SPEECH_IN_PART = "speech-heard-in-part"
 SOUND_UNREADABLE = "sound-unreadable"
+CHAMPION_UNREADABLE = "champion-unreadable"
 
 OFFLINE_REASONS: dict[str, str] = {
     OBJECTS_UNAVAILABLE: (
@@ -52,6 +53,13 @@ INPUT_REASONS: dict[str, str] = {
     LOUDNESS_UNMEASURED: "The loudness of a scene could not be measured: its sound is too short.",
 }
 
+FAULT_REASONS: dict[str, str] = {
+    CHAMPION_UNREADABLE: (
+        "The champion model's document cannot be used; scenes were ranked without it. Roll back to "
+        "the model before it."
+    ),
+}
+
 
 def partial(missing: Iterable[str]) -> str:
     """``partial-features:a,b``: the score was taken without these parts."""
@@ -60,9 +68,9 @@ def partial(missing: Iterable[str]) -> str:
 
 def sentence(reason: str) -> str:
     """What a reason means, for people; the reason itself when it is not documented."""
-    known = OFFLINE_REASONS.get(reason) or INPUT_REASONS.get(reason)
-    if known:
-        return known
+    documented = OFFLINE_REASONS | INPUT_REASONS | FAULT_REASONS
+    if reason in documented:
+        return documented[reason]
     name, _, parts = reason.partition(":")
     if name == PARTIAL_FEATURES:
         return f"The score leaves out {parts.replace(',', ', ')}, which could not be measured."

@@ -83,16 +83,20 @@ class Models:
             for text, score, quad in zip(result.txts, result.scores, result.boxes, strict=True)
         ]
 
-    @cached_property
+    @property
     def speech(self) -> Any:
         """The Whisper model (``faster_whisper.WhisperModel``), English only."""
+        with self._lock:
+            return self._whisper
+
+    @cached_property
+    def _whisper(self) -> Any:
         from faster_whisper import WhisperModel
 
-        with self._lock:
-            path = packaged(*_SPEECH_MODEL)
-            return WhisperModel(
-                str(path), device="cpu", compute_type="int8", cpu_threads=2, local_files_only=True
-            )
+        path = packaged(*_SPEECH_MODEL)
+        return WhisperModel(
+            str(path), device="cpu", compute_type="int8", cpu_threads=2, local_files_only=True
+        )
 
     @cached_property
     def _reader(self) -> Any:

@@ -111,7 +111,8 @@ def test_the_title_of_the_sample_is_read(sample, models):
 def test_a_configured_detector_finds_objects(sample, models):
     """Any ONNX file in the YOLOv8 layout serves; its own class names are used."""
     with_objects = Models(packaged("nudenet", "320n.onnx"))
-    features, reasons = extract_scene(sample, 19.0, 22.5, POLICY, with_objects)
+    seen = Features(faces=(), texts=())
+    features, reasons = extract_scene(sample, 19.0, 22.5, POLICY, with_objects, seen)
     assert features.objects is not None
     assert {one.label for one in features.objects} <= set(with_objects.objects.names.values())
     assert features.sources["objects"] == "onnx:320n"
