@@ -48,7 +48,9 @@ class Access(Concern):
         buckets: Buckets,
         topics: Topics,
     ) -> None:
-        super().__init__("access", first=apis)
+        super().__init__(
+            "access", apis.of("cloudtasks", "iam", "pubsub", "run", "secretmanager", "storage")
+        )
         self._deployment = deployment
         self._accounts = accounts
         self._buckets = buckets

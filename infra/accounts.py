@@ -14,7 +14,7 @@ class Accounts(Concern):
     """Service accounts. ``steps`` by step name; ``push`` and ``tasks`` carry the OIDC tokens."""
 
     def __init__(self, deployment: Deployment, apis: Apis) -> None:
-        super().__init__("accounts", first=apis)
+        super().__init__("accounts", apis.of("iam", "pubsub", "cloudscheduler"))
         self._project = deployment.project
         self.steps = {
             step.name: self._account(account_id(step), f"Runs {step.name}")

@@ -18,7 +18,7 @@ class Alerts(Concern):
     def __init__(
         self, deployment: Deployment, apis: Apis, dead_letters: pubsub.Subscription
     ) -> None:
-        super().__init__("alerts", first=apis)
+        super().__init__("alerts", apis.of("monitoring"))
         self._deployment = deployment
         self.policy = monitoring.AlertPolicy(
             "dead-letters",

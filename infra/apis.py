@@ -43,3 +43,7 @@ class Apis(Concern):
             for api in ENABLED
         }
         self.register_outputs({"enabled": pulumi.Output.from_input(list(ENABLED))})
+
+    def of(self, *names: str) -> list[projects.Service]:
+        """What resources of these APIs must wait for."""
+        return [self.services[name] for name in names]

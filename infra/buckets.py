@@ -20,7 +20,7 @@ class Buckets(Concern):
     """One bucket per ``BucketSpec``, and ``bundles`` for what is deployed."""
 
     def __init__(self, deployment: Deployment, apis: Apis) -> None:
-        super().__init__("buckets", first=apis)
+        super().__init__("buckets", apis.of("storage", "pubsub"))
         self._deployment = deployment
         self.by_suffix = {spec.suffix: self._bucket(spec) for spec in BUCKETS}
         self.bundles = self._bucket(BUNDLES)

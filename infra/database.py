@@ -14,7 +14,7 @@ class Database(Concern):
     """The project's default database; it outlives the stack."""
 
     def __init__(self, deployment: Deployment, apis: Apis) -> None:
-        super().__init__("database", first=apis)
+        super().__init__("database", apis.of("firestore"))
         self._project = deployment.project
         self.database = firestore.Database(
             "database",

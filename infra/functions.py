@@ -34,7 +34,7 @@ class Functions(Concern):
         bundles: dict[str, Bundle],
         environment: dict[str, pulumi.Input[str]],
     ) -> None:
-        super().__init__("functions", first=apis)
+        super().__init__("functions", apis.of("cloudbuild", "cloudfunctions", "run"))
         self._deployment = deployment
         self._accounts = accounts
         self._access = access

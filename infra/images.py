@@ -17,7 +17,7 @@ class Images(Concern):
     """The Artifact Registry repository; ``ready`` is what a build must wait for."""
 
     def __init__(self, deployment: Deployment, apis: Apis, accounts: Accounts) -> None:
-        super().__init__("images", first=apis)
+        super().__init__("images", apis.of("artifactregistry"))
         self._deployment = deployment
         self.builder = accounts.builder
         self.repository = artifactregistry.Repository(

@@ -30,7 +30,7 @@ class Jobs(Concern):
         bundles: dict[str, Bundle],
         environment: dict[str, pulumi.Input[str]],
     ) -> None:
-        super().__init__("jobs", first=apis)
+        super().__init__("jobs", apis.of("run"))
         self._deployment = deployment
         self._accounts = accounts
         self._access = access

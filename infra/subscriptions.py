@@ -32,7 +32,7 @@ class Subscriptions(Concern):
         topics: Topics,
         functions: Functions,
     ) -> None:
-        super().__init__("subscriptions", first=apis)
+        super().__init__("subscriptions", apis.of("pubsub"))
         self._project = deployment.project
         self._accounts = accounts
         self._topics = topics.by_name

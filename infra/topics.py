@@ -14,7 +14,7 @@ class Topics(Concern):
     """Every topic of the map, by name."""
 
     def __init__(self, deployment: Deployment, apis: Apis) -> None:
-        super().__init__("topics", first=apis)
+        super().__init__("topics", apis.of("pubsub"))
         self.by_name = {
             name: pubsub.Topic(
                 f"topic-{name}", name=name, project=deployment.project, opts=self.child()

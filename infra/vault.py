@@ -15,7 +15,7 @@ class Vault(Concern):
     """Secret Manager's ``meta-token``; ``readers`` are the grants by step name."""
 
     def __init__(self, deployment: Deployment, apis: Apis, access: Access) -> None:
-        super().__init__("vault", first=apis)
+        super().__init__("vault", apis.of("secretmanager"))
         self.meta_token = secretmanager.Secret(
             "meta-token",
             secret_id="meta-token",

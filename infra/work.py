@@ -18,7 +18,7 @@ class Queues(Concern):
     """Cloud Tasks queues by name."""
 
     def __init__(self, deployment: Deployment, apis: Apis) -> None:
-        super().__init__("queues", first=apis)
+        super().__init__("queues", apis.of("cloudtasks"))
         self._deployment = deployment
         self.by_name = {spec.name: self._queue(spec) for spec in QUEUES}
         self.register_outputs({})
@@ -48,7 +48,7 @@ class Schedules(Concern):
     def __init__(
         self, deployment: Deployment, apis: Apis, accounts: Accounts, topics: Topics
     ) -> None:
-        super().__init__("schedules", first=apis)
+        super().__init__("schedules", apis.of("cloudscheduler", "pubsub"))
         self._deployment = deployment
         self._agent = accounts.scheduler_agent
         for step in FUNCTIONS:

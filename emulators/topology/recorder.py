@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import runpy
 import sys
 import threading
@@ -104,7 +105,11 @@ class Recorder(mocks.MockMonitor):
 
     def Invoke(self, request: Any) -> Any:
         answer = struct_pb2.Struct()
-        answer.update(invoke(request.tok, _plain(request.args), self.cloud))
+        try:
+            answer.update(invoke(request.tok, _plain(request.args), self.cloud))
+        except UnknownTypeError as error:
+            self._find(*_first_mention(self.root, request.tok), "unknown-type", str(error))
+            raise
         return resource_pb2.ResourceInvokeResponse(**{"return": answer})
 
     def ReadResource(self, request: Any) -> Any:
@@ -163,6 +168,16 @@ class Recorder(mocks.MockMonitor):
         return inputs
 
 
+def _first_mention(root: Path, token: str) -> tuple[str, int]:
+    """Where a data source is asked: a call tells its name only, so look for that."""
+    name = re.sub(r"([A-Z])", r"_\1", token.rpartition(":")[2]).lower()
+    for path in sorted((root / "infra").glob("*.py")):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if re.search(rf"\b{name}(_output)?\(", line):
+                return path.relative_to(root).as_posix(), number
+    return "infra/__main__.py", 1
+
+
 def _plain(struct: struct_pb2.Struct) -> dict[str, Any]:
     return _whole(json_format.MessageToDict(struct))
 
@@ -218,7 +233,10 @@ def run(request: Request) -> Reply:
     try:
         loop.run_until_complete(run_in_stack(lambda: _run_program(program)))
     except BaseException as error:  # noqa: BLE001 - whatever the program raised is its finding
-        return Reply(graph=None, findings=[*recorder.findings, _located(error, root)])
+        return Reply(graph=None, findings=recorder.findings or [_located(error, root)])
+    finally:
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
     if recorder.findings:
         return Reply(graph=None, findings=recorder.findings)
     return Reply(graph=_graph(request, recorder), findings=[])
@@ -265,6 +283,7 @@ def _located(error: BaseException, root: Path) -> Finding:
     """The deepest line of ours that the error came through."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
+    error = error.__cause__ or error
     place = _deepest(error.__traceback__, root) or ("infra/__main__.py", 1)
     if isinstance(error, SyntaxError) and error.filename:
         place = (_relative_to(root, error.filename), error.lineno or 1)
