@@ -1,8 +1,9 @@
 """Every reason by which a result is less than the best, with the sentence that explains it.
 
 A reason is a short word that travels from the step that gave it to the end of the flow. Reasons
-are of three kinds: what is missing because no cloud is there (documented for offline use), what is
-missing in the video itself, and what is broken and wants an operator.
+are of four kinds: what is missing because no cloud is there (documented for offline use), what is
+missing in the video itself, what a rendering had to leave out, and what is broken and wants an
+operator. ``:`` and a detail may follow the name.
 """
 
 from __future__ import annotations
@@ -53,6 +54,15 @@ INPUT_REASONS: dict[str, str] = {
     LOUDNESS_UNMEASURED: "The loudness of a scene could not be measured: its sound is too short.",
 }
 
+RENDER_REASONS: dict[str, str] = {
+    "no-transcript": "Nothing is known of what is said, so there are no captions.",
+    "silent-audio": "The sound is silent, so there was no loudness to bring to its target.",
+    "no-focus": "Nothing in the picture draws the eye, so the crop stays in the middle.",
+    "text-shortened": "A text was longer than its place on the picture and was shortened.",
+    "overlay-unplaced": "A text is shown too briefly to be read and was left out.",
+    "unknown-grade": "The plan asked for a look that does not exist; the natural one was used.",
+    "duplicate-plan": "The plan was the same as another one and was rejected.",
+}
 FAULT_REASONS: dict[str, str] = {
     CHAMPION_UNREADABLE: (
         "The champion model's document cannot be used; scenes were ranked without it. Roll back to "
@@ -68,13 +78,13 @@ def partial(missing: Iterable[str]) -> str:
 
 def sentence(reason: str) -> str:
     """What a reason means, for people; the reason itself when it is not documented."""
-    documented = OFFLINE_REASONS | INPUT_REASONS | FAULT_REASONS
+    documented = OFFLINE_REASONS | INPUT_REASONS | RENDER_REASONS | FAULT_REASONS
+    name, _, detail = reason.partition(":")
     if reason in documented:
         return documented[reason]
-    name, _, parts = reason.partition(":")
     if name == PARTIAL_FEATURES:
-        return f"The score leaves out {parts.replace(',', ', ')}, which could not be measured."
-    return reason
+        return f"The score leaves out {detail.replace(',', ', ')}, which could not be measured."
+    return f"{documented[name]} ({detail})" if name in documented else reason
 
 
 def beyond_offline(reasons: Iterable[str]) -> tuple[str, ...]:

@@ -68,8 +68,10 @@ def test_a_sentence_tells_what_is_known_and_only_that():
 
 def test_every_reason_has_a_sentence():
     """Documented ones by name, partial scores by their parts, anything else as it is."""
-    for reason in (*why.OFFLINE_REASONS, *why.INPUT_REASONS, *why.FAULT_REASONS):
+    kinds = (why.OFFLINE_REASONS, why.INPUT_REASONS, why.RENDER_REASONS, why.FAULT_REASONS)
+    for reason in (reason for kind in kinds for reason in kind):
         assert why.sentence(reason).endswith(".")
+    assert why.sentence("text-shortened:hook").endswith("was shortened. (hook)")
     assert why.sentence(why.partial(["text", "motion"])) == (
         "The score leaves out motion, text, which could not be measured."
     )
