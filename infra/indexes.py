@@ -35,6 +35,7 @@ class Index:
 
 INDEXES = (
     Index("step_runs", ("flow_id", "started_at")),
+    Index("flows", ("kind", "-created_at")),
     Index("flows", ("kind", "status", "-created_at")),
     Index("outbox", ("published", "created_at")),
     Index("scenes", ("flow_id", "index")),

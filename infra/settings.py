@@ -11,6 +11,13 @@ from pulumi_gcp import organizations
 
 RUNTIME = "python311"
 ENTRY_POINT = "main"
+# Environment variable -> the stack setting that chooses between the cloud's models and our own.
+STRATEGY = {
+    "GV_VISION": "vision",
+    "GV_COUNCIL": "council",
+    "GV_GEMINI_MODEL": "geminiModel",
+    "GV_VERTEX_LOCATION": "vertexLocation",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +29,7 @@ class Deployment:
     number: pulumi.Output[str]
     region: str
     log_level: str
+    strategy: dict[str, str]
     callers: tuple[str, ...]
     alert_email: str
     vision: str
@@ -39,6 +47,7 @@ class Deployment:
             number=organizations.get_project_output(project_id=project).number,
             region=gcp.require("region"),
             log_level=own.get("logLevel") or "INFO",
+            strategy={name: own.require(key) for name, key in STRATEGY.items()},
             callers=_members(own.get("callers") or ""),
             alert_email=own.get("alertEmail") or "",
             vision=own.get("vision") or "video-intelligence",

@@ -80,6 +80,7 @@ def _environment(
         "GV_CHANGES_QUEUE": queues.by_name[CHANGES_QUEUE.name].id,
         "GV_VISION": deployment.vision,
         "GV_COUNCIL": deployment.council,
+        **deployment.strategy,
         "LOG_LEVEL": deployment.log_level,
     }
 

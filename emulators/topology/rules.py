@@ -56,6 +56,11 @@ PUBLISHER = "roles/pubsub.publisher"
 SUBSCRIBER = "roles/pubsub.subscriber"
 SECRET_READER = "roles/secretmanager.secretAccessor"
 
+STRATEGIES = {
+    "GV_VISION": ("video-intelligence", "local"),
+    "GV_COUNCIL": ("gemini", "default"),
+}
+
 MAX_PUSH_S = 600
 MAX_HTTP_S = 3600
 ACK_S = (10, 600)
@@ -451,6 +456,9 @@ def environment(view: View) -> Iterator[Problem]:
         for name, wanted in _wanted_env(view, step).items():
             if env.get(name) != wanted:
                 yield r, f"environment {name} is {env.get(name)!r}, expected {wanted!r}"
+        for name, allowed in STRATEGIES.items():
+            if env.get(name) not in allowed:
+                yield r, f"environment {name} is {env.get(name)!r}, not one of {allowed}"
         if any(REDACTED in value for value in env.values()):
             yield r, "a secret stands in the environment; use secret_environment_variables"
 

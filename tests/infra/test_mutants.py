@@ -324,6 +324,14 @@ MUTANTS = [
         FUNCTION_CALL,
     ),
     Mutant(
+        "nobody chosen to look at videos",
+        "Pulumi.yaml",
+        "default: video-intelligence",
+        "default: vision",
+        "environment",
+        FUNCTION_CALL,
+    ),
+    Mutant(
         "secret in the environment",
         "infra/stack.py",
         '"LOG_LEVEL": deployment.log_level',
