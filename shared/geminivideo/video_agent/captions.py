@@ -9,7 +9,7 @@ text reaches ffmpeg as a PNG file, never inside a filter string.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -149,42 +149,95 @@ def safe_zone(width: int, height: int, policy: RenderPolicy) -> Zone:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Band:
+    """Rows of the output that the source's own text or a face fills for a time."""
+
+    start_s: float
+    end_s: float
+    top: int
+    bottom: int
+    face: bool = False
+
+
 def layout(
-    request: RenderRequest, width: int, height: int
+    request: RenderRequest, width: int, height: int, bands: Sequence[Band] = ()
 ) -> tuple[tuple[Overlay, ...], tuple[str, ...]]:
     """Every text of the request with its box, and the reasons why a text lost something.
 
     Hook and titles stand at the top of the safe zone, the call to action at its bottom, captions
-    above the place of the call to action for the whole length, so that they never jump.
+    above the place of the call to action for the whole length, so that they do not jump. A text
+    gives way to what the source shows at that time (``bands``), if there is room.
     """
-    zone = safe_zone(width, height, request.policy)
-    short = min(width, height)
+    zone, short = safe_zone(width, height, request.policy), min(width, height)
     placed: list[Overlay] = []
     reserved = 0
     for title in sorted(request.titles, key=lambda t: t.kind != "cta"):
         fitted = _fit(title.kind, title.text, zone.width, zone.height * 2 // 5, short)
         if fitted is None:
             continue
-        top = zone.y
+        wanted = zone.y
         if title.kind == "cta":
             reserved = fitted.height + _gap(short)
-            top = zone.y + zone.height - fitted.height
-        placed.append(fitted.overlay(title.kind, title.text, zone, top, title.start_s, title.end_s))
-    low = Zone(x=zone.x, y=zone.y, width=zone.width, height=zone.height - reserved)
-    placed += _captions(request, low, short)
+            wanted = zone.y + zone.height - fitted.height
+        drawn = fitted.overlay(title.kind, title.text, zone, wanted, title.start_s, title.end_s)
+        placed.append(_settled(drawn, zone, _taken(drawn, bands, placed), short))
+    for drawn in list(_captions(request, zone, reserved, short)):
+        placed.append(_settled(drawn, zone, _taken(drawn, bands, placed), short))
     return tuple(placed), tuple(_losses(request, placed))
 
 
-def _captions(request: RenderRequest, zone: Zone, short: int) -> Iterable[Overlay]:
+def _captions(request: RenderRequest, zone: Zone, reserved: int, short: int) -> Iterable[Overlay]:
     name = request.caption_style
     for cue in request.captions:
         fitted = _fit(name, cue.text, zone.width, zone.height // 3, short)
         if fitted is None:
             continue
-        room = zone.height - fitted.height
+        room = zone.height - reserved - fitted.height
         top = zone.y + (room // 2 if STYLES[name].place == "middle" else room)
         drawn = fitted.overlay("caption", cue.text, zone, top, cue.start_s, cue.end_s)
         yield replace(drawn, style=name, lit=cue.lit)
+
+
+_Rows = tuple[int, int]
+
+
+def _taken(
+    drawn: Overlay, bands: Sequence[Band], placed: Sequence[Overlay]
+) -> tuple[list[_Rows], list[_Rows]]:
+    """Rows that are full while a text is shown: those it must not cover, and those of faces."""
+    there = [b for b in bands if b.start_s < drawn.end_s and drawn.start_s < b.end_s]
+    others = [
+        (o.box.y, o.box.y + o.box.height)
+        for o in placed
+        if o.kind != "caption" and o.start_s < drawn.end_s and drawn.start_s < o.end_s
+    ]
+    texts = [(b.top, b.bottom) for b in there if not b.face]
+    faces = [(b.top, b.bottom) for b in there if b.face and drawn.kind in ("hook", "title")]
+    return others + texts, faces
+
+
+def _settled(
+    drawn: Overlay, zone: Zone, taken: tuple[list[_Rows], list[_Rows]], short: int
+) -> Overlay:
+    """The place nearest to the wanted one that covers neither texts nor faces, or no text."""
+    must, faces = taken
+    for rows in (must + faces, must):
+        if (top := _free(drawn.box, zone, rows, _gap(short) // 2)) is not None:
+            return replace(drawn, box=replace(drawn.box, y=top))
+    return drawn
+
+
+def _free(box: Zone, zone: Zone, rows: list[_Rows], gap: int) -> int | None:
+    lowest = zone.y + zone.height - box.height
+    tops = [box.y, *(top - gap - box.height for top, _ in rows), *(low + gap for _, low in rows)]
+    free = [
+        even
+        for top in tops
+        if zone.y <= (even := -(-top // 2) * 2 if top > box.y else top // 2 * 2) <= lowest
+        and all(even + box.height <= first or last <= even for first, last in rows)
+    ]
+    return min(free, key=lambda top: abs(top - box.y), default=None)
 
 
 def _gap(short: int) -> int:

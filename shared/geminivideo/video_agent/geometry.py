@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median, quantiles
 
 from geminivideo.policy import RenderPolicy
+from geminivideo.records import Box
 
 Focus = tuple[tuple[float, float, float], ...]
 
@@ -21,6 +22,8 @@ _SMOOTHING_S = 1.4
 _DEAD_ZONE = 0.30
 _TOLERANCE = 0.02
 _MAX_KEYFRAMES = 24
+# Room left and right of a text that must stay readable, as a share of the frame's width.
+_TEXT_MARGIN = 0.02
 
 
 class InvalidPlanError(ValueError):
@@ -56,6 +59,21 @@ class Keyframe:
     at_s: float
     x: float
     y: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Framing:
+    """The window of one shot: its size, its path, and the height of its picture in the output.
+
+    A window wider than the output's shape (``padded``) keeps a text of the source whole; its
+    picture fills the output's width and stands on a blurred ground.
+    """
+
+    width: int
+    height: int
+    path: tuple[Keyframe, ...]
+    picture_height: int
+    padded: bool = False
 
 
 def even(value: float) -> int:
@@ -131,6 +149,48 @@ def crop_path(
         for i, time in enumerate(times)
     ]
     return _thinned(track, shape)
+
+
+def framing(
+    focus: Focus | None,
+    texts: tuple[Box, ...],
+    start_s: float,
+    end_s: float,
+    shape: Geometry,
+) -> Framing:
+    """The window of a shot: on its subject, but never through a text that the source shows."""
+    path = crop_path(focus, start_s, end_s, shape)
+    plain = Framing(
+        width=shape.window_width,
+        height=shape.window_height,
+        path=path,
+        picture_height=shape.height,
+    )
+    if not texts or shape.slack[0] <= 0:
+        return plain
+    left = max(0.0, min(box.x for box in texts) - _TEXT_MARGIN) * shape.source_width
+    right = min(1.0, max(box.x + box.w for box in texts) + _TEXT_MARGIN) * shape.source_width
+    if right - left <= shape.window_width:
+        low, high = max(0.0, right - shape.window_width), min(left, shape.slack[0])
+        kept = (Keyframe(k.at_s, min(max(k.x, low), high), k.y) for k in path)
+        return replace(plain, path=tuple(kept))
+    width = min(even(shape.source_width), even(right - left + 2))
+    x = min(max((left + right - width) / 2, 0.0), float(shape.source_width - width))
+    return Framing(
+        width=width,
+        height=shape.window_height,
+        path=(Keyframe(0.0, 2 * math.floor(x / 2), path[0].y),),
+        picture_height=even(shape.window_height * shape.width / width),
+        padded=True,
+    )
+
+
+def band(box: Box, framed: Framing, shape: Geometry) -> tuple[int, int]:
+    """The rows of the output (from, to) in which a box of the source is seen."""
+    scale = framed.picture_height / framed.height
+    top = (shape.height - framed.picture_height) / 2 - framed.path[0].y * scale
+    first = top + box.y * shape.source_height * scale
+    return math.floor(first), math.ceil(first + box.h * shape.source_height * scale)
 
 
 def position(path: tuple[Keyframe, ...], at_s: float) -> tuple[float, float]:

@@ -8,8 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from geminivideo.video_agent import ffmpeg
-from geminivideo.video_agent.captions import Overlay
-from geminivideo.video_agent.geometry import Geometry, Keyframe, crop_path, even
+from geminivideo.video_agent.captions import Band, Overlay
+from geminivideo.video_agent.geometry import Framing, Geometry, Keyframe, band, even, framing
 from geminivideo.video_agent.plan import Cut, RenderRequest
 from geminivideo.video_agent.source import Source
 
@@ -66,14 +66,32 @@ def sound_graph(request: RenderRequest) -> str:
     return ";".join([*parts, f"{heads}concat=n={len(request.cuts)}:v=0:a=1[sound]"])
 
 
+def frame(cut: Cut, shape: Geometry) -> Framing:
+    """How a cut is framed."""
+    return framing(cut.focus, cut.texts, cut.start_s, cut.end_s, shape)
+
+
+def bands_of(request: RenderRequest, shape: Geometry) -> tuple[Band, ...]:
+    """Where and when the source's own texts and faces are seen in the output."""
+    bands = []
+    for cut in request.cuts:
+        framed = frame(cut, shape)
+        start, end = (
+            float(n / request.fps) for n in (cut.first_frame, cut.first_frame + cut.frames)
+        )
+        for box, face in [(b, False) for b in cut.texts] + [(b, True) for b in cut.faces]:
+            top, bottom = band(box, framed, shape)
+            bands.append(Band(start_s=start, end_s=end, top=top, bottom=bottom, face=face))
+    return tuple(bands)
+
+
 def picture_graph(
     request: RenderRequest, shape: Geometry, source: Source, overlays: Sequence[Overlay]
 ) -> str:
     """Cut, crop, scale, join, grade and overlay: inputs 0.. are the cuts, then the overlays."""
     count = len(request.cuts)
     parts = [
-        f"[{number}:v:0]{','.join(_cut_chain(cut, request, shape, source))}[v{number}]"
-        for number, cut in enumerate(request.cuts)
+        _cut_graph(number, cut, request, shape, source) for number, cut in enumerate(request.cuts)
     ]
     heads = "".join(f"[v{number}]" for number in range(count))
     grade = "".join(f",{part}" for part in request.grade.filters())
@@ -83,10 +101,22 @@ def picture_graph(
     return ";".join([*parts, f"[p{len(overlays)}]setsar=1[picture]"])
 
 
-def _cut_chain(cut: Cut, request: RenderRequest, shape: Geometry, source: Source) -> list[str]:
-    fps, fade = request.fps, request.policy.fade_s
-    length = float(cut.frames / fps)
-    path = crop_path(cut.focus, cut.start_s, cut.end_s, shape)
+def _cut_graph(
+    number: int, cut: Cut, request: RenderRequest, shape: Geometry, source: Source
+) -> str:
+    timed = ",".join(_timed(cut, request.fps, source))
+    ended = ",".join(_ended(cut, request))
+    framed = frame(cut, shape)
+    if framed.padded:
+        shown = _padded(number, framed, shape, source)
+    elif len(framed.path) == 1:
+        shown = ",".join(_resting(framed.path[0], shape, source))
+    else:
+        shown = ",".join(_panning(framed.path, shape, source))
+    return f"[{number}:v:0]{timed},{shown},{ended}[v{number}]"
+
+
+def _timed(cut: Cut, fps: Fraction, source: Source) -> list[str]:
     return [
         f"setpts=PTS-{_early(cut, fps):.6f}/TB",
         f"fps=fps={fps}:start_time=0",
@@ -95,11 +125,34 @@ def _cut_chain(cut: Cut, request: RenderRequest, shape: Geometry, source: Source
         "setpts=PTS-STARTPTS",
         *([_TONEMAP] if source.hdr else []),
         *([f"scale={source.width}:{source.height},setsar=1"] if source.squeezed else []),
-        *(_resting(path[0], shape, source) if len(path) == 1 else _panning(path, shape, source)),
+    ]
+
+
+def _ended(cut: Cut, request: RenderRequest) -> list[str]:
+    fps, fade = request.fps, request.policy.fade_s
+    begin = max(0.0, float(cut.frames / fps) - fade)
+    return [
         *([f"fade=t=in:st=0:d={fade}"] if cut.fade_in else []),
-        *([f"fade=t=out:st={max(0.0, length - fade):.6f}:d={fade}"] if cut.fade_out else []),
+        *([f"fade=t=out:st={begin:.6f}:d={fade}"] if cut.fade_out else []),
         f"format=yuv420p,setsar=1,settb=AVTB,fps=fps={fps}",
     ]
+
+
+def _padded(number: int, framed: Framing, shape: Geometry, source: Source) -> str:
+    """The wide window over a blurred and darkened enlargement of itself."""
+    corner = framed.path[0]
+    window = f"crop={framed.width}:{framed.height}:{corner.x:.0f}:{corner.y:.0f}"
+    small = f"{even(shape.width / 8)}:{even(shape.height / 8)}"
+    ground = (
+        f"scale={small}:force_original_aspect_ratio=increase,crop={small},boxblur=6:2,"
+        f"eq=brightness=-0.08,scale={shape.width}:{shape.height}:flags=bilinear"
+    )
+    top = even((shape.height - framed.picture_height) / 2) if framed.picture_height else 0
+    return (
+        f"{window},{_scale(shape.width, framed.picture_height, source)},format=yuv420p,setsar=1,"
+        f"split[f{number}][b{number}];[b{number}]{ground},setsar=1[g{number}];"
+        f"[g{number}][f{number}]overlay=0:{top}:format=yuv420"
+    )
 
 
 def _scale(width: int, height: int, source: Source) -> str:

@@ -14,7 +14,17 @@ from fractions import Fraction
 from itertools import pairwise
 
 from geminivideo.policy import RenderPolicy
-from geminivideo.records import Blueprint, Scene, Shot, Transcript, Video, Word
+from geminivideo.records import (
+    Blueprint,
+    Box,
+    Features,
+    Scene,
+    Shot,
+    TextSeen,
+    Transcript,
+    Video,
+    Word,
+)
 from geminivideo.video_agent.geometry import Focus, InvalidPlanError
 from geminivideo.video_agent.grades import GRADES, Grade
 
@@ -23,6 +33,7 @@ _OVERSHOOT_S = 0.25
 _MIN_TEXT_S = 0.8
 _CAPTION_HOLD_S = 0.25
 _HOOK_SHARE = 0.4
+_MIN_TEXT_HEIGHT = 0.025
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +41,8 @@ class Cut:
     """One shot on the output's clock: ``frames`` frames from ``first_frame`` on.
 
     ``joined``: the source runs on from the cut before, so the sound needs no fade between them.
-    ``fade_in`` / ``fade_out``: through black, inside the cut's own time.
+    ``fade_in`` / ``fade_out``: through black, inside the cut's own time. ``texts`` and ``faces``
+    are where the source itself shows them (fractions of the frame).
     """
 
     scene_id: str
@@ -39,6 +51,8 @@ class Cut:
     first_frame: int
     frames: int
     focus: Focus | None = None
+    texts: tuple[Box, ...] = ()
+    faces: tuple[Box, ...] = ()
     joined: bool = False
     fade_in: bool = False
     fade_out: bool = False
@@ -152,10 +166,11 @@ def cuts_of(
     """The shots, one after the other, snapped to the source's frames."""
     if not shots:
         raise InvalidPlanError("the blueprint has no shot")
-    focus = {s.id: s.features.focus for s in scenes if s.features}
+    seen = {s.id: s.features for s in scenes if s.features}
     cuts: list[Cut] = []
     for number, shot in enumerate(shots, start=1):
         start, end = _range(shot, number, video)
+        features = seen.get(shot.scene_id, Features())
         before = cuts[-1] if cuts else None
         cuts.append(
             Cut(
@@ -164,13 +179,20 @@ def cuts_of(
                 end_s=end,
                 first_frame=before.first_frame + before.frames if before else 0,
                 frames=max(1, round(end * fps) - round(start * fps)),
-                focus=focus.get(shot.scene_id),
+                focus=features.focus,
+                texts=tuple(t.box for t in features.texts or () if _readable(t)),
+                faces=tuple(f.box for f in features.faces or () if start <= f.at_s <= end),
                 joined=before is not None and abs(before.end_s - start) < 0.5 / video.fps,
                 fade_in=before is not None and shot.transition == "fade",
             )
         )
     followers = [*(cut.fade_in for cut in cuts[1:]), False]
     return tuple(replace(cut, fade_out=faded) for cut, faded in zip(cuts, followers, strict=True))
+
+
+def _readable(text: TextSeen) -> bool:
+    """A title or subtitle, not a speck: three letters or more, a fortieth of the frame high."""
+    return len(re.findall(r"[^\W\d_]", text.text)) >= 3 and text.box.h >= _MIN_TEXT_HEIGHT
 
 
 def _range(shot: Shot, number: int, video: Video) -> tuple[float, float]:

@@ -75,7 +75,7 @@ def render(
     workdir.mkdir(parents=True, exist_ok=True)
     policy, source = request.policy, look(source_path)
     shape = geometry(source.width, source.height, request.aspect, policy)
-    overlays, losses = layout(request, shape.width, shape.height)
+    overlays, losses = layout(request, shape.width, shape.height, graph.bands_of(request, shape))
     if sound is None and source.has_audio:
         sound = cut_sound(request, source_path, workdir)
     normalise = loudness.normalising(sound, policy.loudness_lufs, policy) if sound else None

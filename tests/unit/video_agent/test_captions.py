@@ -12,6 +12,7 @@ from geminivideo.policy import RenderPolicy
 from geminivideo.records import Word
 from geminivideo.video_agent.captions import (
     STYLES,
+    Band,
     Overlay,
     Zone,
     drawable,
@@ -188,3 +189,44 @@ def test_zone_holds():
     assert zone.holds(Zone(x=10, y=10, width=100, height=100))
     assert not zone.holds(Zone(x=8, y=10, width=10, height=10))
     assert not zone.holds(Zone(x=100, y=10, width=12, height=10))
+
+
+def test_texts_give_way_to_what_the_source_shows():
+    """A caption leaves a title of the source free, only while the title is there."""
+    shown = Band(start_s=0.0, end_s=0.9, top=640, bottom=700)
+    late = replace(cue("later"), start_s=2.0, end_s=3.0)
+    asked = request([title("cta", "Learn more")], [cue("hello there"), late])
+    (cta, first, second), _ = layout(asked, 720, 1280, [shown])
+    assert first.box.y + first.box.height <= 640 or first.box.y >= 700
+    assert second.box.y + second.box.height <= cta.box.y
+    assert safe_zone(720, 1280, POLICY).holds(first.box)
+
+
+def test_the_hook_leaves_faces_free_where_it_can():
+    """A face at the top of the frame sends the hook below it; a face everywhere does not."""
+    face = Band(start_s=0.0, end_s=3.0, top=150, bottom=420, face=True)
+    (moved,), _ = layout(request([title("hook", "Hello")]), 720, 1280, [face])
+    assert moved.box.y >= 420
+    close = replace(face, top=0, bottom=1280)
+    (stays,), _ = layout(request([title("hook", "Hello")]), 720, 1280, [close])
+    assert stays.box.y == safe_zone(720, 1280, POLICY).y
+
+
+BANDS = st.lists(
+    st.tuples(st.integers(-100, 1300), st.integers(1, 300), st.booleans()).map(
+        lambda b: Band(start_s=0.0, end_s=3.0, top=b[0], bottom=b[0] + b[1], face=b[2])
+    ),
+    max_size=4,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(BANDS)
+def test_giving_way_never_leaves_the_safe_zone(bands):
+    """Whatever stands in the frame, every text stays in the safe zone on even rows."""
+    asked = request([title("hook", "Hello you"), title("cta", "Learn more")], [cue("and so on")])
+    overlays, _ = layout(asked, 720, 1280, bands)
+    assert len(overlays) == 3
+    for overlay in overlays:
+        assert safe_zone(720, 1280, POLICY).holds(overlay.box)
+        assert overlay.box.y % 2 == 0

@@ -6,9 +6,12 @@ import itertools
 
 import pytest
 from geminivideo.policy import RenderPolicy
+from geminivideo.records import Box
 from geminivideo.video_agent.geometry import (
     InvalidPlanError,
+    band,
     crop_path,
+    framing,
     geometry,
     position,
     ratio,
@@ -145,3 +148,47 @@ def test_focus_is_taken_from_the_shots_own_time():
     (late,) = crop_path(focus, 6, 8, shape)
     assert early.x == 0
     assert late.x + shape.window_width / 2 == pytest.approx(0.8 * 1280, abs=2)
+
+
+BOXES = st.tuples(
+    st.floats(0, 0.95), st.floats(0, 0.9), st.floats(0.01, 1), st.floats(0.01, 0.2)
+).map(lambda b: Box(x=b[0], y=b[1], w=min(b[2], 1 - b[0]), h=min(b[3], 1 - b[1])))
+
+
+@given(PATHS, st.lists(BOXES, max_size=4).map(tuple), st.floats(0.5, 8), SIDES, SIDES, ASPECTS)
+def test_texts_of_the_source_are_never_cut(focus, texts, length, width, height, aspect):
+    """The window stays inside the frame and holds every text of the source from side to side."""
+    shape = geometry(width, height, aspect, POLICY)
+    framed = framing(focus, texts, 0.0, length, shape)
+    assert framed.width % 2 == framed.height % 2 == framed.picture_height % 2 == 0
+    assert framed.picture_height <= shape.height
+    for step in range(11):
+        x, y = position(framed.path, length * step / 10)
+        assert 0 <= x <= width - framed.width + 1e-6
+        assert 0 <= y <= height - framed.height + 1e-6
+        if shape.slack[0] > 0:
+            for box in texts:
+                assert x <= box.x * width + 2.01
+                assert (box.x + box.w) * width <= x + framed.width + 2.01
+
+
+def test_a_wide_title_pads_and_a_narrow_one_does_not():
+    """A title wider than the window widens it; one that fits only moves it."""
+    shape = geometry(1280, 720, "9:16", POLICY)
+    wide = framing(None, (Box(x=0.2, y=0.5, w=0.6, h=0.05),), 0, 3, shape)
+    assert wide.padded
+    assert wide.width >= 0.6 * 1280
+    assert wide.picture_height == pytest.approx(720 * 720 / wide.width, abs=2)
+    narrow = framing(None, (Box(x=0.05, y=0.5, w=0.2, h=0.05),), 0, 3, shape)
+    assert not narrow.padded
+    assert narrow.path[0].x <= 0.05 * 1280
+
+
+def test_band_is_where_the_box_is_seen():
+    """A box in the middle of the source is in the middle of the output, padded or not."""
+    shape = geometry(1280, 720, "9:16", POLICY)
+    for texts in ((), (Box(x=0.2, y=0.5, w=0.6, h=0.05),)):
+        framed = framing(None, texts, 0, 3, shape)
+        top, bottom = band(Box(x=0, y=0.45, w=1, h=0.1), framed, shape)
+        assert (top + bottom) / 2 == pytest.approx(640, abs=2)
+        assert bottom - top == pytest.approx(0.1 * framed.picture_height, abs=3)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 from geminivideo.policy import RenderPolicy
-from geminivideo.records import Word
+from geminivideo.records import Box, Detection, Features, TextSeen, Word
 from geminivideo.video_agent.geometry import InvalidPlanError
 from geminivideo.video_agent.plan import (
     captions_of,
@@ -149,6 +150,22 @@ def test_focus_follows_its_scene():
         [shot(0, 1, "a"), shot(1, 2, "b")], [scene_of(path, "a")], video_of(), Fraction(24)
     )
     assert [cut.focus for cut in cuts] == [path, None]
+
+
+def test_texts_and_faces_are_taken_from_the_scene():
+    """Readable texts of the scene and faces of the shot's own time come along; specks do not."""
+    box, speck = Box(x=0.1, y=0.5, w=0.5, h=0.06), Box(x=0.1, y=0.5, w=0.1, h=0.01)
+    features = Features(
+        texts=tuple(
+            TextSeen(text=text, confidence=0.9, box=where, at_s=1.0)
+            for text, where in (("A title", box), ("A speck", speck), ("7%", box))
+        ),
+        faces=tuple(Detection(label="face", confidence=0.9, box=box, at_s=at) for at in (1.0, 9.0)),
+    )
+    scene = replace(scene_of(None), features=features)
+    (made,) = cuts_of([shot(0, 2)], [scene], video_of(), Fraction(24))
+    assert made.texts == (box,)
+    assert made.faces == (box,)
 
 
 def letters(text):

@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from geminivideo.records import Box, Features, TextSeen
 from geminivideo.video_agent import ffmpeg
 from geminivideo.video_agent.checks import check
 from geminivideo.video_agent.plan import request_for
@@ -386,3 +387,33 @@ def test_the_same_request_gives_the_same_file(small, tmp_path):
     first = render(asked, small, tmp_path / "a")
     second = render(asked, small, tmp_path / "b")
     assert first.sha256 == second.sha256
+
+
+def test_a_title_of_the_source_stays_whole(sample, tmp_path):
+    """A title wider than the window is read whole in the ad, over a blurred ground."""
+    policy = replace(clips.QUICK, preferred_short_px=360, max_short_px=360)
+    seen = TextSeen(
+        text="Revenge is coming...",
+        confidence=0.98,
+        box=Box(x=0.295, y=0.46, w=0.41, h=0.075),
+        at_s=24.0,
+    )
+    scene = replace(scene_of(((24.0, 0.1, 0.5),)), features=Features(texts=(seen,)))
+    asked = request_for(
+        blueprint_of(shot(23.5, 24.5), hook="", cta=""),
+        [scene],
+        clips.transcript_of(()),
+        video_of(),
+        "9:16",
+        policy,
+    )
+    made = render(asked, sample, tmp_path)
+    assert_passes(made, policy)
+    from rapidocr import RapidOCR
+
+    reader = RapidOCR(params={"Global.log_level": "error"})
+    frame = frames_of(made.path, "bgr24")[12]
+    assert "revenge is coming" in " ".join(reader(frame, use_cls=False).txts or ()).lower()
+    ground, picture = frame[10:60].astype(float), frame[200:400].astype(float)
+    sharpness = [np.abs(np.diff(part, axis=1)).mean() for part in (ground, picture)]
+    assert sharpness[0] < 0.5 * sharpness[1]
