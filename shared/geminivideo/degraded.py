@@ -59,6 +59,7 @@ RENDER_REASONS: dict[str, str] = {
     "silent-audio": "The sound is silent, so there was no loudness to bring to its target.",
     "no-focus": "Nothing in the picture draws the eye, so the crop stays in the middle.",
     "text-shortened": "A text was longer than its place on the picture and was shortened.",
+    "undrawable-characters": "A text had emoji or right-to-left letters, which were left out.",
     "overlay-unplaced": "A text is shown too briefly to be read and was left out.",
     "unknown-grade": "The plan asked for a look that does not exist; the natural one was used.",
     "duplicate-plan": "The plan was the same as another one and was rejected.",
