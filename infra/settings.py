@@ -32,8 +32,6 @@ class Deployment:
     strategy: dict[str, str]
     callers: tuple[str, ...]
     alert_email: str
-    vision: str
-    council: str
     meta_token: pulumi.Output[str]
 
     @classmethod
@@ -50,8 +48,6 @@ class Deployment:
             strategy={name: own.require(key) for name, key in STRATEGY.items()},
             callers=_members(own.get("callers") or ""),
             alert_email=own.get("alertEmail") or "",
-            vision=own.get("vision") or "video-intelligence",
-            council=own.get("council") or "gemini",
             meta_token=own.require_secret("metaToken"),
         )
 

@@ -78,8 +78,6 @@ def _environment(
         "GV_EXECUTOR_URL": deployment.service_url(STEPS[EXECUTOR]),
         "GV_EXECUTOR_INVOKER": accounts.tasks.email,
         "GV_CHANGES_QUEUE": queues.by_name[CHANGES_QUEUE.name].id,
-        "GV_VISION": deployment.vision,
-        "GV_COUNCIL": deployment.council,
         **deployment.strategy,
         "LOG_LEVEL": deployment.log_level,
     }
