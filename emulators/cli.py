@@ -230,7 +230,11 @@ def _flow_line(flow: Flow) -> str:
 
 
 def _flow_json(watcher: Any, flow: Flow) -> dict[str, Any]:
-    return {"flow": asdict(flow), "steps": [asdict(run) for run in watcher.runs(flow.id)]}
+    return {
+        "flow": asdict(flow),
+        "steps": [asdict(run) for run in watcher.runs(flow.id)],
+        "changes": [{"id": c.id, "status": c.status} for c in watcher.changes(flow.id)],
+    }
 
 
 def _show_flow(watcher: Any, flow_id: str, as_json: bool) -> None:
@@ -243,7 +247,7 @@ def _show_flow(watcher: Any, flow_id: str, as_json: bool) -> None:
         _answer(_flow_json(watcher, flow), "", as_json)
         return
     console.print(_flow_line(flow), highlight=False, markup=False)
-    steps = progress.summarize(watcher.runs(flow_id), watcher.clock.now())
+    steps = progress.summarize(watcher.runs(flow_id), watcher.changes(flow_id), watcher.clock.now())
     console.print(progress.table(steps, flow.video.uri))
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from geminivideo.records import Flow, FlowStatus
+from geminivideo.records import ChangeStatus, Flow, FlowStatus, PendingChange
 from geminivideo.runtime.runs import ENDED, RunState, StepRun
 from geminivideo.topology import CREATIVE, EXECUTOR, JOBS, Queue
 from rich.console import Console
@@ -21,8 +21,13 @@ _ORDER = [
     *(step.name for step in CREATIVE[:-1]),
     *(step.name for step in JOBS),
     CREATIVE[-1].name,
-    *(step.name for step in EXECUTOR if isinstance(step.wakes_on, Queue)),
 ]
+EXECUTE = next(step.name for step in EXECUTOR if isinstance(step.wakes_on, Queue))
+_CHANGE_ENDED = {
+    ChangeStatus.COMPLETED: RunState.COMPLETED,
+    ChangeStatus.FAILED: RunState.DEAD,
+    ChangeStatus.CANCELLED: RunState.REJECTED,
+}
 _STYLES = {
     RunState.COMPLETED: "green",
     RunState.RUNNING: "yellow",
@@ -53,8 +58,33 @@ class StepProgress:
 Show = Callable[[list[StepProgress]], None]
 
 
-def summarize(runs: Iterable[StepRun], now: float) -> list[StepProgress]:
-    """Runs grouped by step, in the order of the flow."""
+def summarize(
+    runs: Iterable[StepRun], changes: Iterable[PendingChange], now: float
+) -> list[StepProgress]:
+    """Runs grouped by step, in the order of the flow; the changes are the executor's line."""
+    executed = _executed(list(changes), now)
+    return [*_summarized(runs, now), *([executed] if executed else [])]
+
+
+def _executed(changes: list[PendingChange], now: float) -> StepProgress | None:
+    """The SafeExecutor keeps its own state in each change instead of a step run."""
+    if not changes:
+        return None
+    ended = [change for change in changes if change.status in _CHANGE_ENDED]
+    last = max((c.finished_at or now for c in changes), default=now)
+    return StepProgress(
+        step=EXECUTE,
+        state=_worst(_CHANGE_ENDED.get(change.status, RunState.RUNNING) for change in changes),
+        done=len(ended),
+        begun=len(changes),
+        attempts=max(change.attempts for change in changes),
+        seconds=max(0.0, last - min(change.not_before_at for change in changes)),
+        degraded=(),
+        error=next((change.last_error for change in changes if change.last_error), None),
+    )
+
+
+def _summarized(runs: Iterable[StepRun], now: float) -> list[StepProgress]:
     by_step: dict[str, list[StepRun]] = {}
     for run in runs:
         by_step.setdefault(run.step, []).append(run)
@@ -146,7 +176,7 @@ def _until_ended(watcher: Watcher, flow_id: str, limit_s: float, show: Show) -> 
     begun = time.monotonic()
     while True:
         flow = watcher.flow(flow_id)
-        steps = summarize(watcher.runs(flow_id), watcher.clock.now())
+        steps = summarize(watcher.runs(flow_id), watcher.changes(flow_id), watcher.clock.now())
         show(steps)
         if flow is not None and flow.status is not FlowStatus.RUNNING:
             return flow

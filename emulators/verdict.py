@@ -9,6 +9,7 @@ from typing import Any
 from geminivideo.degraded import beyond_offline
 from geminivideo.records import ChangeStatus, ChangeType, FlowStatus, VariationStatus, Verdict
 
+from emulators.progress import EXECUTE
 from emulators.watch import Facts
 
 LEAST_VARIATIONS = 3
@@ -113,13 +114,20 @@ def _degraded(facts: Facts) -> Iterator[str]:
 
 
 def timings(facts: Facts) -> dict[str, float]:
-    """Per step: from its first start to its last end, in seconds of the cloud's clock."""
+    """Per step: from its first start to its last end, in seconds of the cloud's clock.
+
+    A change starts when it may (``not_before_at``): the jitter before is waiting on purpose.
+    """
     spans: dict[str, tuple[float, float]] = {}
     for run in facts.runs:
         if run.finished_at is None:
             continue
         first, last = spans.get(run.step, (run.started_at, run.finished_at))
         spans[run.step] = (min(first, run.started_at), max(last, run.finished_at))
+    ended = [change for change in facts.changes if change.finished_at is not None]
+    if ended:
+        last_end = max(change.finished_at or 0.0 for change in ended)
+        spans[EXECUTE] = (min(change.not_before_at for change in ended), last_end)
     return {step: round(last - first, 3) for step, (first, last) in spans.items()}
 
 

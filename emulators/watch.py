@@ -108,6 +108,10 @@ class Watcher:
         """The step runs of a flow, oldest first."""
         return tuple(runs_of(self.documents, flow_id))
 
+    def changes(self, flow_id: str) -> tuple[PendingChange, ...]:
+        """The changes of a flow, by id."""
+        return self._of_flow("pending_ad_changes", PendingChange, flow_id)
+
     def latest_flows(self, limit: int = 20) -> list[Flow]:
         """The newest flows first."""
         return self.documents.query(Query("flows", order=["-created_at"], limit=limit), Flow)
@@ -115,7 +119,7 @@ class Watcher:
     def facts(self, flow_id: str, meta_token: str) -> Facts:
         """All documents of a flow, and the ads of its account read from Meta."""
         flow = self.flow(flow_id)
-        changes = self._of_flow("pending_ad_changes", PendingChange, flow_id)
+        changes = self.changes(flow_id)
         account = self.documents.get(f"accounts/{flow.account_id}", Account) if flow else None
         return Facts(
             flow=flow,

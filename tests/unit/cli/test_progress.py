@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from geminivideo.events import ObjectRef
-from geminivideo.records import Flow, FlowStatus
+from geminivideo.records import ChangeStatus, ChangeType, Flow, FlowStatus, PendingChange
 from geminivideo.runtime.clock import Clock
 from geminivideo.runtime.runs import RunState, StepRun
 from hypothesis import given
@@ -36,21 +36,21 @@ def test_items_of_a_fan_out_are_counted_in_one_line():
         run("extract_features", "b", attempts=3),
         run("extract_features", "c", state=RunState.RUNNING, finished_at=None),
     ]
-    [step] = progress.summarize(runs, now=20.0)
+    [step] = progress.summarize(runs, [], now=20.0)
     assert (step.done, step.begun, step.state) == (2, 3, RunState.RUNNING)
     assert (step.attempts, step.seconds) == (3, 10.0)
 
 
-@given(st.permutations(["ingest_video", "rank_scenes", "render", "publish_ads", "execute_change"]))
+@given(st.permutations(["ingest_video", "rank_scenes", "render", "publish_ads"]))
 def test_steps_stand_in_the_order_of_the_flow(names: list[str]):
     """However the runs come, the table reads from the first step to the last."""
-    shown = [step.step for step in progress.summarize([run(name) for name in names], 20.0)]
-    assert shown == ["ingest_video", "rank_scenes", "render", "publish_ads", "execute_change"]
+    shown = [step.step for step in progress.summarize([run(name) for name in names], [], 20.0)]
+    assert shown == ["ingest_video", "rank_scenes", "render", "publish_ads"]
 
 
 def test_a_step_that_the_flow_does_not_know_is_shown_last():
     """Nothing that ran is hidden."""
-    shown = progress.summarize([run("novelty"), run("ingest_video")], 20.0)
+    shown = progress.summarize([run("novelty"), run("ingest_video")], [], 20.0)
     assert [step.step for step in shown] == ["ingest_video", "novelty"]
 
 
@@ -58,7 +58,7 @@ def test_a_step_that_the_flow_does_not_know_is_shown_last():
 def test_a_dead_item_is_never_outshone(states: list[RunState]):
     """One dead item makes the step's state dead; completed only when all are."""
     runs = [run("x", str(n), state=state) for n, state in enumerate(states)]
-    [step] = progress.summarize(runs, 20.0)
+    [step] = progress.summarize(runs, [], 20.0)
     assert (step.state is RunState.DEAD) == (RunState.DEAD in states)
     assert (step.state is RunState.COMPLETED) == (set(states) == {RunState.COMPLETED})
 
@@ -80,6 +80,42 @@ class Recorded:
         if len(self._looks) > 1:
             self._looks.pop(0)
         return tuple(runs)
+
+    def changes(self, _: str) -> tuple[PendingChange, ...]:
+        """No changes in these plays."""
+        return ()
+
+
+def change(status: ChangeStatus, **changes: Any) -> PendingChange:
+    """A change of an ad."""
+    return PendingChange(
+        **{
+            "id": "c", "change_type": ChangeType.CREATE_AD, "status": status,
+            "account_id": "demo", "campaign_id": None, "ad_id": None, "payload": {},
+            "requested_by": "r", "reasoning": "w", "created_at": 1.0, "not_before_at": 10.0,
+            "jitter_s": 3.0,
+        }
+        | changes
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("statuses", "state", "done"),
+    [
+        ([ChangeStatus.COMPLETED, ChangeStatus.PENDING], RunState.RUNNING, 1),
+        ([ChangeStatus.COMPLETED, ChangeStatus.COMPLETED], RunState.COMPLETED, 2),
+        ([ChangeStatus.COMPLETED, ChangeStatus.FAILED], RunState.DEAD, 2),
+        ([ChangeStatus.UNKNOWN, ChangeStatus.EXECUTING], RunState.RUNNING, 0),
+        ([ChangeStatus.CANCELLED], RunState.REJECTED, 1),
+    ],
+)
+def test_the_executor_has_a_line_made_of_its_changes(statuses, state, done):
+    """Changes are the SafeExecutor's work: counted like the items of a step, shown last."""
+    changes = [change(status, finished_at=12.0) for status in statuses]
+    *_, step = progress.summarize([run("ingest_video")], changes, 20.0)
+    assert (step.step, step.state, step.done, step.begun, step.seconds) == (
+        "execute_change", state, done, len(statuses), 2.0,
+    )  # fmt: skip
 
 
 def flow(status: FlowStatus) -> Flow:

@@ -218,6 +218,16 @@ def test_a_steps_time_is_from_its_first_start_to_its_last_end():
     assert timings(replace(true_facts(), runs=runs)) == {"x": 5.5, "z": 0.25}
 
 
+def test_the_executors_time_leaves_out_the_jitter():
+    """From the first change's earliest time to the last one's end."""
+    changes = (
+        replace(change(0), created_at=1.0, not_before_at=5.0, finished_at=6.0),
+        replace(change(1), created_at=1.0, not_before_at=9.0, finished_at=9.5),
+        change(2),
+    )
+    assert timings(replace(true_facts(), runs=(), changes=changes)) == {"execute_change": 4.5}
+
+
 def test_the_report_has_the_agreed_shape_and_is_json():
     """Scripts read report.json: its members are a contract."""
     facts = true_facts()
