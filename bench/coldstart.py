@@ -1,7 +1,8 @@
 """Cold start per function, beside a bare functions-framework function in the same rounds.
 
 What is measured is what an instance does before its first request: a fresh interpreter, the
-framework, and the bundle's main.py with all it imports at the top. Each round starts every
+framework, and the bundle's main.py with all it imports at the top. What a function imports inside
+itself is paid by its first request and is not in these figures. Each round starts every
 function once, one after the other, so that a busy moment meets them all; the least of the rounds
 counts. Bytecode is compiled before the first round, as it is in the image.
 """
@@ -143,7 +144,7 @@ def _start(source: Path) -> Start:
 
 def show(rows: list[Row], console: Console) -> bool:
     """Print the table; whether every aim is met."""
-    view = Table(title=f"Cold start, best of {ROUNDS} rounds side by side", title_justify="left")
+    view = Table(title="Cold start, best of several rounds side by side", title_justify="left")
     for heading in ("function", "wall s", "x", "CPU s", "x", "MiB", "x", "aim", ""):
         view.add_column(heading, justify="left" if heading in ("function", "") else "right")
     for row in rows:
