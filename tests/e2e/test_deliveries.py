@@ -1,0 +1,23 @@
+"""At-least-once, on purpose: everything delivered twice changes nothing in the result."""
+
+import pytest
+from geminivideo.cloud.documents import Query
+from geminivideo.runtime.dead_letters import DeadLetter
+
+from emulators import verdict
+from emulators.pubsub.faults import DuplicatePushes
+from emulators.tasks.faults import DuplicateDispatches
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(600)
+def test_every_message_and_task_delivered_twice_changes_nothing(new_site, clips):
+    """With each push and each task sent twice at once: the same true flow, one ad a variation."""
+    site = new_site(speed=2.0)
+    site.cloud.pubsub.set_delivery_fault(DuplicatePushes(times=2))
+    site.cloud.tasks.set_delivery_fault(DuplicateDispatches(times=2))
+    facts = site.ended(site.drop(clips["single"]))
+    assert verdict.complaints(facts) == []
+    assert site.watcher.documents.query(Query("dead_letters"), DeadLetter) == []
+    keys = [(run.step, run.key) for run in facts.runs]
+    assert len(keys) == len(set(keys))

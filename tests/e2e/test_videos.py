@@ -1,0 +1,107 @@
+"""From a dropped file to ads at Meta: good videos of every kind, and bad ones."""
+
+from collections import Counter
+
+import pytest
+from geminivideo.records import FlowStatus, VariationStatus
+
+from emulators import verdict
+
+KINDS = ("landscape", "portrait", "silent", "single")
+
+
+@pytest.fixture(scope="module")
+def site(new_site):
+    return new_site()
+
+
+@pytest.fixture(scope="module")
+def flows(site, clips):
+    """All clips dropped together, each followed to its end."""
+    dropped = {kind: site.drop(clips[kind]) for kind in KINDS}
+    return {kind: site.ended(flow_id) for kind, flow_id in dropped.items()}
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_video_becomes_true_ads(flows, kind):
+    """COMPLETED; approved = rendered = queued = completed = paused ads at Meta, checks passed."""
+    missing = ["Degraded for a reason that offline use does not explain: no-audio."]
+    expected = missing if kind == "silent" else []
+    assert verdict.complaints(flows[kind]) == expected
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(600)
+def test_what_is_missing_is_named(flows):
+    """Without sound the flow says so, and no caption is made up."""
+    assert "no-audio" in verdict.degraded(flows["silent"])
+    assert "no-audio" not in verdict.degraded(flows["landscape"])
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(600)
+def test_one_shot_is_one_scene_and_several_are_several(flows):
+    """The single shot is one scene; the clip with cuts has more."""
+    assert len(flows["single"].scenes) == 1
+    assert len(flows["landscape"].scenes) > 1
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_file_is_vertical_and_as_planned(flows, kind):
+    """Each rendered file is 9:16 (to the pixel that even sides allow) and has its length."""
+    for variation in flows[kind].variations:
+        assert variation.status is VariationStatus.RENDERED
+        assert abs(variation.width / variation.height - 9 / 16) < 0.01
+        planned = next(b for b in flows[kind].blueprints if b.id == variation.blueprint_id)
+        shots = sum(shot.end_s - shot.start_s for shot in planned.shots)
+        assert abs(variation.duration_s - shots) < 0.15
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(600)
+def test_bad_input_is_rejected_with_a_reason_and_nothing_is_retried(site, bad_inputs):
+    """Five kinds of bad file: REJECTED, a reason a person understands, one attempt, no debris."""
+    flow_ids = {name: site.drop(path) for name, (path, _) in bad_inputs.items()}
+    for name, flow_id in flow_ids.items():
+        facts = site.ended(flow_id)
+        assert facts.flow.status is FlowStatus.REJECTED, name
+        assert bad_inputs[name][1] in facts.flow.reason.lower(), facts.flow.reason
+        assert [(run.step, run.attempts) for run in facts.runs] == [("ingest_video", 1)]
+        assert (facts.scenes, facts.blueprints, facts.changes) == ((), (), ())
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(600)
+def test_dropping_the_same_file_again_is_a_new_generation_and_a_new_flow(site, bad_inputs):
+    """Two drops of one file are two generations and so two flows, each with its own end."""
+    path, _ = bad_inputs["a text file"]
+    first, second = site.drop(path), site.drop(path)
+    assert first != second
+    assert site.ended(first).flow.status is site.ended(second).flow.status is FlowStatus.REJECTED
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(600)
+def test_no_secret_is_in_any_log(site, flows):
+    """Meta's token is in no log file of any function or job."""
+    token = site.cloud.meta_token.encode()
+    logs = list((site.cloud.state_dir / "logs").iterdir())
+    assert logs
+    assert [log.name for log in logs if token in log.read_bytes()] == []
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(600)
+def test_only_the_executor_wrote_to_meta_and_every_object_is_owned(site, flows):
+    """On Meta's own log: one campaign and one ad set a flow, one ad a change, nothing else."""
+    writes = site.cloud.meta.writes()
+    made = Counter(write.kind for write in writes if write.effect == "created")
+    changes = sum(len(facts.changes) for facts in flows.values())
+    assert (made["campaign"], made["adset"]) == (len(flows), len(flows))
+    assert (made["ad"], made["creative"]) == (changes, changes)
+    assert len({write.token for write in writes}) == 1
+    assert [write.effect for write in writes if write.effect != "created"] == []
