@@ -110,6 +110,7 @@ class HttpService:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=5)
         self._loop.close()
+        self._loop.close()
 
     def _abandon(self) -> None:
         """Give back what a service holds that was never started, or has been stopped."""

@@ -2,15 +2,19 @@
 
 from hashlib import sha256
 
-from geminivideo.drive_intel.scenes import detect_scenes, thumbnail
+from geminivideo.degraded import COARSE_CUTS
+from geminivideo.drive_intel.scenes import detect_scenes, is_coarse, thumbnail
 from geminivideo.events import SceneDetected, VideoIngested
-from geminivideo.records import SPEECH_ITEM, Scene, scene_id_of
+from geminivideo.records import SPEECH_ITEM, Scene, Video, scene_id_of
 from geminivideo.runtime.step import Step, step
 
 
 @step("detect_scenes")
 def main(event: VideoIngested, step: Step) -> list[SceneDetected]:
     path = step.files.download(event.video, step.workdir / "source")
+    video = step.documents.require(f"videos/{event.flow_id}", Video)
+    if is_coarse(video.duration_s, step.policy.scenes):
+        step.degrade(COARSE_CUTS)
     items = [SPEECH_ITEM]
     for index, (start, end) in enumerate(detect_scenes(path, step.policy.scenes)):
         scene_id = scene_id_of(event.flow_id, index)

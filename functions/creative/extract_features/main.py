@@ -7,7 +7,7 @@ from geminivideo.drive_intel.features import extract_scene
 from geminivideo.drive_intel.models import shared_models
 from geminivideo.drive_intel.speech import transcribe
 from geminivideo.events import FeaturesExtracted, SceneDetected
-from geminivideo.records import SPEECH_ITEM, Features, Scene, Transcript
+from geminivideo.records import SPEECH_ITEM, Features, Scene, Transcript, Video
 from geminivideo.runtime.step import Permanent, Step, Transient, step
 
 LANGUAGE = "en-US"
@@ -19,7 +19,7 @@ def main(event: SceneDetected, step: Step) -> None:
         reasons = _hear(event, step) if event.item == SPEECH_ITEM else _look(event, step)
     except vision.VisionUnavailableError as error:
         raise Transient(str(error)) from error
-    except vision.VisionRefusedError as error:
+    except (vision.VisionRefusedError, vision.VisionSettingError) as error:
         raise Permanent(str(error)) from error
     for reason in reasons:
         step.degrade(reason)
@@ -34,7 +34,8 @@ def _hear(event: SceneDetected, step: Step) -> tuple[str, ...]:
 
 def _listen(event: SceneDetected, step: Step) -> Transcript:
     intelligence = vision.from_env()
-    if intelligence is not None:
+    video = step.documents.require(f"videos/{event.flow_id}", Video)
+    if intelligence is not None and video.audio_codec is not None:
         return intelligence.listen(event.video.uri, event.flow_id, LANGUAGE)
     path = step.files.download(event.video, step.workdir / "source")
     return transcribe(path, event.flow_id, shared_models(), step.policy.speech)
@@ -46,7 +47,13 @@ def _look(event: SceneDetected, step: Step) -> list[str]:
     start, end = scene.start_s, scene.end_s
     intelligence = vision.from_env()
     seen = intelligence.look(event.video.uri, start, end) if intelligence else Features()
-    models = shared_models(os.environ.get("GV_OBJECT_MODEL", ""))
+    models = shared_models(_object_model(step))
     features, reasons = extract_scene(path, start, end, step.policy.scenes, models, seen)
     step.update(f"scenes/{event.item}", {"features": features, "degraded": reasons})
     return reasons
+
+
+def _object_model(step: Step) -> str:
+    """``GV_OBJECT_MODEL`` is a file, or an object of the models bucket, fetched once a process."""
+    named = os.environ.get("GV_OBJECT_MODEL", "")
+    return str(step.files.cached(named)) if named.startswith("gs://") else named

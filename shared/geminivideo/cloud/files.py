@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import base64
 import builtins
+import hashlib
 import os
+import tempfile
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from geminivideo.events import ObjectRef
 
@@ -24,6 +27,7 @@ R = TypeVar("R")
 _BLOCK = 1 << 20
 _UPLOAD_CHUNK = 8 << 20
 _TIMEOUT_S = 120
+_CACHE_LOCK = threading.Lock()
 
 
 class ObjectGoneError(RuntimeError):
@@ -59,8 +63,21 @@ def parse_uri(uri: str) -> tuple[str, str]:
 class Files:
     """The object store; the real client is opened on first use."""
 
-    def __init__(self, project: str | None = None) -> None:
+    def __init__(self, project: str | None = None, patience_s: float | None = None) -> None:
+        """``patience_s`` bounds small calls to a store that does not answer (default: minutes)."""
         self._project = project
+        self._patience_s = patience_s
+
+    @cached_property
+    def _patience(self) -> dict[str, Any]:
+        if self._patience_s is None:
+            return {"timeout": _TIMEOUT_S}
+        from google.cloud.storage.retry import DEFAULT_RETRY
+
+        return {
+            "timeout": self._patience_s,
+            "retry": DEFAULT_RETRY.with_timeout(self._patience_s),
+        }
 
     @cached_property
     def client(self) -> storage.Client:
@@ -71,7 +88,7 @@ class Files:
 
     def find(self, bucket: str, name: str) -> ObjectRef | None:
         """The live generation of an object, or None when there is none."""
-        blob = self._bucket(bucket).get_blob(name, timeout=_TIMEOUT_S)
+        blob = self._bucket(bucket).get_blob(name, **self._patience)
         return _ref(blob) if blob is not None else None
 
     def list(self, bucket: str, prefix: str = "") -> builtins.list[ObjectRef]:
@@ -92,9 +109,22 @@ class Files:
             part.unlink(missing_ok=True)
         return to
 
+    def cached(self, uri: str) -> Path:
+        """The live object of ``gs://bucket/name`` as a file that this process keeps.
+
+        Raises ``ObjectGoneError`` when there is none.
+        """
+        with _CACHE_LOCK:
+            ref = self.find(*parse_uri(uri))
+            if ref is None:
+                raise ObjectGoneError(uri)
+            digest = hashlib.sha256(ref.key.encode()).hexdigest()[:24]
+            path = Path(tempfile.gettempdir()) / f"geminivideo-{os.getpid()}-{digest}"
+            return path if path.exists() else self.download(ref, path)
+
     def read(self, ref: ObjectRef) -> bytes:
         """The bytes of exactly this generation; raises ``ObjectGoneError``."""
-        return _existing(ref, lambda: self._blob(ref).download_as_bytes(timeout=_TIMEOUT_S))
+        return _existing(ref, lambda: self._blob(ref).download_as_bytes(**self._patience))
 
     def upload(
         self,
@@ -141,6 +171,37 @@ class Files:
 
         return self._create(bucket, name, metadata, send, lambda: _crc32c([data]))
 
+    def store(
+        self,
+        stream: BinaryIO,
+        size: int,
+        bucket: str,
+        name: str,
+        content_type: str,
+        metadata: Mapping[str, str] | None = None,
+    ) -> ObjectRef:
+        """Store ``size`` bytes of a stream, one chunk in memory at a time, under a new name.
+
+        A stream that ends early or breaks raises and leaves no object. ``ObjectConflictError``
+        when the name is taken.
+        """
+        from google.api_core.exceptions import PreconditionFailed
+
+        blob = self._bucket(bucket).blob(name, chunk_size=_UPLOAD_CHUNK)
+        blob.metadata = dict(metadata) if metadata else None
+        try:
+            blob.upload_from_file(
+                stream,
+                size=size,
+                content_type=content_type,
+                if_generation_match=0,
+                checksum="crc32c",
+                timeout=_TIMEOUT_S,
+            )
+        except PreconditionFailed as error:
+            raise ObjectConflictError(f"gs://{bucket}/{name}") from error
+        return _ref(blob)
+
     def start_upload(
         self,
         bucket: str,
@@ -157,7 +218,7 @@ class Files:
         blob = self._bucket(bucket).blob(name)
         blob.metadata = dict(metadata) if metadata else None
         return blob.create_resumable_upload_session(
-            content_type=content_type, size=size, origin=origin, timeout=_TIMEOUT_S
+            content_type=content_type, size=size, origin=origin, **self._patience
         )
 
     def _create(
@@ -179,7 +240,7 @@ class Files:
         return _ref(blob)
 
     def _existing_equal(self, bucket: str, name: str, checksum: str) -> ObjectRef:
-        blob = self._bucket(bucket).get_blob(name, timeout=_TIMEOUT_S)
+        blob = self._bucket(bucket).get_blob(name, **self._patience)
         if blob is None:
             raise ObjectGoneError(f"{bucket}/{name}")
         if blob.crc32c != checksum:

@@ -40,6 +40,13 @@ class DeadLetter:
     replayed_at: float | None = None
 
 
+class NotReplayableError(RuntimeError):
+    """A dead letter that no topic carries: a malformed body, or a change of the SafeExecutor."""
+
+    def __init__(self, letter: DeadLetter) -> None:
+        super().__init__(f"{letter.id} came on no topic and cannot be sent again: {letter.reason}")
+
+
 def path_of(letter_id: str) -> str:
     """The document path of a dead letter."""
     return f"dead_letters/{letter_id}"
@@ -108,9 +115,12 @@ def _letter(dead: DeadLettered, letter_id: str, step: str, clock: Clock, reason:
 def replay(documents: Documents, bus: Bus, clock: Clock, letter_id: str) -> DeadLetter:
     """Send a dead letter's message again, its run open and its flow running again.
 
-    Raises ``DocumentMissingError`` when there is no such letter.
+    Raises ``DocumentMissingError`` when there is no such letter, ``NotReplayableError`` when it
+    came on no topic.
     """
     letter = documents.require(path_of(letter_id), DeadLetter)
+    if not letter.topic:
+        raise NotReplayableError(letter)
 
     def reopen(transaction: Transaction) -> None:
         run = transaction.get(runs.path_of(letter.id), runs.StepRun)

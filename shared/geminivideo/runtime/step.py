@@ -261,11 +261,11 @@ class StepDoor(Generic[E]):
 
     def deliver(self, event: E, delivery: Delivery) -> Answer:
         """Do the work of a delivered event and say how it went."""
-        logs.CONTEXT.set(_trace(delivery, event, self.ports))
-        return self.work(event)
+        return self.work(event, delivery.trace)
 
-    def work(self, event: E) -> Answer:
-        """Claim the event's work, run it, commit, publish. Never raises."""
+    def work(self, event: E, trace: str = "") -> Answer:
+        """Claim the event's work, run it, commit, publish; failures become answers."""
+        logs.CONTEXT.set(_context(trace, event, self.ports))
         claim = runs.claim(
             self.ports.documents,
             self.ports.clock,
@@ -451,10 +451,9 @@ def _write(transaction: Transaction, writes: list[tuple[str, str, Any]]) -> None
             transaction.update(path, value)
 
 
-def _trace(delivery: Delivery, event: Event, ports: Ports) -> dict[str, str]:
-    trace_id = (
-        delivery.trace.partition("-")[2].partition("-")[0] or delivery.trace.partition("/")[0]
-    )
+def _context(parent: str, event: Event, ports: Ports) -> dict[str, str]:
+    # "00-TRACE-SPAN-01" (W3C), or "TRACE/SPAN;o=1" (Google's older header)
+    trace_id = parent.split("-")[1] if parent.count("-") == 3 else parent.partition("/")[0]
     context = {"flow_id": event.flow_id, "key": event.key}
     if trace_id:
         context["logging.googleapis.com/trace"] = (
