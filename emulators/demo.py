@@ -67,7 +67,9 @@ def collect(watcher: Watcher, flow_id: str, meta_token: str, ads: Path) -> Facts
     facts = watcher.facts(flow_id, meta_token)
     shutil.rmtree(ads, ignore_errors=True)
     files = {
-        variation.id: _relative(watcher.download(variation.media, ads / f"{variation.id}.mp4"))
+        variation.id: _relative(
+            watcher.download(variation.media, ads / _file_name(flow_id, variation.id))
+        )
         for variation in facts.variations
         if variation.media is not None
     }
@@ -76,6 +78,11 @@ def collect(watcher: Watcher, flow_id: str, meta_token: str, ads: Path) -> Facts
 
 def _cloud(folder: Path, port_base: int) -> LocalCloud:
     return LocalCloud(folder / "cloud", port_base=port_base, fresh=True).start()
+
+
+def _file_name(flow_id: str, variation_id: str) -> str:
+    """The folder holds one flow's ads: its id need not stand in every name."""
+    return variation_id.removeprefix(f"{flow_id}-") + ".mp4"
 
 
 def _relative(path: Path) -> Path:
@@ -87,15 +94,17 @@ def _print_result(facts: Facts, report: Path, cloud: LocalCloud, console: Consol
     watched = {row["change_id"]: row for row in verdict.report(facts, "")["ads"]}
     by_variation = {change.variation_id: change for change in facts.changes}
     scores = {blueprint.id: blueprint.council_score for blueprint in facts.blueprints}
-    view = Table(title="Ads made", title_justify="left")
+    folder = _relative(report.parent / "ads")
+    view = Table(title=f"Ads made, in {folder}{os.sep}", title_justify="left")
     for heading in ("file", "size", "seconds", "Council", "checks", "ad at Meta", "status"):
         view.add_column(heading, overflow="fold")
     for variation in facts.variations:
+        file = facts.files.get(variation.id)
         change = by_variation.get(variation.id)
         ad = watched.get(change.id, {}) if change else {}
         passed = sum(check.passed for check in variation.checks)
         view.add_row(
-            str(facts.files.get(variation.id, variation.reason or "not rendered")),
+            file.name if file else variation.reason or "not rendered",
             f"{variation.width}x{variation.height}",
             _number(variation.duration_s),
             _number(scores.get(variation.blueprint_id)),
