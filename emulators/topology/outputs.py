@@ -129,7 +129,7 @@ def _bucket(inputs: Inputs, cloud: Cloud) -> tuple[str, Outputs]:
 
 
 def _bucket_object(inputs: Inputs, cloud: Cloud) -> tuple[str, Outputs]:
-    return f"{inputs.get('bucket')}-{inputs.get('name')}", {"outputName": inputs.get("name")}
+    return f"{inputs.get('bucket')}-{inputs.get('name')}", {}
 
 
 def _notification(inputs: Inputs, cloud: Cloud) -> tuple[str, Outputs]:
@@ -179,7 +179,7 @@ def _secret_version(inputs: Inputs, cloud: Cloud) -> tuple[str, Outputs]:
 
 def _repository(inputs: Inputs, cloud: Cloud) -> tuple[str, Outputs]:
     region = inputs.get("location", cloud.region)
-    name = inputs.get("repositoryId")
+    name = str(inputs.get("repositoryId"))
     parent = f"projects/{_project(inputs, cloud)}/locations/{region}/repositories"
     return f"{parent}/{name}", {"name": name}
 

@@ -125,9 +125,17 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def graph(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Graph:
+def graph_file(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the toy tree's graph was written."""
+    out = tmp_path_factory.mktemp("graph") / "deep/er/graph.json"
+    record_tree(tree, out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def graph(graph_file: Path) -> Graph:
     """The recorded graph of the toy tree."""
-    return record_tree(tree, tmp_path_factory.mktemp("graph") / "graph.json")
+    return Graph.load(graph_file)
 
 
 @pytest.fixture(scope="session")
