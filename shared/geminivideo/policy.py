@@ -107,6 +107,7 @@ class CouncilPolicy:
     min_shot_s: float = 0.8
     max_shot_s: float = 4.0
     max_shots_per_scene: int = 2
+    lead_in_s: float = 0.4
     min_ad_s: float = 3.0
     max_ad_s: float = 30.0
 

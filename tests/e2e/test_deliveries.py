@@ -16,7 +16,7 @@ def test_every_message_and_task_delivered_twice_changes_nothing(new_site, clips)
     site = new_site(speed=2.0)
     site.cloud.pubsub.set_delivery_fault(DuplicatePushes(times=2))
     site.cloud.tasks.set_delivery_fault(DuplicateDispatches(times=2))
-    facts = site.ended(site.drop(clips["single"]))
+    facts = site.ended(site.drop(clips["landscape"]))
     assert verdict.complaints(facts) == []
     assert site.watcher.documents.query(Query("dead_letters"), DeadLetter) == []
     keys = [(run.step, run.key) for run in facts.runs]

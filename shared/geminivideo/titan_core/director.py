@@ -211,7 +211,7 @@ def _quoted_shot(material: Material, policy: CouncilPolicy, hook: Hook) -> Shot 
 def _pieces(scene: Scene, policy: CouncilPolicy, left: float, taken: list[Shot]) -> list[Shot]:
     """The parts of a scene that are not used yet, none longer than a shot may be."""
     pieces: list[Shot] = []
-    cursor = max([scene.start_s, *(s.end_s for s in taken if s.scene_id == scene.id)])
+    cursor = max([_opens(scene, policy), *(s.end_s for s in taken if s.scene_id == scene.id)])
     while left >= policy.min_shot_s and _long(cursor, scene.end_s, policy):
         end = min(scene.end_s, cursor + min(policy.max_shot_s, left))
         if 0 < scene.end_s - end < policy.min_shot_s and scene.end_s - cursor <= left:
@@ -222,6 +222,12 @@ def _pieces(scene: Scene, policy: CouncilPolicy, left: float, taken: list[Shot])
         if len(pieces) == policy.max_shots_per_scene:
             break
     return pieces
+
+
+def _opens(scene: Scene, policy: CouncilPolicy) -> float:
+    """Where a scene is first worth showing: past the fade or the flash frame of its cut."""
+    spare = scene.end_s - scene.start_s - policy.max_shot_s / 2
+    return scene.start_s + (policy.lead_in_s if spare >= policy.lead_in_s else 0.0)
 
 
 def _long(start: float, end: float, policy: CouncilPolicy) -> bool:

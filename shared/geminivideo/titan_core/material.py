@@ -10,6 +10,7 @@ from geminivideo.records import Brief, Scene, Transcript, Video, Word
 
 _SENTENCE_END = re.compile(r"[.!?]['\"]?$")
 _WORD = re.compile(r"[a-z0-9']+")
+_LEADING = re.compile(r"^(?:and|but|or|so|then)\s+", re.IGNORECASE)
 _SENTENCE_GAP_S = 0.7
 
 
@@ -57,7 +58,8 @@ class Material:
         """What the ad is about: the product, else a title seen on screen, else the file's name."""
         if self.brief.product_name:
             return self.brief.product_name
-        titles = [t for t in self.on_screen if 4 <= len(t) <= 32 and re.search(r"[A-Za-z]{3}", t)]
+        shown = [_LEADING.sub("", text) for text in self.on_screen]
+        titles = [t for t in shown if 4 <= len(t) <= 32 and re.search(r"[A-Za-z]{3}", t)]
         return titles[0].title() if titles else self.video.title
 
     @cached_property

@@ -71,6 +71,21 @@ def test_quotes_open_on_the_speech_they_quote(make_material, make_words):
     assert quoted.shots[0].start_s == pytest.approx(5.9)
 
 
+def test_a_title_on_screen_is_the_subject_without_its_conjunction(make_material):
+    """What is shown names the ad; a title that goes on from another loses its "and"."""
+    assert make_material(texts=("And three rodent pests",)).subject == "Three Rodent Pests"
+    assert make_material(texts=()).subject == "Summer Trail"
+
+
+def test_shots_begin_after_the_fade_of_their_cut(make_material):
+    """A scene that is long enough is entered a moment after its cut; a short one at its start."""
+    material = make_material(lengths=(4.0, 1.2), scores=(0.9, 0.5))
+    shots = [s for b in director.plan(material, POLICY) for s in b.shots]
+    starts = {s.start_s for s in shots if s.scene_id == material.scenes[0].id}
+    assert min(starts) == pytest.approx(POLICY.lead_in_s)
+    assert material.scenes[1].start_s in {s.start_s for s in shots}
+
+
 def test_no_hook_type_without_its_evidence(make_material):
     """Without numbers, offers or wishes there is no statistic, urgency or transformation."""
     kinds = {hook.type for hook in director.hooks(make_material(), POLICY)}
