@@ -56,7 +56,7 @@ def _request(queued: Variation, job: RenderJob, step: Step) -> RenderRequest:
         step.documents.query(Query("scenes", where=[("flow_id", "==", flow)]), Scene),
         step.documents.get(f"transcripts/{flow}", Transcript),
         step.documents.require(f"videos/{flow}", Video),
-        job.aspect,
+        queued.aspect or job.aspect,
         step.policy.render,
     )
 

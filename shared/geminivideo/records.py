@@ -298,13 +298,17 @@ class VariationStatus(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Variation:
-    """``render_jobs/{job}/variations/{id}``: one rendered file with its checks."""
+    """``render_jobs/{job}/variations/{id}``: one rendered file with its checks.
+
+    ``aspect`` None means that of the job.
+    """
 
     id: str
     render_job_id: str
     flow_id: str
     blueprint_id: str
     status: VariationStatus
+    aspect: str | None = None
     media: ObjectRef | None = None
     poster: ObjectRef | None = None
     sha256: str | None = None

@@ -1,15 +1,31 @@
 """The gateway (:8000): ingest, uploads, assets, campaigns, renders, changes, flows, predictions."""
 
 from geminivideo.runtime.http import Api
-from geminivideo.services import assets, campaigns, changes, flows_view, intake, prediction, renders
+from geminivideo.services import (
+    assets,
+    campaigns,
+    changes,
+    drive,
+    flows_view,
+    intake,
+    prediction,
+    renders,
+    storyboard,
+)
 
 api = Api("gateway")
 
 api.post("/api/ingest/local/folder", body=intake.FolderIngest, answer=intake.Ingested)(
     intake.ingest_folder
 )
+api.post("/api/ingest/drive/folder", body=drive.DriveIngest, answer=drive.DriveIngested)(
+    drive.ingest_drive
+)
 api.post("/api/uploads", body=intake.UploadRequest, answer=intake.Upload)(intake.start_upload)
 assets.serve(api, prefix="/api")
+api.post("/api/score/storyboard", body=storyboard.Storyboard, answer=storyboard.Scored)(
+    storyboard.score_storyboard
+)
 api.post("/api/campaigns", body=campaigns.NewCampaign, answer=campaigns.CampaignCreated)(
     campaigns.create_campaign
 )

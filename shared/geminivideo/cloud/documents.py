@@ -43,9 +43,9 @@ def encode(record: Any) -> dict[str, Any]:
     return stored
 
 
-def decode(data: Mapping[str, Any], kind: type[T]) -> T:
+def decode(data: Mapping[str, Any] | None, kind: type[T]) -> T:
     """A stored map as ``kind``; raises ``msgspec.ValidationError`` naming the member."""
-    loaded = _loaded(data)
+    loaded = _loaded(data or {})
     if isinstance(loaded.get(_TTL_FIELD), datetime):
         loaded[_TTL_FIELD] = loaded[_TTL_FIELD].timestamp()
     return msgspec.convert(loaded, kind, strict=False)
@@ -142,8 +142,21 @@ class Query:
 class Documents:
     """The document store; ``FIRESTORE_EMULATOR_HOST`` is honoured by the client itself."""
 
-    def __init__(self, project: str | None = None) -> None:
+    def __init__(self, project: str | None = None, patience_s: float | None = None) -> None:
+        """``patience_s`` bounds each call to a store that does not answer (default: minutes)."""
         self._project = project
+        self._patience_s = patience_s
+
+    @cached_property
+    def _patience(self) -> dict[str, Any]:
+        if self._patience_s is None:
+            return {}
+        from google.api_core import exceptions
+        from google.api_core.retry import Retry, if_exception_type
+
+        passing = if_exception_type(exceptions.ServiceUnavailable, exceptions.ResourceExhausted)
+        retry = Retry(predicate=passing, initial=0.1, maximum=2.0, timeout=self._patience_s)
+        return {"retry": retry, "timeout": self._patience_s}
 
     @cached_property
     def client(self) -> firestore.Client:
@@ -158,7 +171,7 @@ class Documents:
 
     def get(self, path: str, kind: type[T]) -> T | None:
         """The document at ``path`` as ``kind``, or None when there is none."""
-        snapshot = self.reference(path).get()
+        snapshot = self.reference(path).get(**self._patience)
         return decode(snapshot.to_dict(), kind) if snapshot.exists else None
 
     def require(self, path: str, kind: type[T]) -> T:
@@ -173,25 +186,26 @@ class Documents:
         from google.api_core.exceptions import AlreadyExists
 
         try:
-            self.reference(path).create(encode(record))
+            self.reference(path).create(encode(record), **self._patience)
         except AlreadyExists as error:
             raise AlreadyExistsError(f"{path} exists") from error
 
     def set(self, path: str, record: Any) -> None:
         """Write the whole document."""
-        self.reference(path).set(encode(record))
+        self.reference(path).set(encode(record), **self._patience)
 
     def update(self, path: str, changes: Mapping[str, Any]) -> None:
         """Change members of an existing document; keys may be dotted field paths."""
-        self.reference(path).update(encode(dict(changes)))
+        self.reference(path).update(encode(dict(changes)), **self._patience)
 
     def query(self, query: Query, kind: type[T]) -> list[T]:
         """The documents a query finds, in its order."""
-        return [decode(s.to_dict(), kind) for s in query.build(self).stream()]
+        found = query.build(self).stream(**self._patience)
+        return [decode(snapshot.to_dict(), kind) for snapshot in found]
 
     def count(self, collection: str, where: Iterable[tuple[str, str, Any]] = ()) -> int:
         """How many documents match, counted by the store."""
-        counted = Query(collection, where).build(self).count(alias="n").get()
+        counted = Query(collection, where).build(self).count(alias="n").get(**self._patience)
         return int(counted[0][0].value)
 
     def transact(self, body: Callable[[Transaction], R]) -> R:

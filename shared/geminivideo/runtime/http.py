@@ -2,12 +2,14 @@
 
 A handler takes a ``Call`` and returns a record (200), or ``Reply(record, status)``. Bodies are
 frozen dataclasses: unknown members are ignored, a member that cannot be understood is a 422 that
-names it. Every service answers ``/health``, ``/health/ready``, ``/health/live``, ``/metrics`` and
-``/openapi.json``.
+names it. A backend that does not answer is a 503 with ``fallback`` and ``retry_after``; what nobody
+foresaw is logged and answered with a 500 that tells nothing of the inside. Every service answers
+``/health``, ``/health/ready``, ``/health/live``, ``/metrics`` and ``/openapi.json``.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,8 +24,16 @@ if TYPE_CHECKING:
     import flask
     from werkzeug.routing import Map
 
+    from geminivideo.cloud.documents import Documents
+    from geminivideo.cloud.files import Files
+
+PATIENCE_S = 10.0  # how long a caller is kept waiting for a backend that does not answer
+RETRY_AFTER_S = 10
 _JSON = "application/json"
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
+_NO_ID = re.compile(r"\.{1,2}|__.*__|.*[/\x00-\x1f\x7f\ud800-\udfff].*", re.DOTALL)
+_MAX_ID_BYTES = 512
 
 
 class ApiError(Exception):
@@ -44,6 +54,32 @@ class Reply:
 
 
 @dataclass(frozen=True)
+class Text:
+    """An answer that is not JSON but text of its own kind."""
+
+    body: bytes
+    content_type: str
+
+
+class ServicePorts(Ports):
+    """The clients of a service: a caller waits, so they give up where a step's would go on."""
+
+    @cached_property
+    def documents(self) -> Documents:
+        """Firestore."""
+        from geminivideo.cloud.documents import Documents
+
+        return Documents(self.settings.project, patience_s=PATIENCE_S)
+
+    @cached_property
+    def files(self) -> Files:
+        """Cloud Storage."""
+        from geminivideo.cloud.files import Files
+
+        return Files(patience_s=PATIENCE_S)
+
+
+@dataclass(frozen=True)
 class Call:
     """One request as a handler sees it."""
 
@@ -55,7 +91,7 @@ class Call:
     def number(self, name: str, default: int, low: int, high: int) -> int:
         """A whole number of the query; raises 422 naming it when it is none or out of range."""
         raw = self.query.get(name, str(default))
-        if not raw.lstrip("-").isdigit() or not low <= int(raw) <= high:
+        if not _WHOLE.fullmatch(raw) or not low <= int(raw) <= high:
             raise ApiError(422, f"{name} must be a whole number from {low} to {high}, not {raw!r}")
         return int(raw)
 
@@ -80,6 +116,24 @@ class Route:
     query: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """That a service answers."""
+
+    status: str
+    service: str
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Every answer that is no success; the last two come with a 503."""
+
+    error: str
+    fallback: Any = None
+    retry_after: int | None = None
+
+
 @dataclass
 class Api:
     """One service: its routes, and the entry point that Cloud Run calls for every path."""
@@ -89,9 +143,11 @@ class Api:
     routes: list[Route] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        for path in ("/health", "/health/ready", "/health/live"):
-            self.get(path, answer=dict)(self._health)
-        self.get("/openapi.json", answer=dict)(lambda _: self.openapi())
+        for path in ("/health", "/health/live"):
+            self.get(path, answer=Health)(self._health)
+        self.get("/health/ready", answer=Health)(self._ready)
+        self.get("/metrics", answer=Text)(_metrics)
+        self.get("/openapi.json", answer=dict)(self._openapi)
 
     def entry(self) -> Callable[[flask.Request], Any]:
         """The entry point: functions-framework takes functions only."""
@@ -119,7 +175,7 @@ class Api:
     @cached_property
     def ports(self) -> Ports:
         """This process's clients."""
-        return Ports(self.name)
+        return ServicePorts(self.name)
 
     @cached_property
     def _map(self) -> Map:
@@ -131,18 +187,36 @@ class Api:
                 for number, route in enumerate(self.routes)
             ],
             strict_slashes=False,
+            merge_slashes=False,
         )
 
     def __call__(self, request: flask.Request) -> Any:
-        if request.path == "/metrics":
-            return _response(_metrics(self.ports), 200, _PROMETHEUS)
         try:
-            route, values = self._matched(request)
-            answered = route.handler(self._call(route, values, request))
+            return self._answer(request)
         except ApiError as error:
-            return _response(msgspec.json.encode(error.body), error.status)
+            return _error(error)
+        except Exception as error:  # noqa: BLE001 - the face's last line: logged, then answered
+            return _error(self._unforeseen(error))
+
+    def _answer(self, request: flask.Request) -> Any:
+        route, values = self._matched(request)
+        answered = route.handler(self._call(route, values, request))
+        if isinstance(answered, Text):
+            return _response(answered.body, 200, answered.content_type)
         reply = answered if isinstance(answered, Reply) else Reply(answered, route.status)
         return _response(msgspec.json.encode(reply.record), reply.status)
+
+    def _unforeseen(self, error: Exception) -> ApiError:
+        """The answer to what no handler foresaw; what it was stands in the log, redacted."""
+        down = unavailable(error)
+        if down is not None:
+            self.ports.log.warning("backend does not answer: %s", logs.redact(down))
+            return service_unavailable(f"{self.name}: a backend does not answer")
+        refused = _refused(error)
+        if refused is not None:
+            return refused
+        self.ports.log.error("request failed", exc_info=error)
+        return ApiError(500, f"{self.name} failed; its log has the reason")
 
     def _matched(self, request: flask.Request) -> tuple[Route, dict[str, str]]:
         from werkzeug.exceptions import MethodNotAllowed, NotFound
@@ -154,6 +228,9 @@ class Api:
             raise ApiError(405, f"{request.path} answers {', '.join(allowed)}") from error
         except NotFound as error:
             raise ApiError(404, f"{self.name} has no route {request.path}") from error
+        for name, value in values.items():
+            if not is_id(value):
+                raise ApiError(404, f"{value!r} is no {name}")
         return self.routes[number], dict(values)
 
     def _call(self, route: Route, values: dict[str, str], request: flask.Request) -> Call:
@@ -161,13 +238,24 @@ class Api:
         body = parse(request.get_data(), route.body) if route.body is not None else None
         return Call(ports=self.ports, body=body, path=values, query=request.args.to_dict())
 
-    def _health(self, call: Call) -> dict[str, Any]:
-        return {"status": "healthy", "service": self.name, "version": self.version}
+    def _health(self, call: Call) -> Health:
+        """The process answers; this asks no backend."""
+        return Health(status="healthy", service=self.name, version=self.version)
+
+    def _ready(self, call: Call) -> Health:
+        """The document store answers too; 503 when it does not."""
+        call.ports.documents.get("accounts/-", dict)
+        return self._health(call)
+
+    def _openapi(self, call: Call) -> dict[str, Any]:
+        """This document."""
+        return self.openapi()
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI 3.1 document of the routes, generated from their types."""
-        shown = [route for route in self.routes if route.path != "/openapi.json"]
+        shown = self.routes
         kinds = [kind for route in shown for t in (route.body, route.answer) for kind in _each(t)]
+        kinds = [kind for kind in [*kinds, Failure] if kind is not Text]
         schemas, parts = msgspec.json.schema_components(
             kinds, ref_template="#/components/schemas/{name}"
         )
@@ -181,6 +269,46 @@ class Api:
             "paths": paths,
             "components": {"schemas": parts},
         }
+
+
+def is_id(text: str) -> bool:
+    """Whether ``text`` can be the id of a document: no path, no reserved name, not too long."""
+    fits = 0 < len(text.encode("utf-8", "surrogatepass")) <= _MAX_ID_BYTES
+    return fits and not _NO_ID.fullmatch(text)
+
+
+def identifier(value: str, member: str) -> str:
+    """An id from a body or query; raises 422 naming the member when it cannot be one."""
+    if not is_id(value):
+        raise ApiError(422, f"{member} is not an id: {value[:80]!r}")
+    return value
+
+
+def service_unavailable(error: str, fallback: Any = None) -> ApiError:
+    """503 with what can be said without the backend, and when to ask again (seconds)."""
+    given = {} if fallback is None else fallback
+    return ApiError(503, error, fallback=given, retry_after=RETRY_AFTER_S)
+
+
+def unavailable(error: BaseException) -> str | None:
+    """What does not answer, when ``error`` says that a backend is down; None for all else."""
+    from google.api_core import exceptions as api
+    from google.auth import exceptions as auth
+    from requests import exceptions as http
+
+    down = (api.ServerError, api.RetryError, api.TooManyRequests, auth.GoogleAuthError)
+    if isinstance(error, (*down, http.ConnectionError, http.Timeout)):
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _refused(error: Exception) -> ApiError | None:
+    """The answer to a request that could not be read to its end (werkzeug says which way)."""
+    from werkzeug.exceptions import HTTPException
+
+    if not isinstance(error, HTTPException):
+        return None
+    return ApiError(error.code or 400, error.description or error.name)
 
 
 def parse(raw: bytes, kind: Any) -> Any:
@@ -201,22 +329,31 @@ def _operation(route: Route, by_kind: dict[int, Any]) -> dict[str, Any]:
     from geminivideo.runtime.openapi import parameters
 
     operation: dict[str, Any] = {
-        "summary": (route.handler.__doc__ or route.path).strip().splitlines()[0],
+        "summary": _summary(route),
         "parameters": parameters(route.path, route.query),
-        "responses": {str(route.status): _content(route.answer, by_kind, "the answer")},
+        "responses": {
+            str(route.status): _content(route.answer, by_kind, "the answer"),
+            "default": _content(Failure, by_kind, "an error"),
+        },
     }
     if route.body is not None:
         operation["requestBody"] = _content(route.body, by_kind, "") | {"required": True}
-        operation["responses"]["422"] = {
-            "description": "a member cannot be understood; it is named"
-        }
+        described = "a member cannot be understood; it is named"
+        operation["responses"]["422"] = _content(Failure, by_kind, described)
     return operation
+
+
+def _summary(route: Route) -> str:
+    """The first sentence of the handler's own words."""
+    return (route.handler.__doc__ or route.path).strip().splitlines()[0]
 
 
 def _content(kind: Any, by_kind: dict[int, Any], description: str) -> dict[str, Any]:
     described = {"description": description} if description else {}
     if kind is None:
         return described
+    if kind is Text:
+        return {**described, "content": {"text/plain": {"schema": {"type": "string"}}}}
     schemas = [by_kind[id(each)] for each in _each(kind)]
     schema = schemas[0] if len(schemas) == 1 else {"oneOf": schemas}
     return {**described, "content": {_JSON: {"schema": schema}}}
@@ -235,7 +372,15 @@ def _response(body: bytes, status: int, content_type: str = _JSON) -> Any:
     return flask.Response(body, status=status, content_type=content_type)
 
 
-def _metrics(ports: Ports) -> bytes:
+def _error(error: ApiError) -> Any:
+    response = _response(msgspec.json.encode(error.body), error.status)
+    if error.body.get("retry_after") is not None:
+        response.headers["Retry-After"] = str(error.body["retry_after"])
+    return response
+
+
+def _metrics(call: Call) -> Text:
+    """Prometheus text: failed attempts, seconds of work, queue depths of the whole system."""
     from geminivideo.runtime.metrics import exposition
 
-    return exposition(ports.documents)
+    return Text(exposition(call.ports.documents), _PROMETHEUS)

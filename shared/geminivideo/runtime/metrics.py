@@ -10,6 +10,8 @@ from geminivideo.runtime.runs import RunState, StepRun
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from prometheus_client import Metric
+
     from geminivideo.cloud.documents import Documents
 
 WINDOW = 2000
@@ -42,13 +44,13 @@ def exposition(documents: Documents) -> bytes:
     return generate_latest(registry)
 
 
-class _Collected:
+class _Collected:  # a prometheus_client.registry.Collector by its shape
     """Families that are gathered already, as a registry wants them."""
 
-    def __init__(self, families: list[object]) -> None:
+    def __init__(self, families: list[Metric]) -> None:
         self._families = families
 
-    def collect(self) -> list[object]:
+    def collect(self) -> list[Metric]:
         return self._families
 
 

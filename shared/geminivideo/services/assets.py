@@ -96,9 +96,11 @@ def find_flow(documents: Documents, asset_id: str) -> Flow:
     return flow
 
 
-def list_assets(documents: Documents, limit: int) -> Assets:
-    """The newest assets."""
+def list_assets(documents: Documents, limit: int, video_id: str | None = None) -> Assets:
+    """The newest assets; with ``video_id`` those that an upload of that id became."""
     query = Query("flows", where=[("kind", "==", "creative")], order=["-created_at"], limit=limit)
+    if video_id is not None:
+        query = Query("flows", where=[("video.name", "==", video_id)], limit=limit)
     flows = documents.query(query, Flow)
     found = [asset_of(flow, documents.get(f"videos/{flow.id}", Video)) for flow in flows]
     return Assets(assets=found, count=len(found))
@@ -145,8 +147,9 @@ def serve(api: Api, prefix: str) -> None:
     """Answer the asset routes under ``prefix``."""
 
     def listed(call: Call) -> Assets:
-        """The newest assets."""
-        return list_assets(call.ports.documents, call.number("limit", 100, 1, 500))
+        """The newest assets; with ``video_id`` those that an upload became."""
+        limit = call.number("limit", 100, 1, 500)
+        return list_assets(call.ports.documents, limit, call.query.get("video_id"))
 
     def shown(call: Call) -> Asset:
         """One asset."""
@@ -164,7 +167,7 @@ def serve(api: Api, prefix: str) -> None:
             features=call.flag("features"),
         )
 
-    api.get(f"{prefix}/assets", answer=Assets, query=("limit",))(listed)
+    api.get(f"{prefix}/assets", answer=Assets, query=("limit", "video_id"))(listed)
     api.get(f"{prefix}/assets/{{id}}", answer=Asset)(shown)
     api.get(f"{prefix}/assets/{{id}}/clips", answer=Clips, query=("ranked", "top", "features"))(
         clips

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from geminivideo.cloud.documents import AlreadyExistsError, Query
 from geminivideo.records import Blueprint, Brief, Campaign, PendingChange, RenderJob
-from geminivideo.runtime.http import ApiError, Call
+from geminivideo.runtime.http import ApiError, Call, identifier
+
+_MAX_CHARS = 2000
+_MAX_LINES = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +47,7 @@ class CampaignView:
 def create_campaign(call: Call) -> CampaignCreated:
     """Store a brief; the same brief of the same account is the same campaign."""
     asked: NewCampaign = call.body
-    if not asked.product_name.strip():
-        raise ApiError(422, "product_name must not be empty")
+    _check(asked)
     brief = Brief(
         product_name=asked.product_name.strip(),
         offer=asked.offer,
@@ -69,6 +71,22 @@ def create_campaign(call: Call) -> CampaignCreated:
         found = call.ports.documents.require(f"campaigns/{campaign.id}", Campaign)
         return CampaignCreated(id=found.id, status=found.status)
     return CampaignCreated(id=campaign.id, status=campaign.status)
+
+
+def _check(asked: NewCampaign) -> None:
+    """Raises 422 for an empty product, and for texts that no document could hold."""
+    if not asked.product_name.strip():
+        raise ApiError(422, "product_name must not be empty")
+    identifier(asked.account_id, "account_id")
+    for name in ("product_name", "offer", "target_avatar", "link_url"):
+        if len(getattr(asked, name) or "") > _MAX_CHARS:
+            raise ApiError(422, f"{name} must be at most {_MAX_CHARS} characters")
+    for name in ("pain_points", "desires"):
+        texts = getattr(asked, name) or ()
+        if len(texts) > _MAX_LINES or any(len(text) > _MAX_CHARS for text in texts):
+            raise ApiError(
+                422, f"{name} must be at most {_MAX_LINES} texts of {_MAX_CHARS} characters"
+            )
 
 
 def show_campaign(call: Call) -> CampaignView:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from geminivideo.cloud.documents import Query
 from geminivideo.records import HistoryRow, PendingChange
-from geminivideo.runtime.http import ApiError, Call
+from geminivideo.runtime.http import ApiError, Call, identifier
 
 FILTERS = ("campaign_id", "status", "flow_id")
 
@@ -39,11 +39,13 @@ def list_changes(call: Call) -> Changes:
 
 def show_history(call: Call) -> ChangeHistory:
     """The history of one change, present from the moment it is queued."""
-    change_id = call.query.get("change_id", "")
+    if "change_id" not in call.query:
+        raise ApiError(422, "change_id is missing: give ?change_id=")
+    change_id = identifier(call.query["change_id"], "change_id")
     documents = call.ports.documents
-    change = documents.get(f"pending_ad_changes/{change_id}", PendingChange) if change_id else None
+    change = documents.get(f"pending_ad_changes/{change_id}", PendingChange)
     if change is None:
-        raise ApiError(404 if change_id else 422, f"no change {change_id!r}: give ?change_id=")
+        raise ApiError(404, f"no change {change_id}")
     rows = documents.query(Query("ad_change_history", [("change_id", "==", change_id)]), HistoryRow)
     return ChangeHistory(
         id=change.id,
@@ -56,7 +58,8 @@ def show_history(call: Call) -> ChangeHistory:
 def _flow_of(call: Call, job_id: str) -> str:
     from geminivideo.records import RenderJob
 
-    job = call.ports.documents.get(f"render_jobs/{job_id}", RenderJob)
+    path = f"render_jobs/{identifier(job_id, 'render_job_id')}"
+    job = call.ports.documents.get(path, RenderJob)
     if job is None:
         raise ApiError(404, f"no render job {job_id}")
     return job.flow_id

@@ -61,12 +61,12 @@ def show_flow(call: Call) -> FlowView:
 
 
 def list_flows(call: Call) -> Flows:
-    """The newest flows of a kind and status."""
-    where = [(name, "==", call.query[name]) for name in ("kind", "status") if name in call.query]
+    """The newest flows of a kind (default: creative) and status."""
+    where = [("status", "==", call.query["status"])] if "status" in call.query else []
     limit = call.number("limit", default=50, low=1, high=500)
-    found = call.ports.documents.query(Query("flows", where=where), Flow)
-    newest = sorted(found, key=lambda flow: -flow.created_at)
-    return Flows(flows=newest[:limit])
+    kind = call.query.get("kind", "creative")
+    query = Query("flows", [("kind", "==", kind), *where], order=["-created_at"], limit=limit)
+    return Flows(flows=call.ports.documents.query(query, Flow))
 
 
 def _step(run: StepRun) -> StepView:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import hashlib
 import mimetypes
 import os
+import re
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
 from geminivideo.events import flow_id_of
-from geminivideo.runtime.http import ApiError, Call
+from geminivideo.runtime.http import ApiError, Call, identifier
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".flv", ".m4v"})
 MEDIA_ROOTS = "GV_MEDIA_ROOTS"
+_ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_CONTENT_TYPE = re.compile(r"[a-z]+/[A-Za-z0-9][A-Za-z0-9.+-]{0,99}")
+_NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_MAX_NAME_BYTES = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +53,10 @@ class UploadRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Upload:
-    """Where to PUT the bytes (a resumable session); the asset id follows from the generation."""
+    """Where to PUT the bytes (a resumable session, good for a week).
+
+    The asset is made when the bytes are there: ``GET /api/assets?video_id=`` finds it.
+    """
 
     upload_url: str
     video_id: str
@@ -55,12 +64,15 @@ class Upload:
 
 
 def start_upload(call: Call) -> Upload:
-    """Open a resumable upload session."""
+    """Open a resumable upload session for one video."""
     asked: UploadRequest = call.body
-    name = object_name(asked.account_id, asked.filename, asked.filename.encode())
+    if not _CONTENT_TYPE.fullmatch(asked.content_type):
+        raise ApiError(422, f"content_type is none: {asked.content_type[:80]!r}; e.g. video/mp4")
+    # A name of its own: a later upload must not replace what an earlier flow still reads.
+    name = object_name(account_of(asked.account_id), asked.filename, secrets.token_bytes(16))
     bucket = call.ports.settings.uploads_bucket
     url = call.ports.files.start_upload(
-        bucket, name, asked.content_type, _metadata(asked.account_id, asked.campaign_id)
+        bucket, name, asked.content_type, video_metadata(asked.account_id, asked.campaign_id)
     )
     return Upload(upload_url=url, video_id=name, bucket=bucket)
 
@@ -68,10 +80,15 @@ def start_upload(call: Call) -> Upload:
 def ingest_folder(call: Call) -> Ingested:
     """Upload every video of a local folder, as if it had been dropped into the bucket."""
     asked: FolderIngest = call.body
+    account_of(asked.account_id)
     folder = local_path(asked.folder_path)
-    videos = sorted(p for p in _files(folder) if p.suffix.lower() in VIDEO_SUFFIXES)
+    try:
+        videos = sorted(p for p in _files(folder) if p.suffix.lower() in VIDEO_SUFFIXES)
+    except OSError as error:
+        return _failed(asked.folder_path, f"the folder cannot be read: {error.strerror}")
     if not videos:
-        return _failed(asked.folder_path, "the folder is missing, or holds no video")
+        missing = "holds no video" if folder.exists() else "is missing"
+        return _failed(asked.folder_path, f"the folder {missing}")
     ids = [_upload(call, path, asked) for path in videos]
     return Ingested(asset_id=ids[0], asset_ids=ids, status="processing", total_videos=len(ids))
 
@@ -83,23 +100,40 @@ def local_path(text: str) -> Path:
     ]
     if not roots:
         raise ApiError(400, "local paths are not served here: no media root is configured")
-    path = Path(text).resolve()
+    try:
+        path = Path(text).resolve()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ApiError(400, "folder_path is not a path") from error
     if not any(path.is_relative_to(root) for root in roots):
         raise ApiError(400, f"{text} is not under a configured media root")
     return path
 
 
+def account_of(account_id: str) -> str:
+    """An account id that can lead an object's name; raises 422."""
+    if not _ACCOUNT.fullmatch(account_id):
+        raise ApiError(422, "account_id must be letters, digits, '_', '-' and '.', at most 100")
+    return account_id
+
+
 def object_name(account_id: str, filename: str, content: bytes) -> str:
-    """``account/digest-filename``: two different videos of one name do not overwrite each other."""
+    """``account/digest-filename``: two different videos of one name do not overwrite each other.
+
+    Of the name only its last part stays, without control characters, at most 200 bytes, its end
+    (the suffix) kept.
+    """
     digest = hashlib.sha256(content).hexdigest()[:12]
-    safe = Path(filename.replace("\\", "/")).name or "video"
-    return f"{account_id}/{digest}-{safe}"
+    last = _NOT_IN_NAMES.sub("", filename.replace("\\", "/").rpartition("/")[2]).strip()
+    kept = last.encode()[-_MAX_NAME_BYTES:].decode("utf-8", "ignore")
+    return f"{account_id}/{digest}-{kept if kept.strip('.') else 'video'}"
 
 
 def _files(folder: Path) -> list[Path]:
+    """The files in a folder, at any depth; a link that leads out of it is not followed."""
     if folder.is_file():
         return [folder]
-    return [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
+    found = folder.rglob("*") if folder.is_dir() else ()
+    return [path for path in found if path.is_file() and path.resolve().is_relative_to(folder)]
 
 
 def _upload(call: Call, path: Path, asked: FolderIngest) -> str:
@@ -110,7 +144,7 @@ def _upload(call: Call, path: Path, asked: FolderIngest) -> str:
         call.ports.settings.uploads_bucket,
         name,
         kind,
-        _metadata(asked.account_id, asked.campaign_id),
+        video_metadata(asked.account_id, asked.campaign_id),
     )
     return flow_id_of(stored)
 
@@ -120,8 +154,10 @@ def _digest(path: Path) -> bytes:
         return hashlib.file_digest(file, "sha256").digest()
 
 
-def _metadata(account_id: str, campaign_id: str | None) -> dict[str, str]:
-    return {"account": account_id} | ({"campaign": campaign_id} if campaign_id else {})
+def video_metadata(account_id: str, campaign_id: str | None) -> dict[str, str]:
+    """What an uploaded object says of itself; raises 422 for a campaign that can be none."""
+    named = {"campaign": identifier(campaign_id, "campaign_id")} if campaign_id else {}
+    return {"account": account_id} | named
 
 
 def _failed(asked: str, reason: str) -> Ingested:

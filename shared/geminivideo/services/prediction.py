@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
-from geminivideo.degraded import NO_FEATURES
-from geminivideo.ml.ctr import load_champion
+import msgspec
+
+from geminivideo.cloud.files import ObjectGoneError
+from geminivideo.degraded import CHAMPION_UNREADABLE, NO_FEATURES
+from geminivideo.events import ObjectRef
+from geminivideo.ml.ctr import CtrModel, ModelUnreadableError, load_champion
 from geminivideo.ml.ranking import Heuristic, Predictor
 from geminivideo.policy import RankPolicy
 from geminivideo.records import ChampionModel, Features, Prediction, Scene
-from geminivideo.runtime.http import Api, ApiError, Call
+from geminivideo.runtime.http import Api, ApiError, Call, service_unavailable, unavailable
+
+_MAX_SCENES = 500
+_loaded: dict[ObjectRef, CtrModel] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,17 +57,44 @@ class Predictions:
     sample_size: int
 
 
+class ChampionUnavailableError(RuntimeError):
+    """The model in use cannot be had: the store is down, or what it holds is not readable."""
+
+
 def predict_ctr(call: Call) -> Predictions:
-    """Predict the click-through rate of scenes."""
+    """Predict the click-through rate of scenes; 503 with the heuristic's when the model is down."""
     asked: PredictRequest = call.body
-    if not asked.scenes:
-        raise ApiError(422, "scenes must hold at least one scene with features")
+    if not 1 <= len(asked.scenes) <= _MAX_SCENES:
+        raise ApiError(422, f"scenes must hold 1 to {_MAX_SCENES} scenes with features")
+    scenes = [_scene(index, one) for index, one in enumerate(asked.scenes)]
     policy = RankPolicy()
-    predictor = _predictor(call, policy)
-    made = [predictor.predict(_scene(index, one)) for index, one in enumerate(asked.scenes)]
+    try:
+        predictor = predictor_of(call, policy)
+    except ChampionUnavailableError as error:
+        fallback = shown(predict_by(Heuristic(policy), scenes), policy, CHAMPION_UNREADABLE)
+        raise service_unavailable(str(error), fallback) from error
+    return shown(predict_by(predictor, scenes), policy)
+
+
+def predict_by(predictor: Predictor, scenes: Sequence[Scene]) -> list[Prediction | None]:
+    """A predictor's word on each scene; raises 422 for features that no arithmetic can hold."""
+    made: list[Prediction | None] = []
+    for index, scene in enumerate(scenes):
+        try:
+            made.append(predictor.predict(scene))
+        except (ArithmeticError, ValueError) as error:
+            raise ApiError(422, f"scenes[{index}].features are beyond any number") from error
+    return made
+
+
+def shown(
+    made: Sequence[Prediction | None], policy: RankPolicy, *more_degraded: str
+) -> Predictions:
+    """Predictions as the API shows them; ``more_degraded`` is said of each."""
     known = [prediction for prediction in made if prediction is not None]
+    every = [_shown(prediction, policy) for prediction in made]
     return Predictions(
-        predictions=[_shown(prediction, policy) for prediction in made],
+        predictions=[replace(one, degraded=[*one.degraded, *more_degraded]) for one in every],
         model_version=known[0].model_version if known else None,
         sample_size=known[0].sample_size if known else 0,
     )
@@ -82,20 +117,36 @@ def _shown(prediction: Prediction | None, policy: RankPolicy) -> Predicted:
         score=prediction.score,
         predicted_ctr=prediction.ctr,
         interval=prediction.interval,
-        band=_band(prediction.ctr),
+        band=band_of(prediction.ctr),
         confidence=policy.interval if prediction.interval else None,
         degraded=list(prediction.degraded),
     )
 
 
-def _predictor(call: Call, policy: RankPolicy) -> Predictor:
-    registered = call.ports.documents.get("model_registry/ctr", ChampionModel)
-    if registered is None:
-        return Heuristic(policy)
-    return load_champion(call.ports.files.read(registered.artifact))
+def predictor_of(call: Call, policy: RankPolicy) -> Predictor:
+    """The champion, or the heuristic while there is none; ``ChampionUnavailableError``."""
+    try:
+        registered = call.ports.documents.get("model_registry/ctr", ChampionModel)
+        return Heuristic(policy) if registered is None else _champion(call, registered.artifact)
+    except (ModelUnreadableError, ObjectGoneError, msgspec.ValidationError) as error:
+        call.ports.log.error("the champion is not readable: %s", error)
+        raise ChampionUnavailableError("the CTR model in use is not readable") from error
+    except Exception as error:
+        if unavailable(error) is None:
+            raise
+        raise ChampionUnavailableError("the store of the CTR model does not answer") from error
 
 
-def _band(ctr: float | None) -> str | None:
+def _champion(call: Call, artifact: ObjectRef) -> CtrModel:
+    """The model of one artifact, kept: a generation never changes."""
+    if artifact not in _loaded:
+        model = load_champion(call.ports.files.read(artifact))
+        _loaded.clear()
+        _loaded[artifact] = model
+    return _loaded[artifact]
+
+
+def band_of(ctr: float | None) -> str | None:
     """Bands of the earlier system, on fractions: low < 0.02 <= medium < 0.05 <= high."""
     if ctr is None:
         return None

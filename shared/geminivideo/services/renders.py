@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from dataclasses import dataclass, field, replace
 
-from geminivideo.cloud.documents import Query
+from geminivideo.cloud.documents import Documents, Query
 from geminivideo.records import (
     Blueprint,
+    Campaign,
     Check,
+    Flow,
+    FlowStatus,
     RenderJob,
     Scene,
     Shot,
@@ -16,8 +20,12 @@ from geminivideo.records import (
     VariationStatus,
     Video,
 )
-from geminivideo.runtime.http import ApiError, Call
+from geminivideo.runtime.flows import Group, group_path
+from geminivideo.runtime.http import ApiError, Call, identifier
+from geminivideo.runtime.settings import required
 
+QUALITY = "standard"
+_MAX_SCENES = 50
 ASPECTS = {
     "reels": "9:16",
     "story": "9:16",
@@ -62,12 +70,16 @@ class RemixScene:
 
 @dataclass(frozen=True, kw_only=True)
 class Remix:
-    """A new rendering: of a blueprint, or of scenes (empty: the flow's best ones)."""
+    """A new rendering: of a blueprint, of scenes, or (scenes empty) of an asset's best plan.
+
+    Without any id the newest analysed asset is taken. ``variations`` are the places to render for.
+    """
 
     blueprint_id: str | None = None
     asset_id: str | None = None
+    campaign_id: str | None = None
     platform: str = "reels"
-    quality: str = "standard"
+    quality: str = QUALITY
     variations: list[str] = field(default_factory=list)
     variant: str | None = None
     scenes: list[RemixScene] = field(default_factory=list)
@@ -75,10 +87,15 @@ class Remix:
 
 @dataclass(frozen=True, kw_only=True)
 class JobStarted:
-    """A job to ask about under ``/api/pro/job/{id}`` or ``/api/render/jobs/{id}``."""
+    """A job to ask about under ``/api/pro/job/{id}`` or ``/api/render/jobs/{id}``.
+
+    ``degraded`` says ``quality-standard`` when another quality was asked for: there is one.
+    """
 
     job_id: str
     status: str
+    asset_id: str
+    degraded: list[str] = field(default_factory=list)
 
 
 def show_job(call: Call) -> RenderJobView:
@@ -110,42 +127,80 @@ def _variation(variation: Variation) -> VariationView:
 
 
 def start_remix(call: Call) -> JobStarted:
-    """Render a blueprint, or the best plan of an asset, for another place; nothing is published."""
+    """Render a plan, scenes, or an asset's best plan for other places; nothing is published."""
     from geminivideo.cloud.run_jobs import RunJobs
 
     asked: Remix = call.body
-    documents, ports = call.ports.documents, call.ports
-    aspect = _aspect(asked)
+    documents = call.ports.documents
+    places = _places(asked)
     blueprint = _blueprint(call, asked)
-    video = documents.require(f"videos/{blueprint.flow_id}", Video)
-    job = _job(blueprint, video, aspect, ports.clock.now())
-    variation_id = job.variation_ids[0]
+    video = documents.get(f"videos/{blueprint.flow_id}", Video)
+    if video is None:
+        raise ApiError(404, f"the video of blueprint {blueprint.id} is not there")
+    job = _job(blueprint, video, places, call.ports.clock.now())
+    _store(documents, job, blueprint, places)
+    try:
+        execution = RunJobs().run(
+            required("GV_RENDER_JOB"), {"RENDER_JOB_ID": job.id}, task_count=len(places)
+        )
+    except Exception:
+        documents.update(f"render_jobs/{job.id}", {"status": "FAILED"})
+        raise
+    documents.update(f"render_jobs/{job.id}", {"execution": execution})
+    degraded = [] if asked.quality == QUALITY else [f"quality-{QUALITY}"]
+    return JobStarted(job_id=job.id, status="queued", asset_id=blueprint.flow_id, degraded=degraded)
+
+
+def _store(documents: Documents, job: RenderJob, blueprint: Blueprint, places: list[str]) -> None:
+    """What the job's tasks read, written before they start."""
     documents.set(f"render_jobs/{job.id}", job)
-    queued = Variation(
-        id=variation_id,
-        render_job_id=job.id,
-        flow_id=blueprint.flow_id,
-        blueprint_id=blueprint.id,
-        status=VariationStatus.QUEUED,
-    )
-    documents.set(f"render_jobs/{job.id}/variations/{variation_id}", queued)
-    RunJobs().run(ports.settings.render_job, {"RENDER_JOB_ID": job.id}, task_count=1)
-    return JobStarted(job_id=job.id, status="queued")
+    for variation_id, place in zip(job.variation_ids, places, strict=True):
+        queued = Variation(
+            id=variation_id,
+            render_job_id=job.id,
+            flow_id=blueprint.flow_id,
+            blueprint_id=blueprint.id,
+            status=VariationStatus.QUEUED,
+            aspect=ASPECTS[place],
+        )
+        documents.set(f"render_jobs/{job.id}/variations/{variation_id}", queued)
+    expected = Group(expected=job.variation_ids)
+    documents.set(group_path(job.flow_id, f"variations:{job.id}"), expected)
 
 
 def _blueprint(call: Call, asked: Remix) -> Blueprint:
     documents = call.ports.documents
     if asked.blueprint_id:
-        found = documents.get(f"blueprints/{asked.blueprint_id}", Blueprint)
+        path = f"blueprints/{identifier(asked.blueprint_id, 'blueprint_id')}"
+        found = documents.get(path, Blueprint)
         if found is None:
             raise ApiError(404, f"no blueprint {asked.blueprint_id}")
         return found
+    if len(asked.scenes) > _MAX_SCENES:
+        raise ApiError(422, f"scenes must be at most {_MAX_SCENES}")
     chosen = [_scene(call, scene.clip_id) for scene in asked.scenes]
-    flow_id = asked.asset_id or next((scene.flow_id for scene in chosen), None)
-    if flow_id is None:
-        raise ApiError(422, "name a blueprint_id, an asset_id, or scenes by their clip_id")
-    best = _best_plan(call, flow_id)
+    if len({scene.flow_id for scene in chosen}) > 1:
+        raise ApiError(422, "scenes must be clips of one asset: a remix has one source video")
+    best = _best_plan(call, chosen[0].flow_id if chosen else _asset(call, asked))
     return _of_scenes(call, best, asked.scenes, chosen) if chosen else best
+
+
+def _asset(call: Call, asked: Remix) -> str:
+    """The asset named, that of the campaign named, or the newest that is ready."""
+    documents = call.ports.documents
+    if asked.asset_id:
+        return identifier(asked.asset_id, "asset_id")
+    if asked.campaign_id:
+        path = f"campaigns/{identifier(asked.campaign_id, 'campaign_id')}"
+        campaign = documents.get(path, Campaign)
+        if campaign is None or campaign.flow_id is None:
+            raise ApiError(404, f"campaign {asked.campaign_id} has no analysed video")
+        return campaign.flow_id
+    ready = [("kind", "==", "creative"), ("status", "==", FlowStatus.COMPLETED)]
+    newest = documents.query(Query("flows", ready, order=["-created_at"], limit=1), Flow)
+    if not newest:
+        raise ApiError(404, "there is no analysed video yet: name a blueprint_id or an asset_id")
+    return newest[0].id
 
 
 def _best_plan(call: Call, flow_id: str) -> Blueprint:
@@ -157,7 +212,7 @@ def _best_plan(call: Call, flow_id: str) -> Blueprint:
 
 
 def _scene(call: Call, clip_id: str) -> Scene:
-    found = call.ports.documents.get(f"scenes/{clip_id}", Scene)
+    found = call.ports.documents.get(f"scenes/{identifier(clip_id, 'clip_id')}", Scene)
     if found is None:
         raise ApiError(404, f"no clip {clip_id}")
     return found
@@ -185,23 +240,24 @@ def _shot(asked: RemixScene, scene: Scene) -> Shot:
     return Shot(scene_id=scene.id, start_s=start, end_s=end)
 
 
-def _aspect(asked: Remix) -> str:
-    wanted = next(iter(asked.variations), None) or asked.variant or asked.platform
-    if wanted not in ASPECTS:
-        raise ApiError(422, f"unknown platform {wanted!r}; use one of {', '.join(ASPECTS)}")
-    return ASPECTS[wanted]
+def _places(asked: Remix) -> list[str]:
+    """Where the rendering is for, each once; raises 422 for a place that is not known."""
+    wanted = list(dict.fromkeys(asked.variations or [asked.variant or asked.platform]))
+    unknown = [place for place in wanted if place not in ASPECTS]
+    if unknown:
+        raise ApiError(422, f"unknown platform {unknown[0]!r}; use one of {', '.join(ASPECTS)}")
+    return wanted
 
 
-def _job(blueprint: Blueprint, video: Video, aspect: str, now: float) -> RenderJob:
-    seed = f"{blueprint.id}|{aspect}|{now}"
-    job_id = "rx-" + hashlib.sha256(seed.encode()).hexdigest()[:16]
+def _job(blueprint: Blueprint, video: Video, places: list[str], now: float) -> RenderJob:
+    job_id = f"rx-{secrets.token_hex(8)}"  # every request is a rendering of its own
     return RenderJob(
         id=job_id,
         flow_id=blueprint.flow_id,
         account_id=video.account_id,
         video=video.video,
-        aspect=aspect,
-        variation_ids=(f"{job_id}-v",),
+        aspect=ASPECTS[places[0]],
+        variation_ids=tuple(f"{job_id}-{place}" for place in places),
         status="RUNNING",
         created_at=now,
         notify=False,

@@ -13,6 +13,8 @@ from geminivideo.runtime.http import ApiError, Call
 from geminivideo.titan_core.material import words_of
 
 LEXICAL = "lexical-search"
+IN_PART = "searched-in-part"
+MAX_SCENES = 5000
 _K1, _B = 1.2, 0.75
 
 
@@ -39,7 +41,8 @@ class Match:
 
 @dataclass(frozen=True, kw_only=True)
 class Matches:
-    """Clips, best first; ``degraded`` says that meaning was not compared, only words."""
+    """Clips, best first; ``degraded`` says that meaning was not compared, only words (and, beyond
+    ``MAX_SCENES`` scenes, not those of all)."""
 
     results: list[Match]
     count: int
@@ -52,7 +55,7 @@ def search_clips(call: Call) -> Matches:
     if not 1 <= asked.top_k <= 50:
         raise ApiError(422, "top_k must be 1 to 50")
     where = [("flow_id", "==", asked.filter_asset_id)] if asked.filter_asset_id else []
-    scenes = call.ports.documents.query(Query("scenes", where), Scene)
+    scenes = call.ports.documents.query(Query("scenes", where, limit=MAX_SCENES), Scene)
     texts = [describe(scene) for scene in scenes]
     scores = bm25(words_of(asked.query), [words_of(text) for text in texts])
     found = sorted(zip(scores, scenes, texts, strict=True), key=lambda row: (-row[0], row[1].id))
@@ -68,7 +71,8 @@ def search_clips(call: Call) -> Matches:
         for score, scene, text in found[: asked.top_k]
         if score > 0
     ]
-    return Matches(results=results, count=len(results))
+    degraded = [LEXICAL] + ([IN_PART] if len(scenes) == MAX_SCENES else [])
+    return Matches(results=results, count=len(results), degraded=degraded)
 
 
 def bm25(query: list[str], documents: list[list[str]]) -> list[float]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from geminivideo.cloud.documents import Query
@@ -16,19 +17,23 @@ from geminivideo.records import (
     Brief,
     Campaign,
     HookType,
+    MemberVerdict,
     Scene,
     Transcript,
     Verdict,
     Video,
 )
-from geminivideo.runtime.http import ApiError, Call
+from geminivideo.runtime.http import ApiError, Call, identifier
 from geminivideo.titan_core import council, critics, director, session
 from geminivideo.titan_core.material import Material
+
+NO_FOOTAGE = "no-footage"
+_JUDGES_OF_WORDS = ("hook-critic", "evidence-critic")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DirectorRequest:
-    """An asset to plan ads for; the brief by campaign, or inline."""
+    """An asset to plan ads for; the brief by campaign, or inline. A brief alone gives words."""
 
     asset_id: str | None = None
     campaign_id: str | None = None
@@ -42,7 +47,11 @@ class DirectorRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class BattlePlan:
-    """The plans, best first, with the Council's verdicts; ``mode`` gemini or default."""
+    """The plans, best first, with the Council's verdicts; ``mode`` gemini or default.
+
+    ``degraded`` says ``no-footage`` when there was no video: opening lines without shots, none of
+    them approved.
+    """
 
     battle_plan: str
     blueprints: list[Blueprint]
@@ -97,26 +106,68 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluations:
-    """Verdicts on the plans given, or on those of a flow."""
+    """Verdicts on the plans given, or on those of a flow.
+
+    ``data_status`` insufficient: the campaign or asset named has no plans.
+    """
 
     evaluations: list[Evaluation] = field(default_factory=list)
     blueprints: list[Evaluation] = field(default_factory=list)
+    data_status: str = "complete"
     degraded: list[str] = field(default_factory=list)
 
 
 def generate(call: Call) -> BattlePlan:
     """Plan ads for an asset that was analysed, and let the Council judge them."""
     asked: DirectorRequest = call.body
-    if not 1 <= asked.target_variations <= CouncilPolicy().max_blueprints:
-        raise ApiError(422, f"target_variations must be 1 to {CouncilPolicy().max_blueprints}")
-    material = _material(call, asked)
-    held = session.hold(material, CouncilPolicy(), _model(call), asked.target_variations)
+    policy = CouncilPolicy()
+    if not 1 <= asked.target_variations <= policy.max_blueprints:
+        raise ApiError(422, f"target_variations must be 1 to {policy.max_blueprints}")
+    flow_id = _flow_to_plan(call, asked)
+    if flow_id is None:
+        return _plan_of_words(call, asked, policy)
+    material = _material(call, asked, flow_id)
+    held = session.hold(material, policy, _model(call), asked.target_variations)
+    return _battle_plan(material, list(held.blueprints), held.degraded)
+
+
+def _battle_plan(
+    material: Material, planned: list[Blueprint], reasons: Iterable[str]
+) -> BattlePlan:
     return BattlePlan(
-        battle_plan=f"{len(held.blueprints)} plans about {material.subject}",
-        blueprints=list(held.blueprints),
-        variations_count=len(held.blueprints),
-        mode=held.blueprints[0].mode.partition(":")[0],
-        degraded=list(held.degraded),
+        battle_plan=f"{len(planned)} plans about {material.subject}",
+        blueprints=planned,
+        variations_count=len(planned),
+        mode=planned[0].mode.partition(":")[0] if planned else "default",
+        degraded=list(reasons),
+    )
+
+
+def _plan_of_words(call: Call, asked: DirectorRequest, policy: CouncilPolicy) -> BattlePlan:
+    """Without footage there are only opening lines: judged by their words, and never approved."""
+    brief = _brief(call, asked)
+    if not brief.product_name:
+        raise ApiError(422, "give an asset_id, a campaign_id, or a product_name")
+    material = replace(_no_material(brief.product_name), brief=brief)
+    lines = director.hooks(material, policy)[: asked.target_variations]
+    planned = [
+        _judged_words(_of_words(f"words-{number:02d}", hook.text, hook.type), material, policy)
+        for number, hook in enumerate(lines)
+    ]
+    ordered = sorted(planned, key=lambda plan: (-(plan.council_score or 0.0), plan.id))
+    ranked = [replace(plan, rank=rank) for rank, plan in enumerate(ordered)]
+    return _battle_plan(material, ranked, (DEFAULT_STRATEGY, NO_FOOTAGE))
+
+
+def _judged_words(plan: Blueprint, material: Material, policy: CouncilPolicy) -> Blueprint:
+    members = _judges_of_words(plan, material, policy)
+    return replace(
+        plan,
+        mode="default",
+        members=tuple(members),
+        verdict=Verdict.NEEDS_REVIEW,
+        council_score=council.weigh(members, policy).score,
+        degraded=(NO_FOOTAGE,),
     )
 
 
@@ -126,22 +177,39 @@ def evaluate(call: Call) -> ScriptVerdict | Evaluations:
     if asked.script is not None:
         return _judge_script(asked.script)
     if asked.blueprints is not None:
-        judged = [_judge_words(plan, asked.approval_threshold) for plan in asked.blueprints]
+        bar = _bar(asked.approval_threshold)
+        judged = [_judge_words(plan, bar) for plan in asked.blueprints]
         return Evaluations(evaluations=judged, degraded=[DEFAULT_STRATEGY])
-    flow_id = asked.asset_id or _flow_of_campaign(call, asked.campaign_id)
-    if flow_id is None:
+    if asked.asset_id is None and asked.campaign_id is None:
         raise ApiError(422, "give a script, blueprints, or a campaign_id or asset_id")
-    return _verdicts_of_flow(call, flow_id, asked.variations_count)
+    if asked.variations_count is not None and asked.variations_count < 1:
+        raise ApiError(422, "variations_count must be at least 1")
+    return _verdicts_of_flow(call, _flow_asked(call, asked), asked.variations_count)
+
+
+def _flow_asked(call: Call, asked: CouncilRequest | DirectorRequest) -> str | None:
+    """The flow of the asset named, else of the campaign named; None when there is none."""
+    if asked.asset_id is not None:
+        return identifier(asked.asset_id, "asset_id")
+    if asked.campaign_id is None:
+        return None
+    path = f"campaigns/{identifier(asked.campaign_id, 'campaign_id')}"
+    campaign = call.ports.documents.get(path, Campaign)
+    return campaign.flow_id if campaign is not None else None
+
+
+def _flow_to_plan(call: Call, asked: DirectorRequest) -> str | None:
+    """The flow to plan for; None when only words were given, 404 for a campaign without video."""
+    flow_id = _flow_asked(call, asked)
+    if flow_id is None and asked.campaign_id is not None and not asked.product_name:
+        raise ApiError(404, f"campaign {asked.campaign_id} has no analysed video")
+    return flow_id
 
 
 def _judge_script(script: str) -> ScriptVerdict:
     """Words alone: only the members that judge by words answer; too few is NEEDS_REVIEW."""
     blueprint = _of_words("script", script.strip().split("\n")[0])
-    members = [
-        critic.judge(blueprint, _no_material(script), CouncilPolicy())
-        for critic in critics.RULE_COUNCIL
-        if critic.name in ("hook-critic", "evidence-critic")
-    ]
+    members = _judges_of_words(blueprint, _no_material(script), CouncilPolicy())
     weighed = council.weigh(members, CouncilPolicy())
     return ScriptVerdict(
         final_score=weighed.score,
@@ -153,22 +221,39 @@ def _judge_script(script: str) -> ScriptVerdict:
     )
 
 
-def _judge_words(plan: ScriptBlueprint, threshold: float | None) -> Evaluation:
+def _judges_of_words(
+    blueprint: Blueprint, material: Material, policy: CouncilPolicy
+) -> list[MemberVerdict]:
+    """The verdicts of the members that need no picture."""
+    able = [critic for critic in critics.RULE_COUNCIL if critic.name in _JUDGES_OF_WORDS]
+    return [critic.judge(blueprint, material, policy) for critic in able]
+
+
+def _bar(threshold: float | None) -> float:
+    """The score (0-100) from which a plan is approved; raises 422 for one that can be none."""
     bar = CouncilPolicy().approval_score if threshold is None else _percent(threshold)
-    if plan.council_score is not None:
-        score = _percent(plan.council_score)
-        verdict = Verdict.APPROVED if score >= bar else Verdict.REJECTED
-        return Evaluation(
-            id=plan.id, verdict=verdict, council_score=score, reasons=["score as given"]
-        )
-    judged = _judge_script(plan.hook_text)
-    score = judged.final_score
+    if not 0 <= bar <= 100:
+        raise ApiError(422, f"approval_threshold must be 0 to 1 (or 100), not {threshold}")
+    return bar
+
+
+def _judge_words(plan: ScriptBlueprint, bar: float) -> Evaluation:
+    score, reasons = _score_of_words(plan)
     verdict = Verdict.NEEDS_REVIEW
     if score is not None:
         verdict = Verdict.APPROVED if score >= bar else Verdict.REJECTED
-    return Evaluation(
-        id=plan.id, verdict=verdict, council_score=score, reasons=list(judged.reasons.values())
-    )
+    return Evaluation(id=plan.id, verdict=verdict, council_score=score, reasons=reasons)
+
+
+def _score_of_words(plan: ScriptBlueprint) -> tuple[float | None, list[str]]:
+    """The score that the caller brings, else that of the plan's own words; with the reasons."""
+    if plan.council_score is None:
+        judged = _judge_script(plan.hook_text)
+        return judged.final_score, list(judged.reasons.values())
+    score = _percent(plan.council_score)
+    if not 0 <= score <= 100:
+        raise ApiError(422, f"council_score of {plan.id!r} must be 0 to 1 (or 100)")
+    return score, ["score as given"]
 
 
 def _percent(value: float) -> float:
@@ -176,9 +261,11 @@ def _percent(value: float) -> float:
     return value * 100 if value <= 1 else value
 
 
-def _verdicts_of_flow(call: Call, flow_id: str, count: int | None) -> Evaluations:
-    query = Query("blueprints", [("flow_id", "==", flow_id)])
+def _verdicts_of_flow(call: Call, flow_id: str | None, count: int | None) -> Evaluations:
+    query = Query("blueprints", [("flow_id", "==", flow_id or "-")])
     planned = call.ports.documents.query(query, Blueprint)
+    if not planned:
+        return Evaluations(data_status="insufficient")
     ordered = sorted(planned, key=lambda b: (b.rank is None, b.rank or 0, b.id))
     shown = [
         Evaluation(
@@ -193,20 +280,8 @@ def _verdicts_of_flow(call: Call, flow_id: str, count: int | None) -> Evaluation
     return Evaluations(blueprints=shown, degraded=reasons)
 
 
-def _flow_of_campaign(call: Call, campaign_id: str | None) -> str | None:
-    if campaign_id is None:
-        return None
-    campaign = call.ports.documents.get(f"campaigns/{campaign_id}", Campaign)
-    if campaign is None or campaign.flow_id is None:
-        raise ApiError(404, f"campaign {campaign_id} has no plans yet")
-    return campaign.flow_id
-
-
-def _material(call: Call, asked: DirectorRequest) -> Material:
+def _material(call: Call, asked: DirectorRequest, flow_id: str) -> Material:
     documents = call.ports.documents
-    flow_id = asked.asset_id or _flow_of_campaign(call, asked.campaign_id)
-    if flow_id is None:
-        raise ApiError(422, "give the asset_id of an analysed video, or a campaign_id that has one")
     video = documents.get(f"videos/{flow_id}", Video)
     scenes = documents.query(Query("scenes", [("flow_id", "==", flow_id)]), Scene)
     if video is None or not scenes:
@@ -222,7 +297,8 @@ def _material(call: Call, asked: DirectorRequest) -> Material:
 
 def _brief(call: Call, asked: DirectorRequest) -> Brief:
     if asked.campaign_id and not asked.product_name:
-        campaign = call.ports.documents.get(f"campaigns/{asked.campaign_id}", Campaign)
+        path = f"campaigns/{identifier(asked.campaign_id, 'campaign_id')}"
+        campaign = call.ports.documents.get(path, Campaign)
         if campaign is not None:
             return campaign.brief
     return Brief(
@@ -242,9 +318,9 @@ def _model(call: Call) -> LanguageModel | None:
     return Vertex.from_env(call.ports.settings.project)
 
 
-def _of_words(plan_id: str, hook: str) -> Blueprint:
+def _of_words(plan_id: str, hook: str, kind: HookType = HookType.STORY) -> Blueprint:
     return Blueprint(
-        id=plan_id, flow_id="", title=hook, hook_text=hook, hook_type=HookType.STORY, shots=(),
+        id=plan_id, flow_id="", title=hook, hook_text=hook, hook_type=kind, shots=(),
         cta_text=director.CTAS[0][0], cta_type=director.CTAS[0][1], caption=hook,
         emotional_triggers=(), grade=director.GRADES[0], mode="given",
     )  # fmt: skip

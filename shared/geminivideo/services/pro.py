@@ -1,0 +1,69 @@
+"""The thirteen Pro modules of the Video Agent: which of them a caller can use here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from geminivideo.runtime.http import Api, Call
+
+AVAILABLE = "available"
+NOT_BUILT = "not built yet"
+# Each module is there when the service answers a route of it; nothing else makes it available.
+MODULES: dict[str, tuple[str, ...]] = {
+    "auto_captions": ("/api/pro/caption",),
+    "pro_renderer": ("/api/pro/render", "/api/render/remix"),
+    "winning_ads_generator": ("/api/pro/render-winning-ad",),
+    "color_grading": ("/api/pro/color-grade",),
+    "smart_crop": ("/api/pro/smart-crop",),
+    "audio_mixer": ("/api/pro/audio-mix",),
+    "timeline_engine": ("/api/pro/timeline",),
+    "motion_graphics": ("/api/pro/motion-graphics",),
+    "transitions_library": ("/api/pro/transitions",),
+    "keyframe_engine": ("/api/pro/keyframe",),
+    "preview_generator": ("/api/pro/preview",),
+    "asset_library": ("/api/pro/assets",),
+    "voice_generator": ("/api/voice/generate",),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProModule:
+    """One module: ``available`` with the routes that answer, or ``not built yet``."""
+
+    name: str
+    status: str
+    routes: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProHealth:
+    """``status`` healthy when every module is available, else partial."""
+
+    status: str
+    available: int
+    total: int
+    modules: list[ProModule]
+
+
+def health_of(api: Api) -> Callable[[Call], ProHealth]:
+    """The handler that tells what ``api`` serves at the time of asking."""
+
+    def health(call: Call) -> ProHealth:
+        """The thirteen Pro modules, each available or not built yet."""
+        modules = [_module(api, name, paths) for name, paths in MODULES.items()]
+        available = sum(module.status == AVAILABLE for module in modules)
+        return ProHealth(
+            status="healthy" if available == len(modules) else "partial",
+            available=available,
+            total=len(modules),
+            modules=modules,
+        )
+
+    return health
+
+
+def _module(api: Api, name: str, paths: tuple[str, ...]) -> ProModule:
+    served = {route.path for route in api.routes if route.method == "POST"}
+    found = [path for path in paths if path in served]
+    return ProModule(name=name, status=AVAILABLE if found else NOT_BUILT, routes=found)
