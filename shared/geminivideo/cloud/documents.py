@@ -205,7 +205,7 @@ class Documents:
 
     def count(self, collection: str, where: Iterable[tuple[str, str, Any]] = ()) -> int:
         """How many documents match, counted by the store."""
-        counted = Query(collection, where).build(self).count(alias="n").get(**self._patience)
+        counted: Any = Query(collection, where).build(self).count(alias="n").get(**self._patience)
         return int(counted[0][0].value)
 
     def transact(self, body: Callable[[Transaction], R]) -> R:

@@ -60,7 +60,9 @@ class Vertex:
         """A JSON answer of ``schema``; raises ``ModelUnavailableError`` for anything else."""
         from google.genai import errors, types
 
-        parts = [types.Part.from_uri(file_uri=uri, mime_type="video/mp4") for uri in media_uris]
+        parts: list[Any] = [
+            types.Part.from_uri(file_uri=uri, mime_type="video/mp4") for uri in media_uris
+        ]
         config = types.GenerateContentConfig(
             response_mime_type="application/json", response_json_schema=schema, temperature=0.7
         )

@@ -92,7 +92,7 @@ def frames(
                 yield frame.time - origin, frame
 
 
-def packets(container: InputContainer, *streams: Any) -> Iterator[av.Packet | None]:
+def packets(container: InputContainer, *streams: Any) -> Iterator[av.Packet[Any] | None]:
     """Packets until the file ends or breaks off; None where the decoders are to be emptied."""
     import av
 
@@ -107,7 +107,7 @@ def packets(container: InputContainer, *streams: Any) -> Iterator[av.Packet | No
             return
 
 
-def decoded(stream: av.VideoStream, packet: av.Packet | None) -> list[av.VideoFrame]:
+def decoded(stream: av.VideoStream, packet: av.Packet[Any] | None) -> list[av.VideoFrame]:
     """The frames that a packet completes; none when it is damaged."""
     import av
 

@@ -253,7 +253,7 @@ class StepDoor(Generic[E]):
     def __call__(self, request: flask.Request) -> tuple[dict[str, str], int]:
         body = request.get_data()
         try:
-            delivery = decode(request.headers, body)
+            delivery = decode(dict(request.headers), body)
             event = self.event_type.of_delivery(delivery.body, delivery.attributes, delivery.id)
         except (MalformedDeliveryError, msgspec.DecodeError, KeyError, ValueError) as error:
             return self._malformed(body, error).response()

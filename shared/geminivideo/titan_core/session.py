@@ -9,6 +9,7 @@ from geminivideo.language import LanguageModel, ModelUnavailableError
 from geminivideo.policy import CouncilPolicy
 from geminivideo.records import Blueprint
 from geminivideo.titan_core import council, director, gemini
+from geminivideo.titan_core.council import Member
 from geminivideo.titan_core.critics import RULE_COUNCIL
 from geminivideo.titan_core.material import Material
 
@@ -37,7 +38,7 @@ def hold(
         return _default(material, policy, wanted, ())
     try:
         drafts, dropped = gemini.direct(model, material, policy, wanted)
-        members = (*_gemini_members(model), *(c for c in RULE_COUNCIL if c.weight < 0.3))
+        members: tuple[Member, ...] = (*_gemini_members(model), *(c for c in RULE_COUNCIL if c.weight < 0.3))
         judged = council.convene(drafts, material, members, gemini.rewriter(model), policy)
         return Session(judged, (), tuple(dropped))
     except ModelUnavailableError as error:
