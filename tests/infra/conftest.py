@@ -32,8 +32,7 @@ ALL_FUNCTIONS = "FUNCTIONS = CREATIVE + EXECUTOR + SERVICES"
 FEW_FUNCTIONS = """
 from dataclasses import replace  # noqa: E402
 
-_KEPT = ("ingest_video", "detect_scenes", "dispatch_render", "publish_ads", "execute_change",
-         "convene_council", "sweep", "dead_letters", "gateway")
+_KEPT = ("ingest_video", "publish_ads", "execute_change", "sweep", "dead_letters", "gateway")
 FUNCTIONS = tuple(s for s in CREATIVE + EXECUTOR + SERVICES if s.name in _KEPT)
 _HEARD = {s.wakes_on.name for s in FUNCTIONS if isinstance(s.wakes_on, Topic)}
 FUNCTIONS = tuple(replace(s, emits=tuple(filter(_HEARD.__contains__, s.emits))) for s in FUNCTIONS)

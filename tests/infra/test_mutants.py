@@ -262,8 +262,8 @@ MUTANTS = [
     Mutant(
         "time-out above the push limit",
         TOPOLOGY,
-        "timeout_s=540",
-        "timeout_s=900",
+        "timeout_s=300,\n        memory_mib=1024",
+        "timeout_s=900,\n        memory_mib=1024",
         "function-limits",
         FUNCTION_CALL,
     ),
@@ -638,8 +638,8 @@ MUTANTS = [
     Mutant(
         "API not enabled",
         "infra/apis.py",
-        '    "aiplatform",\n',
-        "",
+        'service=f"{api}.googleapis.com"',
+        'service=f"{api}.google.com"',
         "enabled-apis",
         FUNCTION_CALL,
     ),
