@@ -30,8 +30,8 @@ $(STAMP): requirements.lock pyproject.toml
 	  "Python 3.11 or newer is needed; this is %d.%d. Name another: make PYTHON=python3.12" \
 	  % sys.version_info[:2])'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
 # Refresh requirements.lock after a change in pyproject.toml, with any tool that writes hashes, e.g.

@@ -4,7 +4,7 @@ import os
 
 from geminivideo.cloud import vision
 from geminivideo.drive_intel.features import extract_scene
-from geminivideo.drive_intel.models import shared_models
+from geminivideo.drive_intel.models import ModelMissingError, shared_models
 from geminivideo.drive_intel.speech import transcribe
 from geminivideo.events import FeaturesExtracted, SceneDetected
 from geminivideo.records import SPEECH_ITEM, Features, Scene, Transcript, Video
@@ -19,7 +19,7 @@ def main(event: SceneDetected, step: Step) -> None:
         reasons = _hear(event, step) if event.item == SPEECH_ITEM else _look(event, step)
     except vision.VisionUnavailableError as error:
         raise Transient(str(error)) from error
-    except (vision.VisionRefusedError, vision.VisionSettingError) as error:
+    except (vision.VisionRefusedError, vision.VisionSettingError, ModelMissingError) as error:
         raise Permanent(str(error)) from error
     for reason in reasons:
         step.degrade(reason)
