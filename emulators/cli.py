@@ -79,7 +79,8 @@ def up(
         console.print("starting the local cloud ...")
         with LocalCloud(state, port_base, speed, fresh, program_dir=program or ROOT) as cloud:
             running = Running.find(cloud.state_dir)
-            Watcher(running).seed_account()
+            Watcher(running).seed_accounts()
+            console.print(cloud.applied.summary(), style="dim", highlight=False)
             console.print(_endpoints(running))
             console.print("drop a video with: geminivideo drop VIDEO --wait   (Ctrl-C stops)")
             threading.Event().wait()

@@ -35,9 +35,10 @@ from emulators import (
 from emulators.running import CARD, Running, held
 from emulators.serving import LOOPBACK, free_ports
 from emulators.topology.apply import apply
+from emulators.topology.check import check
 from emulators.topology.endpoints import Endpoints
 from emulators.topology.graph import FIRESTORE_INDEX, Graph, SecretRef
-from emulators.topology.record import record
+from emulators.topology.record import RecordError, record
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = "geminivideo-local"
@@ -235,7 +236,8 @@ class LocalCloud:
         self._announce()
 
     def _record(self) -> Graph:
-        return record(
+        """The graph of the program; raises ``RecordError`` with the line of what is wrong."""
+        graph = record(
             self._program_dir,
             project=self.project,
             region=REGION,
@@ -244,6 +246,9 @@ class LocalCloud:
             function_urls=self.ports.function_urls(),
             out=self.state_dir / "topology.json",
         )
+        if findings := check(graph):
+            raise RecordError(findings)
+        return graph
 
     def _start_services(self) -> None:
         self.issuer = identity.Issuer(state_dir=self.state_dir, clock=self.clock)

@@ -76,14 +76,19 @@ class Watcher:
             _ = self.documents.client
             self.files = _storage_client(running.project)
 
+    def seed_accounts(self) -> None:
+        """The demo's account in mode ``auto``, and ``default`` as a new account is: ``approve``.
+
+        Accounts that are there already stay as their owner left them.
+        """
+        if self.documents.get(f"accounts/{DEMO_ACCOUNT}", Account) is None:
+            self.seed_account()
+        if self.documents.get("accounts/default", Account) is None:
+            self.documents.set("accounts/default", _account("default"))
+
     def seed_account(self, account_id: str = DEMO_ACCOUNT) -> Account:
-        """The demo's ad account, in mode ``auto`` (a new account's default stays ``approve``)."""
-        account = Account(
-            id=account_id,
-            ad_account_id="act_1000000000000001",
-            page_id="2000000000000001",
-            link_url="https://example.com/",
-        )
+        """An ad account in mode ``auto`` (a new account's default stays ``approve``)."""
+        account = _account(account_id)
         self.documents.set(f"accounts/{account_id}", account)
         policy = Policy(executor=ExecutorPolicy(mode=ExecutionMode.AUTO))
         self.documents.set(f"policies/{account_id}", policy)
@@ -175,6 +180,16 @@ class Watcher:
             )
             for ad in found
         )
+
+
+def _account(account_id: str) -> Account:
+    """An ad account at the Meta double, which knows every account that is asked for."""
+    return Account(
+        id=account_id,
+        ad_account_id="act_1000000000000001",
+        page_id="2000000000000001",
+        link_url="https://example.com/",
+    )
 
 
 @contextmanager

@@ -3,7 +3,9 @@
 from collections import Counter
 
 import pytest
-from geminivideo.records import FlowStatus, VariationStatus
+from geminivideo.events import flow_id_of
+from geminivideo.policy import CouncilPolicy, Policy
+from geminivideo.records import ChangeStatus, FlowStatus, VariationStatus
 
 from emulators import verdict
 
@@ -105,3 +107,19 @@ def test_only_the_executor_wrote_to_meta_and_every_object_is_owned(site, flows):
     assert (made["ad"], made["creative"]) == (changes, changes)
     assert len({write.token for write in writes}) == 1
     assert [write.effect for write in writes if write.effect != "created"] == []
+
+
+@pytest.mark.e2e
+@pytest.mark.timeout(600)
+def test_a_new_account_waits_for_a_person(site, clips):
+    """Without a policy of its own an account is in mode approve: changes wait, nothing at Meta."""
+    site.watcher.seed_accounts()
+    before = len(site.cloud.meta.writes())
+    few = Policy(council=CouncilPolicy(blueprints=2))
+    site.watcher.documents.set("policies/default", few)
+    facts = site.ended(flow_id_of(site.watcher.drop(clips["single"], "default")))
+    assert facts.flow.status is FlowStatus.COMPLETED
+    assert facts.flow.reason == f"{len(facts.changes)} ads await approval"
+    assert facts.changes
+    assert all(c.needs_approval and c.status is ChangeStatus.PENDING for c in facts.changes)
+    assert len(site.cloud.meta.writes()) == before
