@@ -35,7 +35,11 @@ def tasks_of(servers, job_id, count):
 
 def test_remix_of_a_blueprint_for_two_places(world, servers, analysed):
     """Each place is a variation with its own aspect, and one task of one execution renders it."""
-    body = {"blueprint_id": f"{analysed}-bp00", "platform": "reels", "variations": ["story", "feed"]}
+    body = {
+        "blueprint_id": f"{analysed}-bp00",
+        "platform": "reels",
+        "variations": ["story", "feed"],
+    }
     answer = remix(world, body)
     assert (answer.status, answer.json["status"]) == (200, "queued")
     assert answer.json["asset_id"] == analysed
