@@ -58,7 +58,7 @@ class ScenePolicy:
     text_samples: int = 3
     min_text_confidence: float = 0.5
     min_object_confidence: float = 0.3
-    min_face_confidence: float = 0.35
+    min_face_confidence: float = 0.9  # where photographs and bark part (docs/models.md)
     min_motion: float = 0.004  # below this mean difference a pair of frames counts as still
 
 

@@ -1,4 +1,4 @@
-"""Object and face boxes from a YOLOv8/YOLO11-layout ONNX model, by onnxruntime alone.
+"""Object boxes from a YOLOv8/YOLO11-layout ONNX model, by onnxruntime alone.
 
 The layout: input ``[1, 3, height, width]`` RGB 0-1; output ``[1, 4 + classes, N]`` with centre x
 and y, width and height in input pixels, and one score per class. Class names are read from the

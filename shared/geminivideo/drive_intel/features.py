@@ -152,14 +152,10 @@ def _tone(samples: Sequence[Sample]) -> tuple[float, float, float]:
 
 
 def _faces(samples: Sequence[Sample], policy: ScenePolicy, models: Models) -> tuple[Detection, ...]:
-    found = [
+    return tuple(
         one
         for sample in samples
         for one in models.faces.detect(sample.picture, sample.at_s, policy.min_face_confidence)
-        if one.label.startswith("FACE")
-    ]
-    return tuple(
-        Detection(label="face", confidence=f.confidence, box=f.box, at_s=f.at_s) for f in found
     )
 
 

