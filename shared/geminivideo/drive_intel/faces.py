@@ -11,6 +11,7 @@ are float arrays ``[n, 4]``: left, top, right, bottom in pixels, right and botto
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -95,7 +96,7 @@ class FaceDetector:
         import cv2
 
         height, width = rgb.shape[:2]
-        size = (-int(-width * scale // 1), -int(-height * scale // 1))
+        size = (math.ceil(width * scale), math.ceil(height * scale))
         level = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
         shifts, judged = self._proposal.run(
             None, {self._proposal.get_inputs()[0].name: blob(level)}
