@@ -210,7 +210,7 @@ class Api:
         """The answer to what no handler foresaw; what it was stands in the log, redacted."""
         down = unavailable(error)
         if down is not None:
-            self.ports.log.warning("backend does not answer: %s", logs.redact(down))
+            self.ports.log.error("backend does not answer: %s", logs.redact(down))
             return service_unavailable(f"{self.name}: a backend does not answer")
         refused = _refused(error)
         if refused is not None:
@@ -291,13 +291,15 @@ def service_unavailable(error: str, fallback: Any = None) -> ApiError:
 
 
 def unavailable(error: BaseException) -> str | None:
-    """What does not answer, when ``error`` says that a backend is down; None for all else."""
+    """What does not answer, when ``error`` says that a backend is down or closed to this service
+    (a right that is missing); None for all else."""
     from google.api_core import exceptions as api
     from google.auth import exceptions as auth
     from requests import exceptions as http
 
-    down = (api.ServerError, api.RetryError, api.TooManyRequests, auth.GoogleAuthError)
-    if isinstance(error, (*down, http.ConnectionError, http.Timeout)):
+    down = (api.ServerError, api.RetryError, api.TooManyRequests, http.ConnectionError)
+    closed = (api.Forbidden, api.Unauthorized, auth.GoogleAuthError)
+    if isinstance(error, (*down, *closed, http.Timeout)):
         return f"{type(error).__name__}: {error}"
     return None
 
