@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import threading
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,9 @@ import aiohttp
 from geminivideo.runtime.clock import Clock
 
 NO_ANSWER = 0  # the status of a request that got none
+
+TokenMinter = Callable[[str, str], str]
+Rewrite = Callable[[str], str]
 
 
 @dataclass(frozen=True)
@@ -73,10 +76,25 @@ class Alarm:
 
 
 class Outbound:
-    """A loop in a thread and one HTTP session on it; redirects are answers, not followed."""
+    """A loop in a thread and one HTTP session on it; redirects are answers, not followed.
 
-    def __init__(self, name: str, clock: Clock) -> None:
+    ``token_minter(audience, service_account_email)`` gives bearers, ``rewrite(url)`` the address
+    that a URL has on this machine; no request waits less than ``least_timeout_s`` machine seconds.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        clock: Clock,
+        *,
+        token_minter: TokenMinter | None = None,
+        rewrite: Rewrite | None = None,
+        least_timeout_s: float = 0.0,
+    ) -> None:
         self.clock = clock
+        self.address = rewrite or (lambda url: url)
+        self._mint = token_minter
+        self._least_timeout_s = least_timeout_s
         self.loop = asyncio.new_event_loop()
         self._session: aiohttp.ClientSession | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -90,6 +108,7 @@ class Outbound:
     def stop(self) -> None:
         """Cancel what runs, close the session, end the thread."""
         if not self._thread.is_alive():
+            self.loop.close()
             return
         asyncio.run_coroutine_threadsafe(self._close(), self.loop).result(timeout=10)
         self.loop.call_soon_threadsafe(self.loop.stop)
@@ -103,6 +122,16 @@ class Outbound:
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run ``work`` on the loop, from any thread."""
         self.loop.call_soon_threadsafe(self._keep, work)
+
+    def timeout_s(self, seconds: float) -> float:
+        """The machine seconds that a request of ``seconds`` product time is waited for."""
+        return max(self.clock.real_seconds(seconds), self._least_timeout_s)
+
+    def bearer(self, audience: str, service_account: str) -> dict[str, str]:
+        """The header that authenticates ``service_account``; none without account or minter."""
+        if not service_account or self._mint is None:
+            return {}
+        return {"Authorization": f"Bearer {self._mint(audience, service_account)}"}
 
     async def send(self, request: Request) -> Answer:
         """The endpoint's answer; never raises for what the endpoint or the network does."""
@@ -144,3 +173,37 @@ class Outbound:
         await asyncio.gather(*running, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
+
+
+class Attendants:
+    """One coroutine per name, started when its name first rings, each with an alarm of its own.
+
+    ``attend(name, alarm)`` runs for good: it does what is due and waits on its alarm.
+    """
+
+    def __init__(
+        self, outbound: Outbound, attend: Callable[[str, Alarm], Coroutine[Any, Any, None]]
+    ) -> None:
+        self._outbound = outbound
+        self._attend = attend
+        self._alarms: dict[str, Alarm] = {}
+        self._starting = threading.Lock()
+
+    def ring(self, name: str, due: float = -math.inf) -> None:
+        """Something of ``name`` may be due at ``due``; an unknown name gets its attendant."""
+        alarm = self._alarms.get(name)
+        if alarm is None:
+            alarm = self._started(name)
+        alarm.ring(due)
+
+    def ring_all(self) -> None:
+        """The clock was moved: everyone looks again."""
+        for alarm in list(self._alarms.values()):
+            alarm.ring()
+
+    def _started(self, name: str) -> Alarm:
+        with self._starting:
+            if name not in self._alarms:
+                self._alarms[name] = self._outbound.alarm()
+                self._outbound.spawn(self._attend(name, self._alarms[name]))
+            return self._alarms[name]

@@ -1,4 +1,5 @@
-"""What the gRPC emulators share: a loopback server over raw protobuf classes, loud about gaps.
+"""What the gRPC emulators share: a loopback server over raw protobuf classes, loud about gaps,
+and the shell of those that call endpoints.
 
 ``raw`` gives the protobuf class behind a client library's proto-plus class: served directly it
 is several times as fast. A method that no table names answers UNIMPLEMENTED with its name.
@@ -9,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import grpc
+from geminivideo.runtime.clock import Clock
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from emulators.outbound import Attendants, Outbound, Rewrite, TokenMinter
 from emulators.serving import LOOPBACK, PortInUseError, listening_socket
 
 MAX_REQUEST_BYTES = 24 * 1024 * 1024
@@ -45,6 +48,9 @@ class Method:
     reply: Any
     call: Callable[..., Any]
     streams: bool = False
+
+
+Services = Mapping[str, Mapping[str, Method]]  # by full service name, then by method name
 
 
 def raw(message: Any) -> Any:
@@ -82,32 +88,102 @@ def page(names: Iterable[str], size: int, token: str, limit: int) -> tuple[list[
 class RpcServer:
     """A gRPC server on one loopback port; bound when built, answering from ``start`` on."""
 
-    def __init__(self, name: str, port: int, services: Mapping[str, Mapping[str, Method]]) -> None:
+    def __init__(self, name: str, port: int) -> None:
         listening_socket(port, name).close()
         pool = ThreadPoolExecutor(MAX_WORKERS, thread_name_prefix=f"rpc-{name}")
         self.port: int
+        self._started = False
         self._server = grpc.server(pool, options=_OPTIONS)
-        self._server.add_generic_rpc_handlers(
-            [
-                *(
-                    grpc.method_handlers_generic_handler(service, _handlers(methods))
-                    for service, methods in services.items()
-                ),
-                _Unimplemented(),
-            ]
-        )
         try:
             self.port = self._server.add_insecure_port(f"{LOOPBACK}:{port}")
         except RuntimeError as error:
             raise PortInUseError(port, name) from error
 
-    def start(self) -> None:
-        """Answer calls."""
+    def start(self, services: Services) -> None:
+        """Answer the calls that ``services`` names, and refuse all others by name."""
+        known = (
+            grpc.method_handlers_generic_handler(service, _handlers(methods))
+            for service, methods in services.items()
+        )
+        self._server.add_generic_rpc_handlers([*known, _Unimplemented()])
         self._server.start()
+        self._started = True
 
     def stop(self) -> None:
         """Refuse new calls, give those under way a moment, then cut them off."""
+        if not self._started:
+            self._server.start()  # gRPC gives a bound port back only when a running server stops
         self._server.stop(grace=0.3).wait(timeout=5)
+
+
+class Caller(Protocol):
+    """What sends the requests of a service: pushes, dispatches, executions."""
+
+    attendants: Attendants
+
+    def start(self) -> None:
+        """Attend what was loaded."""
+
+
+class State(Protocol):
+    """What a service keeps on disk."""
+
+    def close(self) -> None:
+        """Close the files; nothing may be called afterwards."""
+
+
+class CallingService:
+    """The shell of a gRPC service that calls endpoints; a service gives it its parts by ``_own``.
+
+    The port is bound before anything else is opened: a taken one leaves nothing behind.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        clock: Clock,
+        port: int,
+        token_minter: TokenMinter | None,
+        rewrite: Rewrite | None,
+        least_timeout_s: float,
+    ) -> None:
+        self._rpc = RpcServer(name, port)
+        self._outbound = Outbound(
+            name,
+            clock,
+            token_minter=token_minter,
+            rewrite=rewrite,
+            least_timeout_s=least_timeout_s,
+        )
+
+    @property
+    def port(self) -> int:
+        """The gRPC port."""
+        return self._rpc.port
+
+    @property
+    def host(self) -> str:
+        """``127.0.0.1:PORT``: for an insecure channel, or the service's ``*_EMULATOR_HOST``."""
+        return f"{LOOPBACK}:{self.port}"
+
+    def start(self) -> None:
+        """Answer calls, and resume what an earlier process left to do."""
+        self._outbound.start()
+        self._caller.start()
+        self._rpc.start(self._services)
+
+    def stop(self) -> None:
+        """End calls and requests; what is not settled is tried again after the next start."""
+        self._rpc.stop()
+        self._outbound.stop()
+        self._state.close()
+
+    def clock_moved(self) -> None:
+        """Tell the server that its clock jumped, so that it looks at what is due now."""
+        self._caller.attendants.ring_all()
+
+    def _own(self, state: State, caller: Caller, services: Services) -> None:
+        self._state, self._caller, self._services = state, caller, services
 
 
 def _handlers(methods: Mapping[str, Method]) -> dict[str, grpc.RpcMethodHandler]:

@@ -5,22 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import threading
 from base64 import b64encode
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from emulators.outbound import Alarm, Answer, Outbound, Request
+from emulators.outbound import Alarm, Answer, Attendants, Outbound, Request
 from emulators.pubsub.faults import DeliveryFault
 from emulators.pubsub.state import Broker, Push
 
 IN_FLIGHT = 32  # posts under way per subscription; Google's window adapts, ours is fixed
 ACCEPTED = frozenset({102, 200, 201, 202, 204})
 USER_AGENT = "CloudPubSub-Google"
-
-TokenMinter = Callable[[str, str], str]
-Rewrite = Callable[[str], str]
 
 
 def envelope(push: Push) -> bytes:
@@ -53,54 +48,23 @@ def _rfc3339(stamp: Any) -> str:
 class Pusher:
     """Attends every subscription: expires leases, posts what is due, sleeps until the next due."""
 
-    def __init__(
-        self,
-        broker: Broker,
-        outbound: Outbound,
-        *,
-        token_minter: TokenMinter | None,
-        rewrite: Rewrite | None,
-        least_timeout_s: float,
-    ) -> None:
+    def __init__(self, broker: Broker, outbound: Outbound) -> None:
         self._broker = broker
         self._outbound = outbound
-        self._mint = token_minter
-        self._rewrite = rewrite or (lambda url: url)
-        self._least_timeout_s = least_timeout_s
-        self._alarms: dict[str, Alarm] = {}
-        self._attending = threading.Lock()
+        self.attendants = Attendants(outbound, self._attend)
         self._in_flight: dict[str, int] = {}
         self.fault: DeliveryFault | None = None
-        broker.on_change = self.ring
+        broker.on_change = self.attendants.ring
 
     def start(self) -> None:
         """Attend what the broker loaded."""
         for name in self._broker.subscription_names():
-            self.ring(name, -math.inf)
+            self.attendants.ring(name)
 
     @property
     def in_flight(self) -> int:
         """Posts whose outcome is not recorded yet."""
         return sum(self._in_flight.values())
-
-    def ring(self, name: str, due: float) -> None:
-        """Something of ``name`` may be due at ``due``; an unknown name gets its attendant."""
-        alarm = self._alarms.get(name)
-        if alarm is None:
-            alarm = self._attended(name)
-        alarm.ring(due)
-
-    def ring_all(self) -> None:
-        """The clock was moved: everyone looks again."""
-        for alarm in list(self._alarms.values()):
-            alarm.ring()
-
-    def _attended(self, name: str) -> Alarm:
-        with self._attending:
-            if name not in self._alarms:
-                self._alarms[name] = self._outbound.alarm()
-                self._outbound.spawn(self._attend(name, self._alarms[name]))
-            return self._alarms[name]
 
     async def _attend(self, name: str, alarm: Alarm) -> None:
         while True:
@@ -137,14 +101,10 @@ class Pusher:
 
     def _request(self, push: Push) -> Request:
         headers = {"Content-Type": "application/json", "User-Agent": USER_AGENT}
-        if push.service_account and self._mint is not None:
-            token = self._mint(push.audience, push.service_account)
-            headers["Authorization"] = f"Bearer {token}"
-        timeout = self._outbound.clock.real_seconds(push.timeout_s)
         return Request(
-            url=self._rewrite(push.endpoint),
-            timeout_s=max(timeout, self._least_timeout_s),
-            headers=headers,
+            url=self._outbound.address(push.endpoint),
+            timeout_s=self._outbound.timeout_s(push.timeout_s),
+            headers=headers | self._outbound.bearer(push.audience, push.service_account),
             body=envelope(push),
         )
 

@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from geminivideo.runtime.clock import Clock
 from google.cloud.scheduler_v1 import types
 from google.rpc import code_pb2
 
-from emulators.outbound import Alarm, Answer, Outbound, Request
+from emulators.outbound import Alarm, Answer, Attendants, Outbound, Request
 from emulators.rpc import ApiError, seconds
 from emulators.scheduler import rules
 from emulators.scheduler.state import Jobs, Run
@@ -19,8 +18,6 @@ from emulators.scheduler.state import Jobs, Run
 USER_AGENT = "Google-Cloud-Scheduler"
 
 Publish = Callable[[str, bytes, Mapping[str, str]], str]
-TokenMinter = Callable[[str, str], str]
-Rewrite = Callable[[str], str]
 
 
 class Executor:
@@ -30,48 +27,27 @@ class Executor:
         self,
         jobs: Jobs,
         outbound: Outbound,
-        clock: Clock,
-        *,
         publish: Publish | None,
-        token_minter: TokenMinter | None,
-        rewrite: Rewrite | None,
-        least_timeout_s: float,
     ) -> None:
         self._jobs = jobs
         self._outbound = outbound
-        self._clock = clock
+        self._clock = outbound.clock
         self._publish = publish
-        self._mint = token_minter
-        self._rewrite = rewrite or (lambda url: url)
-        self._least_timeout_s = least_timeout_s
-        self._alarms: dict[str, Alarm] = {}
+        self.attendants = Attendants(outbound, self._attend)
         self._forced: dict[str, list[Run]] = {}
-        self._attending = threading.Lock()
-        jobs.on_change = self.ring
+        self._forcing = threading.Lock()
+        jobs.on_change = self.attendants.ring
 
     def start(self) -> None:
         """Attend what was loaded."""
         for name in self._jobs.names():
-            self.ring(name)
-
-    def ring(self, name: str) -> None:
-        """A job changed; an unknown one gets its attendant."""
-        with self._attending:
-            if name not in self._alarms:
-                self._alarms[name] = self._outbound.alarm()
-                self._outbound.spawn(self._attend(name, self._alarms[name]))
-        self._alarms[name].ring()
-
-    def ring_all(self) -> None:
-        """The clock was moved: everyone looks again."""
-        for alarm in list(self._alarms.values()):
-            alarm.ring()
+            self.attendants.ring(name)
 
     def force(self, run: Run) -> None:
         """Execute now, or as soon as the execution under way has ended."""
-        with self._attending:
+        with self._forcing:
             self._forced.setdefault(run.job.name, []).append(run)
-        self.ring(run.job.name)
+        self.attendants.ring(run.job.name)
 
     async def _attend(self, name: str, alarm: Alarm) -> None:
         while True:
@@ -80,7 +56,7 @@ class Executor:
             await alarm.wait(self._jobs.next_time(name))
 
     def _next(self, name: str) -> Run | None:
-        with self._attending:
+        with self._forcing:
             forced = self._forced.get(name)
             if forced:
                 return forced.pop(0)
@@ -120,21 +96,15 @@ class Executor:
 
     def _request(self, run: Run) -> Request:
         target = run.job.http_target
-        timeout = self._clock.real_seconds(seconds(run.job.attempt_deadline))
+        token = target.oidc_token
+        bearer = self._outbound.bearer(token.audience or target.uri, token.service_account_email)
         return Request(
-            url=self._rewrite(target.uri),
-            timeout_s=max(timeout, self._least_timeout_s),
+            url=self._outbound.address(target.uri),
+            timeout_s=self._outbound.timeout_s(seconds(run.job.attempt_deadline)),
             method=types.HttpMethod(target.http_method).name,
-            headers={**dict(target.headers), **_own_headers(run), **self._authorization(target)},
+            headers={**dict(target.headers), **_own_headers(run), **bearer},
             body=target.body,
         )
-
-    def _authorization(self, target: Any) -> Mapping[str, str]:
-        if not target.HasField("oidc_token") or self._mint is None:
-            return {}
-        audience = target.oidc_token.audience or target.uri
-        token = self._mint(audience, target.oidc_token.service_account_email)
-        return {"Authorization": f"Bearer {token}"}
 
 
 def _own_headers(run: Run) -> dict[str, str]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from geminivideo.runtime.clock import Clock
 
-from emulators.outbound import Outbound
-from emulators.rpc import RpcServer
+from emulators.outbound import Rewrite, TokenMinter
+from emulators.rpc import CallingService
 from emulators.tasks import wire
 from emulators.tasks.dispatch import Dispatcher
 from emulators.tasks.faults import DispatchFault, DuplicateDispatches, LostAnswers
@@ -17,12 +16,11 @@ from emulators.tasks.state import Queues
 __all__ = ["DispatchFault", "DuplicateDispatches", "LostAnswers", "Server"]
 
 
-class Server:
+class Server(CallingService):
     """CloudTasks over gRPC on one loopback port; state under ``state_dir``.
 
-    ``token_minter(audience, service_account_email)`` gives the bearer of authenticated tasks,
-    ``rewrite(url)`` the address a URL has on this machine. ``least_dispatch_timeout_s`` is in
-    machine seconds: on a fast clock a dispatch deadline would else leave real handlers no time.
+    ``token_minter``, ``rewrite``: see ``Outbound``. ``least_dispatch_timeout_s`` is in machine
+    seconds: on a fast clock a dispatch deadline would else leave real handlers no time.
     """
 
     def __init__(
@@ -31,43 +29,15 @@ class Server:
         state_dir: Path,
         clock: Clock,
         port: int = 0,
-        token_minter: Callable[[str, str], str] | None = None,
-        rewrite: Callable[[str], str] | None = None,
+        token_minter: TokenMinter | None = None,
+        rewrite: Rewrite | None = None,
         least_dispatch_timeout_s: float = 0.0,
     ) -> None:
+        super().__init__("tasks", clock, port, token_minter, rewrite, least_dispatch_timeout_s)
         self._queues = Queues(state_dir / "tasks.sqlite", clock)
-        self._outbound = Outbound("tasks", clock)
-        self._dispatcher = Dispatcher(
-            self._queues,
-            self._outbound,
-            token_minter=token_minter,
-            rewrite=rewrite,
-            least_timeout_s=least_dispatch_timeout_s,
-        )
+        self._dispatcher = Dispatcher(self._queues, self._outbound)
         services = wire.services(self._queues, self._dispatcher, bool(token_minter))
-        self._rpc = RpcServer("tasks", port, services)
-
-    @property
-    def port(self) -> int:
-        """The gRPC port."""
-        return self._rpc.port
-
-    @property
-    def host(self) -> str:
-        """``127.0.0.1:PORT`` for an insecure channel."""
-        return f"127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        """Answer calls and dispatch what waits."""
-        self._outbound.start()
-        self._dispatcher.start()
-        self._rpc.start()
-
-    def stop(self) -> None:
-        """End calls and dispatches; what has not succeeded is dispatched at the next start."""
-        self._rpc.stop()
-        self._outbound.stop()
-        self._queues.close()
+        self._own(self._queues, self._dispatcher, services)
 
     def set_delivery_fault(self, fault: DispatchFault | None) -> None:
         """Send every dispatch through ``fault`` from now on; None for none."""
@@ -77,7 +47,3 @@ class Server:
     def in_flight(self) -> int:
         """Dispatches under way: 0 when every outcome is recorded."""
         return self._queues.in_flight()
-
-    def clock_moved(self) -> None:
-        """Tell the server that its clock jumped, so that it looks at what is due now."""
-        self._dispatcher.ring_all()

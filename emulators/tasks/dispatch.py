@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Callable
-from typing import Any
 
 from google.cloud.tasks_v2 import types
 
-from emulators.outbound import Alarm, Answer, Outbound, Request
+from emulators.outbound import Alarm, Answer, Attendants, Outbound, Request
 from emulators.tasks import rules
 from emulators.tasks.faults import DispatchFault
 from emulators.tasks.state import Dispatch, Queues
 
 USER_AGENT = "Google-Cloud-Tasks"
-
-TokenMinter = Callable[[str, str], str]
-Rewrite = Callable[[str], str]
 
 
 def headers(dispatch: Dispatch) -> dict[str, str]:
@@ -38,52 +32,21 @@ def headers(dispatch: Dispatch) -> dict[str, str]:
 class Dispatcher:
     """Sends what the queues give and tells them what came back."""
 
-    def __init__(
-        self,
-        queues: Queues,
-        outbound: Outbound,
-        *,
-        token_minter: TokenMinter | None,
-        rewrite: Rewrite | None,
-        least_timeout_s: float,
-    ) -> None:
+    def __init__(self, queues: Queues, outbound: Outbound) -> None:
         self._queues = queues
         self._outbound = outbound
-        self._mint = token_minter
-        self._rewrite = rewrite or (lambda url: url)
-        self._least_timeout_s = least_timeout_s
-        self._alarms: dict[str, Alarm] = {}
-        self._attending = threading.Lock()
+        self.attendants = Attendants(outbound, self._attend)
         self.fault: DispatchFault | None = None
-        queues.on_change = self.ring
+        queues.on_change = self.attendants.ring
 
     def start(self) -> None:
         """Attend what the queues loaded."""
         for name in self._queues.queue_names():
-            self.ring(name)
-
-    def ring(self, name: str) -> None:
-        """Something of ``name`` changed; an unknown name gets its attendant."""
-        alarm = self._alarms.get(name)
-        if alarm is None:
-            alarm = self._attended(name)
-        alarm.ring()
-
-    def ring_all(self) -> None:
-        """The clock was moved: everyone looks again."""
-        for alarm in list(self._alarms.values()):
-            alarm.ring()
+            self.attendants.ring(name)
 
     def send(self, dispatch: Dispatch) -> None:
         """Send one attempt, from any thread."""
         self._outbound.spawn(self._deliver(dispatch))
-
-    def _attended(self, name: str) -> Alarm:
-        with self._attending:
-            if name not in self._alarms:
-                self._alarms[name] = self._outbound.alarm()
-                self._outbound.spawn(self._attend(name, self._alarms[name]))
-            return self._alarms[name]
 
     async def _attend(self, name: str, alarm: Alarm) -> None:
         while True:
@@ -112,22 +75,15 @@ class Dispatcher:
 
     def _request(self, dispatch: Dispatch) -> Request:
         http = dispatch.body.http_request
-        sent = headers(dispatch) | self._authorization(http)
-        timeout = self._outbound.clock.real_seconds(dispatch.deadline_s)
+        token = http.oidc_token
+        bearer = self._outbound.bearer(token.audience or http.url, token.service_account_email)
         return Request(
-            url=self._rewrite(http.url),
-            timeout_s=max(timeout, self._least_timeout_s),
+            url=self._outbound.address(http.url),
+            timeout_s=self._outbound.timeout_s(dispatch.deadline_s),
             method=types.HttpMethod(http.http_method).name,
-            headers=sent,
+            headers=headers(dispatch) | bearer,
             body=http.body,
         )
-
-    def _authorization(self, http: Any) -> dict[str, str]:
-        if not http.HasField("oidc_token") or self._mint is None:
-            return {}
-        audience = http.oidc_token.audience or http.url
-        token = self._mint(audience, http.oidc_token.service_account_email)
-        return {"Authorization": f"Bearer {token}"}
 
 
 def _succeeded(answer: Answer) -> bool:

@@ -134,6 +134,11 @@ class CallingCloud:
     def channel(self) -> grpc.Channel:
         return grpc.insecure_channel(self.server.host)
 
+    def mint(self, audience: str, account: str) -> str:
+        """What the server signs with; looked up at each call, so that a test can replace it."""
+        self.minted.append((audience, account))
+        return f"token-of-{account}"
+
     def stop(self) -> None:
         for client in self._clients:
             client.transport.close()
@@ -158,11 +163,10 @@ class CallingCloud:
 
     def _start(self) -> None:
         self.server = self.server_type(
-            state_dir=self.state_dir, clock=self.clock, token_minter=self._mint, **self.options
+            state_dir=self.state_dir,
+            clock=self.clock,
+            token_minter=lambda audience, account: self.mint(audience, account),
+            **self.options,
         )
         self.server.start()
         self._clients = self.connect()
-
-    def _mint(self, audience: str, account: str) -> str:
-        self.minted.append((audience, account))
-        return f"token-of-{account}"

@@ -315,7 +315,7 @@ def test_a_failing_token_minter_refuses_the_push_and_goes_on(cloud, endpoint, mo
             raise failures.pop()
         return "signed"
 
-    monkeypatch.setattr(cloud.server._pusher, "_mint", mint)
+    monkeypatch.setattr(cloud, "mint", mint)
     cloud.publish(topic)
     assert endpoint.stays_silent(0.05)
     cloud.advance(60)
