@@ -181,30 +181,17 @@ def _encoded_int(value: int) -> str:
     return urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
-class Server:
+class Server(HttpService):
     """The issuer's public key over HTTP, where Google publishes its own (``/oauth2/v3/certs``)."""
 
     def __init__(self, *, issuer: Issuer, port: int = 0) -> None:
+        super().__init__("identity", self._application, (port,))
         self._issuer = issuer
-        self._service = HttpService("identity", self._application, (port,))
-
-    @property
-    def port(self) -> int:
-        """The port it listens on."""
-        return self._service.port
 
     @property
     def certificates_url(self) -> str:
         """What ``google.oauth2.id_token.verify_token(certs_url=...)`` takes."""
-        return f"{self._service.url}/oauth2/v1/certs"
-
-    def start(self) -> None:
-        """Serve."""
-        self._service.start()
-
-    def stop(self) -> None:
-        """Stop serving."""
-        self._service.stop()
+        return f"{self.url}/oauth2/v1/certs"
 
     def _application(self) -> web.Application:
         app = web.Application()

@@ -41,6 +41,18 @@ def listening_socket(port: int, service: str) -> socket.socket:
     return sock
 
 
+def _listening_sockets(ports: tuple[int, ...], service: str) -> list[socket.socket]:
+    socks: list[socket.socket] = []
+    try:
+        for port in ports:
+            socks.append(listening_socket(port, service))
+    except (OSError, PortInUseError):
+        for sock in socks:
+            sock.close()
+        raise
+    return socks
+
+
 def free_ports(count: int) -> list[int]:
     """``count`` different ports that were free a moment ago."""
     socks = [listening_socket(0, "probe") for _ in range(count)]
@@ -61,7 +73,10 @@ def open_database(path: Path) -> sqlite3.Connection:
 
 
 class HttpService:
-    """An aiohttp application on one or more loopback ports, in a thread with its own loop."""
+    """An aiohttp application on one or more loopback ports, in a thread with its own loop.
+
+    A service of one port inherits from it; it binds (``super().__init__``) before it opens files.
+    """
 
     def __init__(
         self,
@@ -71,9 +86,9 @@ class HttpService:
     ) -> None:
         self.name = name
         self._build = build
-        self._socks = [listening_socket(port, name) for port in ports]
+        self._socks = _listening_sockets(ports, name)
         self._loop = asyncio.new_event_loop()
-        self._runner: web.AppRunner | None = None
+        self._app_runner: web.AppRunner | None = None
         self._thread = threading.Thread(target=self._serve, name=f"http-{name}", daemon=True)
 
     @property
@@ -110,7 +125,6 @@ class HttpService:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=5)
         self._loop.close()
-        self._loop.close()
 
     def _abandon(self) -> None:
         """Give back what a service holds that was never started, or has been stopped."""
@@ -126,11 +140,11 @@ class HttpService:
     async def _open(self) -> None:
         built = self._build()
         app = built if isinstance(built, web.Application) else await built
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
-        await self._runner.setup()
+        self._app_runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
+        await self._app_runner.setup()
         for sock in self._socks:
-            await web.SockSite(self._runner, sock).start()
+            await web.SockSite(self._app_runner, sock).start()
 
     async def _close(self) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
+        if self._app_runner is not None:
+            await self._app_runner.cleanup()

@@ -16,11 +16,11 @@ from emulators.serving import HttpService, open_database
 __all__ = ["TIERS", "Fault", "Pace", "Server", "Write", "fingerprint"]
 
 
-class Server:
+class Server(HttpService):
     """The double on a loopback port; its objects and its log are in ``state_dir``.
 
     ``tokens`` are the access tokens it accepts (any other answers 190). ``tier`` is the access
-    tier of every ad account: ``full`` or ``limited``.
+    tier of every ad account: ``full`` or ``limited``. ``FacebookSession.GRAPH`` is set to ``url``.
     """
 
     def __init__(
@@ -33,29 +33,15 @@ class Server:
         tier: str = "full",
         pace: Pace | None = None,
     ) -> None:
+        super().__init__("meta", lambda: self._wire.application(), (port,))
         self._database = open_database(state_dir / "meta.sqlite")
         self._faults = Faults()
         self.graph = Graph(self._database, clock, pace or Pace(), tier)
-        wire = Wire(self.graph, self._faults, clock, tokens)
-        self._http = HttpService("meta", wire.application, (port,))
-
-    @property
-    def port(self) -> int:
-        """The port it listens on."""
-        return self._http.port
-
-    @property
-    def url(self) -> str:
-        """What ``FacebookSession.GRAPH`` is set to."""
-        return self._http.url
-
-    def start(self) -> None:
-        """Serve."""
-        self._http.start()
+        self._wire = Wire(self.graph, self._faults, clock, tokens)
 
     def stop(self) -> None:
         """Stop serving and close the files."""
-        self._http.stop()
+        super().stop()
         self._database.close()
 
     def fault(self, match: str = "*", **members: Any) -> None:

@@ -15,7 +15,7 @@ from emulators.serving import HttpService
 __all__ = ["Launch", "LaunchSpec", "NotReadyError", "Server"]
 
 
-class Server:
+class Server(HttpService):
     """The service on a loopback port, for clients with the ``rest`` transport over http.
 
     ``launch(spec)`` starts one attempt of one task, in a session of its own
@@ -35,27 +35,20 @@ class Server:
         max_parallel: int = 2,
         least_attempt_timeout_s: float = 0.0,
     ) -> None:
-        self._service = HttpService(
-            "run", lambda: Api(self.state, self._runner).application(), (port,)
-        )
+        super().__init__("run", self._application, (port,))
         self.state = State(Path(state_dir), clock)
         self._runner = Runner(self.state, clock, launch, max_parallel, least_attempt_timeout_s)
-
-    @property
-    def port(self) -> int:
-        """The port that it listens on."""
-        return self._service.port
 
     def start(self) -> None:
         """Serve, and start again what an earlier process was running."""
         self._runner.recover()
-        self._service.start()
+        super().start()
         self._runner.start()
 
     def stop(self) -> None:
         """End every task process, then stop serving."""
         self._runner.stop()
-        self._service.stop()
+        super().stop()
         self.state.close()
 
     def _application(self) -> web.Application:

@@ -14,7 +14,7 @@ from emulators.storage.wire import Api
 __all__ = ["Publish", "Server"]
 
 
-class Server:
+class Server(HttpService):
     """The service on a loopback port; ``STORAGE_EMULATOR_HOST=server.url`` points clients at it.
 
     ``publish(topic_full_name, data, attributes)`` receives the notifications, from a thread of its
@@ -25,31 +25,19 @@ class Server:
     def __init__(
         self, *, state_dir: Path, clock: Clock, port: int = 0, publish: Publish | None = None
     ) -> None:
-        self._service = HttpService(
-            "storage", lambda: Api(self.state, clock).application(), (port,)
-        )
-        self.state = State(Path(state_dir), clock, self._service.url)
+        super().__init__("storage", lambda: Api(self.state, clock).application(), (port,))
+        self.state = State(Path(state_dir), clock, self.url)
         self._notifier = Notifier(self.state, clock, publish) if publish else None
-
-    @property
-    def port(self) -> int:
-        """The port that it listens on."""
-        return self._service.port
-
-    @property
-    def url(self) -> str:
-        """The value of ``STORAGE_EMULATOR_HOST``."""
-        return self._service.url
 
     def start(self) -> None:
         """Serve, and publish what an earlier process left unpublished."""
-        self._service.start()
+        super().start()
         if self._notifier:
             self._notifier.start()
 
     def stop(self) -> None:
         """Stop serving; everything acknowledged is on disk."""
-        self._service.stop()
+        super().stop()
         if self._notifier:
             self._notifier.stop()
         self.state.close()

@@ -17,30 +17,15 @@ _MODEL = (
 )
 
 
-class Server:
-    """The endpoint on one loopback port; scripts are given through ``state``."""
+class Server(HttpService):
+    """The endpoint on one loopback port; scripts are given through ``state``.
+
+    ``GV_VERTEX_URL`` is set to its ``url``.
+    """
 
     def __init__(self, *, state_dir: Path, clock: Clock, port: int = 0) -> None:
+        super().__init__("vertex", self._app, (port,))
         self.state = State()
-        self._http = HttpService("vertex", self._app, (port,))
-
-    @property
-    def port(self) -> int:
-        """The port it listens on."""
-        return self._http.port
-
-    @property
-    def url(self) -> str:
-        """What ``GV_VERTEX_URL`` is set to."""
-        return self._http.url
-
-    def start(self) -> None:
-        """Serve."""
-        self._http.start()
-
-    def stop(self) -> None:
-        """Stop serving."""
-        self._http.stop()
 
     def _app(self) -> web.Application:
         app = web.Application()

@@ -18,32 +18,23 @@ _RESPONSE_TYPE = "type.googleapis.com/google.cloud.videointelligence.v1.Annotate
 _OPERATION = "/v1/{name:projects/[^/]+/locations/[^/]+/operations/[^/:]+}"
 
 
-class Server:
+class Server(HttpService):
     """The endpoint on one loopback port; answers are given through ``state``."""
 
     def __init__(
         self, *, state_dir: Path, clock: Clock, port: int = 0, latency_s: float = 0.0
     ) -> None:
+        super().__init__("vision", self._app, (port,))
         self.state = State(state_dir, clock, latency_s)
-        self._http = HttpService("vision", self._app, (port,))
-
-    @property
-    def port(self) -> int:
-        """The port it listens on."""
-        return self._http.port
 
     @property
     def endpoint(self) -> str:
         """What ``GV_VISION_ENDPOINT`` is set to: ``host:port``."""
         return f"{LOOPBACK}:{self.port}"
 
-    def start(self) -> None:
-        """Serve."""
-        self._http.start()
-
     def stop(self) -> None:
         """Stop serving and close the state."""
-        self._http.stop()
+        super().stop()
         self.state.close()
 
     def _app(self) -> web.Application:

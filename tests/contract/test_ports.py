@@ -2,14 +2,37 @@
 
 import gc
 import warnings
+from contextlib import contextmanager
+from functools import partial
 
 import pytest
+from aiohttp import web
 from geminivideo.runtime.clock import Clock
 
-from emulators import pubsub, scheduler, tasks
-from emulators.serving import PortInUseError, listening_socket
+from emulators import meta, pubsub, run, scheduler, storage, tasks, vertex, vision
+from emulators.serving import HttpService, PortInUseError, free_ports, listening_socket
 
-SERVERS = {"pubsub": pubsub.Server, "tasks": tasks.Server, "scheduler": scheduler.Server}
+SERVERS = {
+    "meta": partial(meta.Server, tokens={"t"}),
+    "pubsub": pubsub.Server,
+    "run": partial(run.Server, launch=lambda spec: None),
+    "scheduler": scheduler.Server,
+    "storage": storage.Server,
+    "tasks": tasks.Server,
+    "vertex": vertex.Server,
+    "vision": vision.Server,
+}
+
+
+@contextmanager
+def nothing_left_open():
+    """Fail on what the collector finds unclosed after the block."""
+    gc.collect()
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        yield
+        gc.collect()
+    assert [str(each.message) for each in heard if each.category is ResourceWarning] == []
 
 
 @pytest.fixture
@@ -21,25 +44,28 @@ def taken():
 @pytest.mark.parametrize("name", SERVERS)
 def test_a_taken_port_is_named_and_nothing_stays_open(name, taken, tmp_path):
     """PortInUseError names port and service; no loop, socket or file is left to the collector."""
-    gc.collect()
-    with warnings.catch_warnings(record=True) as heard:
-        warnings.simplefilter("always")
-        with pytest.raises(PortInUseError, match=f"port {taken} \\({name}\\)"):
-            SERVERS[name](state_dir=tmp_path, clock=Clock(), port=taken)
-        gc.collect()
-    assert [str(each.message) for each in heard if each.category is ResourceWarning] == []
+    with (
+        nothing_left_open(),
+        pytest.raises(PortInUseError, match=f"port {taken} \\({name}\\)"),
+    ):
+        SERVERS[name](state_dir=tmp_path, clock=Clock(), port=taken)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_a_server_that_never_started_can_be_stopped(name, tmp_path):
     """What was built is given back without a start: the port is free again."""
-    server = SERVERS[name](state_dir=tmp_path, clock=Clock())
-    with warnings.catch_warnings(record=True) as heard:
-        warnings.simplefilter("always")
-        server.stop()
+    with nothing_left_open():
+        server = SERVERS[name](state_dir=tmp_path, clock=Clock())
         port = server.port
+        server.stop()
         del server
-        gc.collect()
-    assert [str(each.message) for each in heard if each.category is ResourceWarning] == []
     listening_socket(port, "the next").close()
+
+
+def test_one_taken_port_of_several_gives_the_others_back(taken):
+    """A service of several ports that lacks one holds none of them."""
+    (free,) = free_ports(1)
+    with nothing_left_open(), pytest.raises(PortInUseError, match=str(taken)):
+        HttpService("several", web.Application, (free, taken))
+    listening_socket(free, "the next").close()
