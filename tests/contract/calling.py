@@ -1,4 +1,4 @@
-"""What the tests of every service that calls endpoints share: a clock, an endpoint, a cloud."""
+"""What the tests of every service that calls endpoints share: an endpoint and a cloud."""
 
 import asyncio
 import queue
@@ -11,28 +11,10 @@ from typing import Any, ClassVar
 import grpc
 import msgspec
 from aiohttp import web
-from geminivideo.runtime.clock import Clock
 
 from emulators.serving import HttpService
 
 PATIENCE_S = 20.0  # machine seconds until a test gives up waiting for what must come
-
-
-class ManualClock(Clock):
-    """Stands still until a test advances it; waits end only when the server is told of it."""
-
-    def __init__(self, start: float = 1_800_000_000.0) -> None:
-        super().__init__()
-        self.times = [start]
-
-    def now(self) -> float:
-        return self.times[-1]
-
-    def real_seconds(self, seconds: float) -> float:
-        return 60.0  # no wait of a test's length ends by itself
-
-    def advance(self, seconds: float) -> None:
-        self.times.append(self.times[-1] + seconds)
 
 
 @dataclass

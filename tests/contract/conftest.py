@@ -3,7 +3,8 @@
 import pytest
 from geminivideo.runtime.clock import Clock
 
-from .calling import CallingCloud, Endpoint, ManualClock
+from .calling import CallingCloud, Endpoint
+from .clocks import ManualClock
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from geminivideo.runtime.clock import Clock
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import run_v2
 from google.cloud.run_v2.services.executions.transports import ExecutionsRestTransport
@@ -16,20 +15,9 @@ from google.cloud.run_v2.services.tasks.transports import TasksRestTransport
 
 from emulators.run import Server
 
+from ..clocks import MovableClock
+
 PARENT = "projects/demo-project/locations/europe-west1"
-
-
-class MovableClock(Clock):
-    """Real time plus what a test has added."""
-
-    ahead = 0.0
-
-    def now(self):
-        return super().now() + MovableClock.ahead
-
-    @staticmethod
-    def advance(seconds):
-        MovableClock.ahead += seconds
 
 
 @dataclass
@@ -98,9 +86,7 @@ class Cloud:
 
 @pytest.fixture
 def clock():
-    MovableClock.ahead = 0.0
-    yield MovableClock()
-    MovableClock.ahead = 0.0
+    return MovableClock()
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from google.cloud.scheduler_v1.services.cloud_scheduler.transports import (
 from emulators.rpc import ApiError
 from emulators.scheduler import Server
 
-from ..calling import PATIENCE_S, CallingCloud, ManualClock
+from ..calling import PATIENCE_S, CallingCloud
+from ..clocks import ManualClock
 
 
 class Cloud(CallingCloud):

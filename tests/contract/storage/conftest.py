@@ -4,23 +4,11 @@ import queue
 from dataclasses import dataclass, field
 
 import pytest
-from geminivideo.runtime.clock import Clock
 from google.cloud import storage
 
 from emulators.storage import Server
 
-
-class MovableClock(Clock):
-    """Real time plus what a test has added; it also counts in the past when it is told to."""
-
-    ahead = 0.0
-
-    def now(self):
-        return super().now() + MovableClock.ahead
-
-    @staticmethod
-    def advance(seconds):
-        MovableClock.ahead += seconds
+from ..clocks import MovableClock
 
 
 @dataclass
@@ -46,9 +34,7 @@ class Inbox:
 
 @pytest.fixture
 def clock():
-    MovableClock.ahead = 0.0
-    yield MovableClock()
-    MovableClock.ahead = 0.0
+    return MovableClock()
 
 
 @pytest.fixture
