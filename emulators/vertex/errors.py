@@ -2,33 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from emulators.rest import ApiError, invalid, unimplemented
 
-
-class ApiError(Exception):
-    """One error answer: HTTP status, the canonical code's name, a message."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.message = message
-
-    def body(self) -> dict[str, Any]:
-        """The JSON body."""
-        return {"error": {"code": self.status, "message": self.message, "status": self.code}}
+__all__ = ["ApiError", "invalid", "unimplemented", "unscripted"]
 
 
 def unscripted(model: str) -> ApiError:
     """Nothing is scripted: this endpoint has no model and invents no answer."""
     return ApiError(503, "UNAVAILABLE", f"no answer is scripted for {model}; this is no model")
-
-
-def unimplemented(method: str) -> ApiError:
-    """A method of the real API that this endpoint does not have."""
-    return ApiError(501, "UNIMPLEMENTED", f"{method} is not emulated")
-
-
-def invalid(message: str) -> ApiError:
-    """A request that the real API would refuse."""
-    return ApiError(400, "INVALID_ARGUMENT", message)
