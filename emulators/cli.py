@@ -64,12 +64,15 @@ def up(
     port_base: Annotated[int, typer.Option(help="First port; 0 takes free ones.")] = 8000,
     speed: Annotated[float, typer.Option(min=1.0, help="How fast the clock runs.")] = 1.0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget earlier state first.")] = False,
+    media_root: Annotated[
+        list[Path] | None, typer.Option(help="A folder that may be ingested by path; repeatable.")
+    ] = None,
     program: Annotated[
         Path | None, typer.Option(help="A tree with another Pulumi.yaml, infra and functions.")
     ] = None,
 ) -> None:
     """Run the local cloud until Ctrl-C."""
-    from emulators.cloud import ROOT, LocalCloud
+    from emulators.cloud import ROOT, SAMPLES, LocalCloud
     from emulators.running import Running, StateDirError
     from emulators.serving import PortInUseError
     from emulators.topology.record import RecordError
@@ -77,7 +80,14 @@ def up(
 
     with _told(PortInUseError, RecordError, StateDirError), _stoppable():
         console.print("starting the local cloud ...")
-        with LocalCloud(state, port_base, speed, fresh, program_dir=program or ROOT) as cloud:
+        with LocalCloud(
+            state,
+            port_base,
+            speed,
+            fresh,
+            program_dir=program or ROOT,
+            media_roots=[*(media_root or ()), SAMPLES],
+        ) as cloud:
             running = Running.find(cloud.state_dir)
             Watcher(running).seed_accounts()
             console.print(cloud.applied.summary(), style="dim", highlight=False)

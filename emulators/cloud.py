@@ -10,7 +10,7 @@ import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -41,6 +41,7 @@ from emulators.topology.graph import FIRESTORE_INDEX, Graph, SecretRef
 from emulators.topology.record import RecordError, record
 
 ROOT = Path(__file__).resolve().parent.parent
+SAMPLES = ROOT / "samples"
 PROJECT = "geminivideo-local"
 REGION = "us-central1"
 STACK = "local"
@@ -147,10 +148,12 @@ class LocalCloud:
         *,
         program_dir: Path = ROOT,
         gemini: bool = False,
+        media_roots: Sequence[Path] = (SAMPLES,),
         extra_env: Mapping[str, str] | None = None,
     ) -> None:
         """``gemini`` lets the functions ask the Vertex double; offline they do without.
 
+        ``media_roots`` are the folders that the services may ingest from by path.
         ``extra_env`` is given to every function and job on top of what it declares.
         """
         self.state_dir = state_dir.resolve()
@@ -160,6 +163,7 @@ class LocalCloud:
         self._fresh = fresh
         self._program_dir = program_dir
         self._gemini = gemini
+        self._media_roots = tuple(root.resolve() for root in media_roots)
         self._extra_env = dict(extra_env or {})
         self._open = ExitStack()
 
@@ -295,7 +299,8 @@ class LocalCloud:
         return service
 
     def _start_host(self) -> None:
-        env = {**self._client_env(), **self._extra_env}
+        roots = os.pathsep.join(map(str, self._media_roots))
+        env = {**self._client_env(), "GV_MEDIA_ROOTS": roots, **self._extra_env}
         self.jobs = host.Jobs(
             state_dir=self.state_dir,
             jobs=self.graph.jobs(),

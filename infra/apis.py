@@ -15,6 +15,7 @@ ENABLED = (
     "cloudfunctions",
     "cloudscheduler",
     "cloudtasks",
+    "drive",
     "firestore",
     "iam",
     "logging",

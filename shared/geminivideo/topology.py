@@ -271,6 +271,7 @@ SERVICES = (
         "meta_publisher",
         Https(8003),
         Need.ENQUEUE_CHANGES,
+        Need.READ_MODELS,
         concurrency=16,
         timeout_s=120,
     ),

@@ -89,7 +89,7 @@ def new_site(tmp_path_factory):
 
     def start(speed: float = 1.0) -> Site:
         state = tmp_path_factory.mktemp("cloud")
-        cloud = LocalCloud(state, port_base=0, speed=speed).start()
+        cloud = LocalCloud(state, port_base=0, speed=speed, media_roots=(state.parent,)).start()
         started.append(cloud)
         return Site(cloud)
 

@@ -104,7 +104,7 @@ def test_only_the_executor_wrote_to_meta_and_every_object_is_owned(site, flows):
     made = Counter(write.kind for write in writes if write.effect == "created")
     changes = sum(len(facts.changes) for facts in flows.values())
     assert (made["campaign"], made["adset"]) == (len(flows), len(flows))
-    assert (made["ad"], made["creative"]) == (changes, changes)
+    assert (made["ad"], made["adcreative"], made["advideo"]) == (changes, changes, changes)
     assert len({write.token for write in writes}) == 1
     assert [write.effect for write in writes if write.effect != "created"] == []
 

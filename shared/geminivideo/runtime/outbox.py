@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from geminivideo.runtime.clock import Clock
 
 KEEP_S = 7 * 86400.0
+SETTLE_S = 5.0  # how long a delivery is given to publish what it has committed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +80,10 @@ def publish(documents: Documents, outlet: Outlet, rows: Iterable[OutboxRow]) -> 
     return len(waiting)
 
 
-def republish(documents: Documents, outlet: Outlet, row_ids: Iterable[str]) -> int:
-    """Publish what a completed run promised and a crash may have left behind."""
+def unpublished(documents: Documents, row_ids: Iterable[str]) -> list[OutboxRow]:
+    """The rows of a completed run that are not marked as published."""
     found = (documents.get(path_of(row_id), OutboxRow) for row_id in row_ids)
-    return publish(documents, outlet, [row for row in found if row is not None])
+    return [row for row in found if row is not None and not row.published]
 
 
 def sweep(

@@ -284,10 +284,18 @@ class StepDoor(Generic[E]):
 
     def _not_ours(self, run: runs.StepRun) -> Answer:
         if run.state in runs.ENDED:
-            outbox.republish(self.ports.documents, self.ports, run.outbox_ids)
-            self._end_flow(run)
-            return Answer(200, run.state.lower(), "done before")
+            return self._done_before(run)
         return Answer(503, "held", "another delivery of the same work is running")
+
+    def _done_before(self, run: runs.StepRun) -> Answer:
+        """Publish what a crash left behind; its own delivery may still be publishing: wait."""
+        left = outbox.unpublished(self.ports.documents, run.outbox_ids)
+        ended_s = self.ports.clock.now() - (run.finished_at or 0.0)
+        if left and ended_s < outbox.SETTLE_S:
+            return Answer(503, "publishing", "its messages are being published")
+        outbox.publish(self.ports.documents, self.ports, left)
+        self._end_flow(run)
+        return Answer(200, run.state.lower(), "done before")
 
     def _run(self, event: E, step: Step) -> Answer:
         started = time.monotonic()

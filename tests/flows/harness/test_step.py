@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 from geminivideo.events import SceneDetected, VideoIngested
 from geminivideo.records import Flow, FlowStatus
-from geminivideo.runtime import dead_letters, flows, runs
+from geminivideo.runtime import dead_letters, flows, outbox, runs
 from geminivideo.runtime.runs import RunState, StepRun
 from geminivideo.runtime.step import Permanent, Rejected, Step, StepDoor, Transient, door_of, step
 from werkzeug.test import EnvironBuilder
@@ -117,11 +117,14 @@ def test_what_a_crash_left_unpublished_is_published_by_the_next_delivery(world, 
     def die(rows):
         raise Killed
 
+    monkeypatch.setattr(outbox, "SETTLE_S", 0.3)
     monkeypatch.setattr(made.ports, "send", die)
     with pytest.raises(Killed):
         made.work(event)
     again = door(main)
     assert world.messages("scene-detected") == []
+    assert again.work(event).outcome == "publishing"
+    world.clock.sleep(0.4)
     assert again.work(event).status == 200
     assert (len(calls), len(world.messages("scene-detected"))) == (1, 1)
 
