@@ -16,7 +16,9 @@ from geminivideo.records import Blueprint, MemberVerdict, Shot
 from geminivideo.titan_core.director import CTAS, OFFER_CTAS
 from geminivideo.titan_core.material import Material, words_of
 
-CRITICS_VERSION = "rules-1"
+CRITICS_VERSION = "rules-2"
+GLANCE_WORDS = 5  # what can be read while a thumb decides
+BRISK_S = (1.2, 3.0)  # the mean shot length of an ad that keeps moving
 
 # Words that claim nothing about the product: what the default strategy's fixed phrases use.
 _PHRASES = (
@@ -77,8 +79,11 @@ def hook_faults(blueprint: Blueprint, material: Material, policy: CouncilPolicy)
         return
     if len(text) > policy.max_hook_chars:
         yield Fault(40, f"hook is {len(text)} characters, over {policy.max_hook_chars}")
-    if len(text.split()) > 9:
-        yield Fault(10, f"hook has {len(text.split())} words to read in a second")
+    words = len(text.split())
+    if words > GLANCE_WORDS:
+        yield Fault(2.5 * (words - GLANCE_WORDS), f"{words} words are more than a glance")
+    if _is_formula(text, material):
+        yield Fault(6, "the line is a formula around the subject, not a thing said or shown")
     if len(text) > 6 and text.upper() == text and re.search("[A-Z]{4}", text):
         yield Fault(5, "hook shouts")
     yield from _opening_faults(blueprint, material)
@@ -89,8 +94,17 @@ def _opening_faults(blueprint: Blueprint, material: Material) -> Faults:
         return
     places = {scene.id: place for place, scene in enumerate(material.ranked)}
     place = places.get(blueprint.shots[0].scene_id)
-    if place is not None and len(places) > 2 and place >= (len(places) + 1) // 2:
-        yield Fault(38, f"opens on scene ranked {place + 1} of {len(places)}")
+    if place is None or len(places) < 2 or place == 0:
+        return
+    weak = len(places) > 2 and place >= (len(places) + 1) // 2
+    points = 38 if weak else 10 * place / (len(places) - 1)
+    yield Fault(points, f"opens on scene ranked {place + 1} of {len(places)}")
+
+
+def _is_formula(text: str, material: Material) -> bool:
+    """Whether a hook says nothing beyond fixed phrases and the subject's own name."""
+    subject = set(words_of(material.subject))
+    return all(word in _PLAIN or word in subject for word in words_of(text))
 
 
 def pacing_faults(blueprint: Blueprint, material: Material, policy: CouncilPolicy) -> Faults:
@@ -110,6 +124,11 @@ def pacing_faults(blueprint: Blueprint, material: Material, policy: CouncilPolic
     flashing = sum(length < policy.min_shot_s / 2 for length in lengths)
     if flashing:
         yield Fault(15.0 * flashing, f"{flashing} shots are too short to be seen")
+    mean = total / len(lengths)
+    low, high = BRISK_S
+    off = max(low - mean, mean - high, 0.0) if len(material.scenes) > 1 else 0.0
+    if off:
+        yield Fault(min(15.0, 8.0 * off), f"shots last {mean:.1f} s on average, not {low}-{high} s")
     if _repeats(blueprint.shots):
         yield Fault(60, "the same footage is shown twice")
 

@@ -38,7 +38,10 @@ def hold(
         return _default(material, policy, wanted, ())
     try:
         drafts, dropped = gemini.direct(model, material, policy, wanted)
-        members: tuple[Member, ...] = (*_gemini_members(model), *(c for c in RULE_COUNCIL if c.weight < 0.3))
+        members: tuple[Member, ...] = (
+            *_gemini_members(model),
+            *(c for c in RULE_COUNCIL if c.weight < 0.3),
+        )
         judged = council.convene(drafts, material, members, gemini.rewriter(model), policy)
         return Session(judged, (), tuple(dropped))
     except ModelUnavailableError as error:

@@ -186,3 +186,22 @@ def test_every_plan_keeps_the_rules_of_its_video(make_material, scenes):
         evidence = next(c for c in RULE_COUNCIL if c.name == "evidence-critic")
         assert evidence.judge(blueprint, material, POLICY).score == 100
         assert words_of(blueprint.hook_text)
+
+
+def test_small_faults_cost_little_and_order_the_plans(make_material, make_words):
+    """A formula hook and a second-best opening lose points without being rejected."""
+    material = make_material(words=make_words("We found a hidden lake. Nobody had seen it."))
+    judged = hold(material).blueprints
+    said = [b for b in judged if b.hook_text.startswith("We found")]
+    formula = [b for b in judged if b.hook_text.startswith("Wait for it")]
+    assert said[0].council_score > formula[0].council_score >= POLICY.approval_score
+    assert len({b.council_score for b in judged}) > 1
+
+
+@pytest.mark.parametrize(("words", "points"), [(5, 0), (6, 2.5), (9, 10)])
+def test_words_beyond_a_glance_cost_by_the_word(make_material, words, points):
+    """Five words are free; each further one costs two and a half points of the hook's score."""
+    material = make_material(title="Lake")
+    blueprint = replace(director.plan(material, POLICY)[0], hook_text=" ".join(["go"] * words))
+    judge = next(c for c in RULE_COUNCIL if c.name == "hook-critic")
+    assert judge.judge(blueprint, material, POLICY).score == 100 - points
