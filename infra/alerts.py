@@ -10,23 +10,27 @@ from infra.concern import Concern
 from infra.settings import Deployment
 
 UNTAKEN_FOR = "600s"
+QUIET_FOR = "300s"
+# What the harness and the SafeExecutor log when they record a dead letter themselves.
+DIED = 'jsonPayload.message=~"^step ended dead" OR jsonPayload.alert:*'
 
 
 class Alerts(Concern):
-    """An alert on the subscription of the dead letters: something arrived, or is not taken."""
+    """Alerts on dead letters: forwarded by Pub/Sub, waiting untaken, or recorded by a step."""
 
     def __init__(
         self, deployment: Deployment, apis: Apis, dead_letters: pubsub.Subscription
     ) -> None:
         super().__init__("alerts", apis.of("monitoring"))
         self._deployment = deployment
+        channels = self._channels()
         self.policy = monitoring.AlertPolicy(
             "dead-letters",
             display_name="GeminiVideo: work was dead-lettered",
             project=deployment.project,
             combiner="OR",
             severity="ERROR",
-            notification_channels=self._channels(),
+            notification_channels=channels,
             conditions=[
                 _above_zero("A dead letter arrived", "push_request_count", dead_letters, "0s"),
                 _above_zero(
@@ -42,7 +46,33 @@ class Alerts(Concern):
             ),
             opts=self.child(),
         )
+        self.recorded = self._on_log(channels)
         self.register_outputs({})
+
+    def _on_log(self, channels: list[pulumi.Output[str]]) -> monitoring.AlertPolicy:
+        """What is dead-lettered at once never passes the dead-letter topic: its log line tells."""
+        return monitoring.AlertPolicy(
+            "recorded-dead-letters",
+            display_name="GeminiVideo: a step or a change ended dead",
+            project=self._deployment.project,
+            combiner="OR",
+            severity="ERROR",
+            notification_channels=channels,
+            conditions=[
+                monitoring.AlertPolicyConditionArgs(
+                    display_name="A step or a change ended dead",
+                    condition_matched_log=monitoring.AlertPolicyConditionConditionMatchedLogArgs(
+                        filter=f'resource.type="cloud_run_revision" AND ({DIED})'
+                    ),
+                )
+            ],
+            alert_strategy=monitoring.AlertPolicyAlertStrategyArgs(
+                notification_rate_limit=monitoring.AlertPolicyAlertStrategyNotificationRateLimitArgs(
+                    period=QUIET_FOR
+                )
+            ),
+            opts=self.child(),
+        )
 
     def _channels(self) -> list[pulumi.Output[str]]:
         if not self._deployment.alert_email:

@@ -24,6 +24,7 @@ JOB_CALL = ("infra/jobs.py", "return cloudrunv2.Job(")
 INDEX_CALL = ("infra/database.py", "firestore.Index(")
 DATABASE_CALL = ("infra/database.py", "self.database = firestore.Database(")
 ALERT_CALL = ("infra/alerts.py", "self.policy = monitoring.AlertPolicy(")
+LOG_ALERT_CALL = ("infra/alerts.py", "return monitoring.AlertPolicy(")
 OBJECT_CALL = ("infra/buckets.py", "return storage.BucketObject(")
 TOPIC_CALL = ("infra/topics.py", "pubsub.Topic(")
 VERSION_CALL = ("infra/vault.py", "self.version = secretmanager.SecretVersion(")
@@ -658,6 +659,14 @@ MUTANTS = [
         '                "dead-letter",\n',
         "alerts",
         ALERT_CALL,
+    ),
+    Mutant(
+        "alert on logs without a rate limit",
+        "infra/alerts.py",
+        'QUIET_FOR = "300s"',
+        'QUIET_FOR = "60s"',
+        "alerts",
+        LOG_ALERT_CALL,
     ),
     Mutant(
         "alert after half a minute",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
+from emulators.topology.graph import Resource
 from emulators.topology.rules.view import (
     ALERT,
     SERVICE,
@@ -67,19 +69,33 @@ def alerts(view: View) -> Iterator[Problem]:
     watched: set[str] = set()
     for r in view.all(ALERT):
         for condition in r.inputs.get("conditions", []):
+            if "conditionMatchedLog" in condition:
+                yield from _log_alert(r)
+                continue
             threshold = condition.get("conditionThreshold", {})
             watched |= set(re.findall(r'subscription_id="([^"]*)"', threshold.get("filter", "")))
-            if threshold.get("comparison") not in ("COMPARISON_GT", "COMPARISON_LT"):
-                yield r, f"comparison {threshold.get('comparison')!r} is refused by the API"
-            duration = seconds(threshold.get("duration"))
-            if duration is None or duration % 60:
-                yield r, f"duration {threshold.get('duration')!r} is not whole minutes"
-            for item in threshold.get("aggregations", []):
-                if (seconds(item.get("alignmentPeriod")) or 0) < 60:
-                    yield r, "alignmentPeriod is below 60 s"
+            yield from _threshold(r, threshold)
         unknown = watched - {str(s.inputs.get("name")) for s in view.all(SUBSCRIPTION)}
         if unknown:
             yield r, f"watches {sorted(unknown)}, which is not declared"
     for topic in view.all(TOPIC):
         if topic.inputs.get("name") == view.map.dead_letters and not watched & set(listeners):
             yield topic, "no alert watches its subscription"
+
+
+def _threshold(r: Resource, threshold: dict[str, Any]) -> Iterator[Problem]:
+    if threshold.get("comparison") not in ("COMPARISON_GT", "COMPARISON_LT"):
+        yield r, f"comparison {threshold.get('comparison')!r} is refused by the API"
+    duration = seconds(threshold.get("duration"))
+    if duration is None or duration % 60:
+        yield r, f"duration {threshold.get('duration')!r} is not whole minutes"
+    for item in threshold.get("aggregations", []):
+        if (seconds(item.get("alignmentPeriod")) or 0) < 60:
+            yield r, "alignmentPeriod is below 60 s"
+
+
+def _log_alert(r: Resource) -> Iterator[Problem]:
+    """The API refuses an alert on log lines without a limit on how often it notifies."""
+    limit = (r.inputs.get("alertStrategy") or {}).get("notificationRateLimit") or {}
+    if (seconds(limit.get("period")) or 0) < 300:
+        yield r, "an alert on log lines needs a notificationRateLimit of at least 300 s"
