@@ -258,7 +258,12 @@ def _show_flow(watcher: Any, flow_id: str, as_json: bool) -> None:
         _answer(_flow_json(watcher, flow), "", as_json)
         return
     console.print(_flow_line(flow), highlight=False, markup=False)
-    steps = progress.summarize(watcher.runs(flow_id), watcher.changes(flow_id), watcher.clock.now())
+    steps = progress.summarize(
+        watcher.runs(flow_id),
+        watcher.changes(flow_id),
+        watcher.clock.now(),
+        watcher.expected(flow_id),
+    )
     console.print(progress.table(steps, flow.video.uri))
 
 

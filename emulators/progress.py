@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from geminivideo.records import ChangeStatus, Flow, FlowStatus, PendingChange
 from geminivideo.runtime.runs import ENDED, RunState, StepRun
@@ -43,7 +43,7 @@ class FlowStuckError(RuntimeError):
 
 @dataclass(frozen=True)
 class StepProgress:
-    """One step of a flow: how many of its items are done, and how it stands."""
+    """One step of a flow: how many of its items are done, of how many, and how it stands."""
 
     step: str
     state: RunState
@@ -59,11 +59,25 @@ Show = Callable[[list[StepProgress]], None]
 
 
 def summarize(
-    runs: Iterable[StepRun], changes: Iterable[PendingChange], now: float
+    runs: Iterable[StepRun],
+    changes: Iterable[PendingChange],
+    now: float,
+    expected: Mapping[str, int] | None = None,
 ) -> list[StepProgress]:
-    """Runs grouped by step, in the order of the flow; the changes are the executor's line."""
+    """Runs grouped by step, in the order of the flow; the changes are the executor's line.
+
+    ``expected`` says how many items a fanned-out step has in all; those not begun yet count too.
+    """
     executed = _executed(list(changes), now)
-    return [*_summarized(runs, now), *([executed] if executed else [])]
+    begun = [_of_all(step, (expected or {}).get(step.step, 0)) for step in _summarized(runs, now)]
+    return [*begun, *([executed] if executed else [])]
+
+
+def _of_all(step: StepProgress, expected: int) -> StepProgress:
+    """A step whose begun items are done is still running while others have not begun."""
+    waiting = step.begun < expected and step.state is RunState.COMPLETED
+    state = RunState.RUNNING if waiting else step.state
+    return replace(step, begun=max(step.begun, expected), state=state)
 
 
 def _executed(changes: list[PendingChange], now: float) -> StepProgress | None:
@@ -176,7 +190,12 @@ def _until_ended(watcher: Watcher, flow_id: str, limit_s: float, show: Show) -> 
     begun = time.monotonic()
     while True:
         flow = watcher.flow(flow_id)
-        steps = summarize(watcher.runs(flow_id), watcher.changes(flow_id), watcher.clock.now())
+        steps = summarize(
+            watcher.runs(flow_id),
+            watcher.changes(flow_id),
+            watcher.clock.now(),
+            watcher.expected(flow_id),
+        )
         show(steps)
         if flow is not None and flow.status is not FlowStatus.RUNNING:
             return flow

@@ -28,7 +28,7 @@ from geminivideo.records import (
     Variation,
 )
 from geminivideo.runtime.clock import Clock
-from geminivideo.runtime.flows import path_of, runs_of
+from geminivideo.runtime.flows import Group, group_path, path_of, runs_of
 from geminivideo.runtime.runs import StepRun
 
 if TYPE_CHECKING:
@@ -116,6 +116,17 @@ class Watcher:
     def changes(self, flow_id: str) -> tuple[PendingChange, ...]:
         """The changes of a flow, by id."""
         return self._of_flow("pending_ad_changes", PendingChange, flow_id)
+
+    def expected(self, flow_id: str) -> dict[str, int]:
+        """How many items the fanned-out steps of a flow have in all, once that is known."""
+        found: dict[str, int] = {}
+        features = self.documents.get(group_path(flow_id, "features"), Group)
+        if features is not None:
+            found["extract_features"] = len(features.expected)
+        jobs = self._of_flow("render_jobs", RenderJob, flow_id)
+        if jobs:
+            found["render"] = sum(len(job.variation_ids) for job in jobs)
+        return found
 
     def latest_flows(self, limit: int = 20) -> list[Flow]:
         """The newest flows first."""

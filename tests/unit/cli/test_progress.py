@@ -41,6 +41,15 @@ def test_items_of_a_fan_out_are_counted_in_one_line():
     assert (step.attempts, step.seconds) == (3, 10.0)
 
 
+def test_items_that_have_not_begun_are_waited_for():
+    """Two of ten variations done is not a completed step; all ten are."""
+    runs = [run("render", "a"), run("render", "b")]
+    [step] = progress.summarize(runs, [], 20.0, {"render": 10})
+    assert (step.done, step.begun, step.state) == (2, 10, RunState.RUNNING)
+    [step] = progress.summarize(runs, [], 20.0, {"render": 2})
+    assert (step.done, step.begun, step.state) == (2, 2, RunState.COMPLETED)
+
+
 @given(st.permutations(["ingest_video", "rank_scenes", "render", "publish_ads"]))
 def test_steps_stand_in_the_order_of_the_flow(names: list[str]):
     """However the runs come, the table reads from the first step to the last."""
@@ -84,6 +93,10 @@ class Recorded:
     def changes(self, _: str) -> tuple[PendingChange, ...]:
         """No changes in these plays."""
         return ()
+
+    def expected(self, _: str) -> dict[str, int]:
+        """Nothing is fanned out in these plays."""
+        return {}
 
 
 def change(status: ChangeStatus, **changes: Any) -> PendingChange:
