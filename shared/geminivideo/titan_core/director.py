@@ -32,7 +32,7 @@ class Hook:
 
 def shorten(text: str, limit: int) -> str:
     """``text`` cut at a word boundary to at most ``limit`` characters, without loose ends."""
-    clean = " ".join(text.split())
+    clean = " ".join(text.split()).rstrip(" ,;:-")
     if len(clean) <= limit:
         return clean
     cut = clean[: limit + 1].rsplit(" ", 1)[0] if " " in clean[: limit + 1] else clean[:limit]

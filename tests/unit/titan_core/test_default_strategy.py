@@ -106,6 +106,7 @@ def test_hooks_fit_their_limit_and_never_break_a_word(make_material, make_words)
     for hook in director.hooks(make_material(words=words), POLICY):
         assert len(hook.text) <= POLICY.max_hook_chars
     assert director.shorten("alpha beta gamma", 10) == "alpha beta"
+    assert director.shorten("alpha beta,", 38) == "alpha beta"
 
 
 BREAKS = {
