@@ -31,6 +31,9 @@ api.post("/api/campaigns", body=campaigns.NewCampaign, answer=campaigns.Campaign
 )
 api.get("/api/campaigns/{id}", answer=campaigns.CampaignView)(campaigns.show_campaign)
 api.get("/api/render/jobs/{id}", answer=renders.RenderJobView)(renders.show_job)
+api.post("/api/pending-ad-changes", body=changes.NewChange, answer=changes.ChangeQueued)(
+    changes.queue_change
+)
 api.get(
     "/api/pending-ad-changes",
     answer=changes.Changes,

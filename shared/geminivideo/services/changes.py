@@ -2,13 +2,44 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
+from typing import Any
 
-from geminivideo.cloud.documents import Query
-from geminivideo.records import HistoryRow, PendingChange
+from geminivideo.cloud.documents import Query, Transaction
+from geminivideo.events import ChangeDue
+from geminivideo.meta_publisher.changes import draw_jitter, queued_row
+from geminivideo.policy import ExecutionMode, Policy
+from geminivideo.records import ChangeStatus, ChangeType, HistoryRow, PendingChange
+from geminivideo.runtime import outbox
 from geminivideo.runtime.http import ApiError, Call, identifier
 
 FILTERS = ("campaign_id", "status", "flow_id")
+BUDGETS = (ChangeType.BUDGET_INCREASE, ChangeType.BUDGET_DECREASE)
+STATUSES = ("ACTIVE", "PAUSED", "ARCHIVED")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewChange:
+    """A wish about an ad at Meta: a budget in minor units, or a status, and why."""
+
+    ad_id: str
+    change_type: ChangeType
+    reasoning: str
+    new_budget: int | None = None
+    new_status: str | None = None
+    priority: int = 0
+    account_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangeQueued:
+    """The change as it is queued; ``not_before`` is epoch seconds, jitter included."""
+
+    id: str
+    status: str
+    not_before: float
+    needs_approval: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +57,84 @@ class ChangeHistory:
     status: str
     meta_id: str | None
     rows: list[HistoryRow]
+
+
+def queue_change(call: Call) -> ChangeQueued:
+    """Queue a budget or status change for the SafeExecutor; nothing is written to Meta here."""
+    asked: NewChange = call.body
+    payload = _payload(asked)
+    change = _change(call, asked, payload)
+    rows = [] if change.needs_approval else [_due(change)]
+
+    def body(transaction: Transaction) -> None:
+        transaction.create(f"pending_ad_changes/{change.id}", change)
+        first = queued_row(change)
+        transaction.create(f"ad_change_history/{first.id}", first)
+        for row in rows:
+            transaction.create(row.path, row)
+
+    call.ports.documents.transact(body)
+    outbox.publish(call.ports.documents, call.ports, rows)
+    return ChangeQueued(
+        id=change.id,
+        status=change.status,
+        not_before=change.not_before_at,
+        needs_approval=change.needs_approval,
+    )
+
+
+def _payload(asked: NewChange) -> dict[str, Any]:
+    """What is to be changed; raises 422 naming the member that does not fit the type."""
+    if not asked.reasoning.strip():
+        raise ApiError(422, "reasoning must say why")
+    if asked.change_type in BUDGETS:
+        if asked.new_budget is None or asked.new_budget <= 0:
+            raise ApiError(422, f"new_budget must be above 0 minor units for {asked.change_type}")
+        return {"new_budget": asked.new_budget}
+    if asked.change_type is ChangeType.STATUS_CHANGE:
+        if asked.new_status not in STATUSES:
+            raise ApiError(422, f"new_status must be one of {', '.join(STATUSES)}")
+        return {"new_status": asked.new_status}
+    raise ApiError(422, f"change_type {asked.change_type} is made by the creative flow alone")
+
+
+def _change(call: Call, asked: NewChange, payload: dict[str, Any]) -> PendingChange:
+    ad_id = identifier(asked.ad_id, "ad_id")
+    made = _maker_of(call, ad_id)
+    account_id = (
+        made.account_id if made else identifier(asked.account_id or "default", "account_id")
+    )
+    policy = call.ports.documents.get(f"policies/{account_id}", Policy) or Policy()
+    change_id, now = f"ch-{uuid.uuid4().hex[:20]}", call.ports.clock.now()
+    jitter_s = draw_jitter(change_id, policy)
+    return PendingChange(
+        id=change_id,
+        change_type=asked.change_type,
+        status=ChangeStatus.PENDING,
+        account_id=account_id,
+        campaign_id=made.campaign_id if made else None,
+        ad_id=ad_id,
+        payload=payload,
+        requested_by="api",
+        reasoning=asked.reasoning,
+        created_at=now,
+        not_before_at=now + jitter_s,
+        jitter_s=jitter_s,
+        needs_approval=policy.executor.mode is not ExecutionMode.AUTO,
+        priority=asked.priority,
+        policy_version=policy.version,
+    )
+
+
+def _maker_of(call: Call, ad_id: str) -> PendingChange | None:
+    """The change that made the ad, if it was made here: it knows the account and the campaign."""
+    query = Query("pending_ad_changes", [("meta_id", "==", ad_id)], limit=1)
+    return next(iter(call.ports.documents.query(query, PendingChange)), None)
+
+
+def _due(change: PendingChange) -> outbox.OutboxRow:
+    event = ChangeDue(flow_id="", change_id=change.id, not_before_at=change.not_before_at)
+    return outbox.row_of(event, f"api:{change.id}", 0, change.created_at)
 
 
 def list_changes(call: Call) -> Changes:
