@@ -33,7 +33,7 @@ from emulators import (
     vertex,
 )
 from emulators.running import CARD, Running, held
-from emulators.serving import LOOPBACK, free_ports
+from emulators.serving import LOOPBACK, PortInUseError, free_ports
 from emulators.topology.apply import apply
 from emulators.topology.check import check
 from emulators.topology.endpoints import Endpoints
@@ -61,6 +61,7 @@ SERVICE_PORTS = {
 }
 # On an accelerated clock what is called still needs machine time to do its work.
 _LEAST_MACHINE_S = 600.0
+_FREE_PORT_TRIES = 3
 
 
 class Service(Protocol):
@@ -168,12 +169,19 @@ class LocalCloud:
         self._open = ExitStack()
 
     def start(self) -> Self:
-        """Everything up and provisioned when it returns; nothing left when it raises."""
-        try:
-            self._start()
-        except BaseException:
-            self._open.close()
-            raise
+        """Everything up and provisioned when it returns; nothing left when it raises.
+
+        Ports that were only free a moment ago (base 0) are chosen again when one has been taken.
+        """
+        for left in reversed(range(_FREE_PORT_TRIES if self._port_base == 0 else 1)):
+            try:
+                self._start()
+            except BaseException as error:
+                self._open.close()
+                if left and isinstance(error, PortInUseError):
+                    continue
+                raise
+            break
         return self
 
     def stop(self) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import random
 import socket
 import sqlite3
 import threading
 from collections.abc import Awaitable, Callable
+from itertools import islice
 from pathlib import Path
 
 from aiohttp import web
 
 LOOPBACK = "127.0.0.1"
+UNCLAIMED_PORTS = range(20_000, 32_000)
 
 
 class PortInUseError(RuntimeError):
@@ -54,12 +57,24 @@ def _listening_sockets(ports: tuple[int, ...], service: str) -> list[socket.sock
 
 
 def free_ports(count: int) -> list[int]:
-    """``count`` different ports that were free a moment ago."""
-    socks = [listening_socket(0, "probe") for _ in range(count)]
-    ports = [sock.getsockname()[1] for sock in socks]
-    for sock in socks:
-        sock.close()
-    return ports
+    """``count`` different ports that were free a moment ago.
+
+    They lie below the range from which the system takes the ports of outgoing connections: one of
+    those could be taken by any client before the cloud listens on it.
+    """
+    candidates = random.sample(UNCLAIMED_PORTS, len(UNCLAIMED_PORTS))
+    found = list(islice(filter(_is_free, candidates), count))
+    if len(found) < count:
+        raise PortInUseError(UNCLAIMED_PORTS[0], f"{count} free ports")
+    return found
+
+
+def _is_free(port: int) -> bool:
+    try:
+        listening_socket(port, "probe").close()
+    except PortInUseError:
+        return False
+    return True
 
 
 def open_database(path: Path) -> sqlite3.Connection:

@@ -10,7 +10,13 @@ from aiohttp import web
 from geminivideo.runtime.clock import Clock
 
 from emulators import meta, pubsub, run, scheduler, storage, tasks, vertex, vision
-from emulators.serving import HttpService, PortInUseError, free_ports, listening_socket
+from emulators.serving import (
+    UNCLAIMED_PORTS,
+    HttpService,
+    PortInUseError,
+    free_ports,
+    listening_socket,
+)
 
 SERVERS = {
     "meta": partial(meta.Server, tokens={"t"}),
@@ -69,3 +75,23 @@ def test_one_taken_port_of_several_gives_the_others_back(taken):
     with nothing_left_open(), pytest.raises(PortInUseError, match=str(taken)):
         HttpService("several", web.Application, (free, taken))
     listening_socket(free, "the next").close()
+
+
+def test_free_ports_are_different_and_no_outgoing_connection_can_take_them():
+    """They can be listened on all at once, and lie where the system gives none to clients."""
+    ports = free_ports(40)
+    assert len(set(ports)) == 40
+    assert all(port in UNCLAIMED_PORTS for port in ports)
+    socks = [listening_socket(port, "probe") for port in ports]
+    for sock in socks:
+        sock.close()
+
+
+def test_a_taken_port_is_not_free():
+    """A port that somebody listens on is never among those that are given."""
+    (first,) = free_ports(1)
+    taken = listening_socket(first, "somebody")
+    try:
+        assert first not in free_ports(200)
+    finally:
+        taken.close()

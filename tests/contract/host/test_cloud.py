@@ -210,3 +210,20 @@ def test_state_outlives_a_kill_and_no_process_outlives_the_cloud(
         assert again.download(ref, tmp_path / "back.mp4").read_bytes() == b"bytes"
         assert again.documents.reference("accounts/demo").get().exists
         assert "created" not in cloud.applied.done.values()
+
+
+def test_a_free_port_that_was_taken_meanwhile_is_chosen_again(
+    program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With base 0 nobody asked for a certain port: another set is taken, and the cloud is up."""
+    free = Ports._free
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        first = free()
+        lost = {**first.functions, "gateway": taken.getsockname()[1]}
+        offers = iter([Ports(services=first.services, functions=lost)])
+        monkeypatch.setattr(Ports, "_free", lambda: next(offers, None) or free())
+        with LocalCloud(tmp_path / "cloud", port_base=0, program_dir=program) as cloud:
+            assert cloud.ports.functions["gateway"] != taken.getsockname()[1]
+            assert Running.find(cloud.state_dir).urls == cloud.urls
