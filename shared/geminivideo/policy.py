@@ -183,16 +183,6 @@ class ExecutorPolicy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetryPolicy:
-    """Retries and the breaker of calls between services."""
-
-    attempts: int = 3
-    first_wait_s: float = 1.0
-    breaker_failures: int = 5
-    breaker_open_s: float = 60.0
-
-
-@dataclass(frozen=True, kw_only=True)
 class Policy:
     """All sections; ``Policy()`` is the default of a new ad account."""
 
@@ -205,4 +195,3 @@ class Policy:
     council: CouncilPolicy = field(default_factory=CouncilPolicy)
     render: RenderPolicy = field(default_factory=RenderPolicy)
     executor: ExecutorPolicy = field(default_factory=ExecutorPolicy)
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
