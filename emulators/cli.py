@@ -240,6 +240,10 @@ def _flow_line(flow: Flow) -> str:
     return f"{flow.id}  {flow.status}{reason}"
 
 
+def _subject(flow: Flow) -> str:
+    return flow.video.uri if flow.video else f"{flow.kind} of {flow.account_id}"
+
+
 def _flow_json(watcher: Any, flow: Flow) -> dict[str, Any]:
     return {
         "flow": asdict(flow),
@@ -264,7 +268,7 @@ def _show_flow(watcher: Any, flow_id: str, as_json: bool) -> None:
         watcher.clock.now(),
         watcher.expected(flow_id),
     )
-    console.print(progress.table(steps, flow.video.uri))
+    console.print(progress.table(steps, _subject(flow)))
 
 
 def _list_flows(watcher: Any, as_json: bool) -> None:
@@ -273,10 +277,10 @@ def _list_flows(watcher: Any, as_json: bool) -> None:
         _answer({"flows": [asdict(flow) for flow in flows]}, "", as_json)
         return
     view = Table()
-    for heading in ("flow", "status", "video", "reason"):
+    for heading in ("flow", "status", "of", "reason"):
         view.add_column(heading, overflow="fold")
     for flow in flows:
-        view.add_row(flow.id, str(flow.status), flow.video.uri, flow.reason or "")
+        view.add_row(flow.id, str(flow.status), _subject(flow), flow.reason or "")
     console.print(view)
 
 

@@ -199,6 +199,89 @@ class ChangeDue(Event):
         return self.change_id
 
 
+def budget_flow_id_of(account_id: str, tick: str) -> str:
+    """The budget flow of one account and one cycle: the same tick is the same flow."""
+    return "bf-" + hashlib.sha256(f"{account_id}/{tick}".encode()).hexdigest()[:20]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InsightsDue(Event):
+    """Cloud Scheduler's budget cycle (no account: every one), or one account's share of it."""
+
+    TOPIC: ClassVar[str] = "insights-due"
+
+    flow_id: str = ""
+    tick: str = ""
+    account_id: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"{self.tick}/{self.account_id}" if self.account_id else self.tick
+
+    @classmethod
+    def of_delivery(cls, body: bytes, attributes: Mapping[str, str], delivery_id: str) -> Self:
+        """Scheduler's message is the tick; ours names an account."""
+        asked = msgspec.json.decode(body, type=dict[str, Any]) if body else {}
+        return cls.decode(body) if asked.get("account_id") else cls(tick=delivery_id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignalsReceived(Event):
+    """The account's insights are in ``performance_metrics`` and ``ad_states``."""
+
+    TOPIC: ClassVar[str] = "signals-received"
+
+    account_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdsScored(Event):
+    """The sampler's recommendations for one account, with all they rest on, in ``record``."""
+
+    TOPIC: ClassVar[str] = "ads-scored"
+
+    account_id: str
+    record: ObjectRef
+
+
+@dataclass(frozen=True, kw_only=True)
+class DealTouched(Event):
+    """A CRM deal may have changed (webhook or reconciliation): read it and credit its ad.
+
+    ``cause`` is the composite key of the webhook's event, or the poll's tick.
+    """
+
+    TOPIC: ClassVar[str] = "deals-touched"
+
+    flow_id: str = ""
+    portal_id: int
+    deal_id: str
+    cause: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.portal_id}/{self.deal_id}/{self.cause}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReconciliationDue(Event):
+    """Cloud Scheduler's poll for deals whose webhook was lost."""
+
+    TOPIC: ClassVar[str] = "reconciliation-due"
+
+    flow_id: str = ""
+    tick: str = ""
+
+    @property
+    def key(self) -> str:
+        return self.tick
+
+    @classmethod
+    def of_delivery(cls, body: bytes, attributes: Mapping[str, str], delivery_id: str) -> Self:
+        """Scheduler's message carries nothing but its coming."""
+        return cls(tick=delivery_id)
+
+
 @dataclass(frozen=True, kw_only=True)
 class SweepDue(Event):
     """Cloud Scheduler's minute: return expired leases, publish old outbox rows, find lost work."""

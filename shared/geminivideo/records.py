@@ -25,12 +25,15 @@ class FlowStatus(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Flow:
-    """``flows/{id}``: one video's way through the creative generation."""
+    """``flows/{id}``: one video's way through the creative generation, or one budget cycle.
+
+    ``kind`` is ``creative`` (with its ``video``) or ``budget`` (one account, one cycle).
+    """
 
     id: str
     kind: str
     status: FlowStatus
-    video: ObjectRef
+    video: ObjectRef | None = None
     account_id: str
     created_at: float
     updated_at: float
@@ -353,6 +356,7 @@ class Account:
     """``accounts/{id}``: an ad account and where its ads point. Ids are Meta's.
 
     Audiences in the EU need ``dsa_beneficiary`` and ``dsa_payor`` (who profits, who pays).
+    ``hubspot_portal_id`` names the HubSpot portal whose deals are credited to this account.
     """
 
     id: str
@@ -365,6 +369,7 @@ class Account:
     special_ad_categories: tuple[str, ...] = ()
     dsa_beneficiary: str | None = None
     dsa_payor: str | None = None
+    hubspot_portal_id: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -471,3 +476,156 @@ class HistoryRow:
     meta_id: str | None = None
     error: str | None = None
     terminal: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerformanceDay:
+    """``performance_metrics/{ad_id}-{date}``: one ad on one day of its account's calendar.
+
+    The whole day is written each time it is read again, so overlapping windows never count twice.
+    ``spend`` and ``conversion_value`` are minor units; ``frequency`` is impressions per person.
+    """
+
+    id: str
+    ad_id: str
+    account_id: str
+    date: str
+    impressions: int
+    clicks: int
+    spend: int
+    currency: str
+    source: str
+    fetched_at: float
+    conversions: float | None = None
+    conversion_value: int | None = None
+    frequency: float | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdState:
+    """``ad_states/{ad_id}``: what is known of one ad at Meta, totals included.
+
+    ``daily_budget`` is that of its ad set as last read (``None``: unknown, or the budget sits on
+    the campaign); money is minor units. ``pipeline_value`` is credited synthetic revenue,
+    ``cash_revenue`` what Meta's purchase values add up to.
+    """
+
+    id: str
+    account_id: str
+    currency: str
+    updated_at: float
+    name: str = ""
+    campaign_id: str | None = None
+    adset_id: str | None = None
+    status: str = ""
+    created_at: float | None = None
+    daily_budget: int | None = None
+    impressions: int = 0
+    clicks: int = 0
+    spend: int = 0
+    conversions: float = 0.0
+    cash_revenue: int = 0
+    pipeline_value: int = 0
+    deals: int = 0
+    insights_at: float | None = None
+    degraded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSeen:
+    """A deal was in ``stage`` of ``pipeline`` from ``at`` on; ``amount`` is minor units."""
+
+    pipeline: str
+    stage: str
+    at: float
+    amount: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deal:
+    """``deals/{portal_id}-{deal_id}``: a CRM deal, its history, and what it has been credited.
+
+    ``credited`` is the sum of its feedback events (minor units, value x attribution confidence);
+    ``attribution`` says how the ad was found, ``unattributed`` when nothing tells.
+    """
+
+    id: str
+    portal_id: int
+    deal_id: str
+    account_id: str
+    currency: str
+    updated_at: float
+    history: tuple[StageSeen, ...] = ()
+    amount: int | None = None
+    ad_id: str | None = None
+    attribution: str = "unattributed"
+    attribution_confidence: float = 0.0
+    clicked_at: float | None = None
+    credited: int = 0
+    degraded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedbackEvent:
+    """``feedback_events/{id}``: one signal as it was counted; append-only.
+
+    ``value`` is the signed credit in minor units (stage value difference x attribution
+    confidence); negative when a deal goes back or is lost. ``verified`` is False for what came
+    without a signature (local profile only).
+    """
+
+    id: str
+    kind: str
+    account_id: str
+    occurred_at: float
+    received_at: float
+    ad_id: str | None = None
+    deal_id: str | None = None
+    stage_from: str | None = None
+    stage_to: str | None = None
+    value: int = 0
+    currency: str = ""
+    attribution: str = ""
+    confidence: float | None = None
+    verified: bool = True
+    members: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetCycle:
+    """``budget_cycles/{flow_id}``: one decision over one account's ads.
+
+    ``record`` is the replayable record of the decision (inputs, seed, draws, policy version) in
+    Cloud Storage; ``outcomes`` counts the gate's verdicts, ``changes`` names what was queued.
+    """
+
+    id: str
+    account_id: str
+    at: float
+    ads: int
+    total_budget: int
+    currency: str
+    seed: int
+    policy_version: str
+    record: ObjectRef
+    outcomes: dict[str, int] = field(default_factory=dict)
+    changes: tuple[str, ...] = ()
+    degraded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetVerdict:
+    """``budget_cycles/{flow_id}/verdicts/{ad_id}``: the gate on one recommendation, held or not."""
+
+    id: str
+    ad_id: str
+    adset_id: str | None
+    outcome: str
+    current_budget: int | None
+    recommended_budget: int
+    approved_budget: int | None
+    confidence: float
+    reason: str
+    rules: tuple[dict[str, Any], ...] = ()
+    change_id: str | None = None

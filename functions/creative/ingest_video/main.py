@@ -10,7 +10,7 @@ from geminivideo.runtime.step import Rejected, Step, step
 @step("ingest_video")
 def main(event: VideoUploaded, step: Step) -> VideoIngested:
     account_id = account_of(event)
-    step.start_flow("creative", event.video, account_id)
+    step.start_flow("creative", account_id, event.video)
     if step.documents.get(f"accounts/{account_id}", Account) is None:
         raise Rejected(
             f"There is no ad account '{account_id}': create accounts/{account_id} first."

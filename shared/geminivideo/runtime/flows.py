@@ -44,8 +44,8 @@ def start(
     *,
     flow_id: str,
     kind: str,
-    video: ObjectRef,
     account_id: str,
+    video: ObjectRef | None = None,
 ) -> None:
     """Record that a flow runs; a flow that is recorded already stays as it is."""
     from geminivideo.cloud.documents import AlreadyExistsError

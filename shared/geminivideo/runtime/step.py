@@ -167,7 +167,7 @@ class Step:
         """One structured log line."""
         self._ports.log.info(message, extra=members)
 
-    def start_flow(self, kind: str, video: ObjectRef, account_id: str) -> None:
+    def start_flow(self, kind: str, account_id: str, video: ObjectRef | None = None) -> None:
         """Record the flow at once, so that it can be watched while its first step works."""
         flows.start(
             self.documents,

@@ -77,7 +77,7 @@ def asset_of(flow: Flow, video: Video | None) -> Asset:
     return Asset(
         asset_id=flow.id,
         status=_STATUS[flow.status],
-        uri=flow.video.uri,
+        uri=flow.video.uri if flow.video else "",
         account_id=flow.account_id,
         created_at=flow.created_at,
         reason=flow.reason,
@@ -91,7 +91,7 @@ def asset_of(flow: Flow, video: Video | None) -> Asset:
 def find_flow(documents: Documents, asset_id: str) -> Flow:
     """The flow behind an asset id; raises 404."""
     flow = documents.get(path_of(asset_id), Flow)
-    if flow is None:
+    if flow is None or flow.video is None:
         raise ApiError(404, f"no asset {asset_id}")
     return flow
 
