@@ -14,7 +14,7 @@ test: $(STAMP)
 	$(BIN)/pytest -n 2 -q $(ARGS)
 
 contract: $(STAMP)
-	$(BIN)/pytest -n 2 tests/contract $(ARGS)
+	$(BIN)/pytest -n 2 -q tests/contract --google $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -17,6 +17,8 @@ from google.cloud.firestore_v1.types import common, document, write
 
 from emulators.firestore import Server
 
+from ..google import Running
+
 
 @dataclass(frozen=True)
 class HandClock(Clock):
@@ -77,7 +79,10 @@ class Api:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory, backend) -> Iterator[Server | Running]:
+    if backend is not None:
+        yield backend
+        return
     served = Server(state_dir=tmp_path_factory.mktemp("firestore"), clock=Clock())
     served.start()
     yield served
@@ -88,7 +93,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def connect(monkeypatch: pytest.MonkeyPatch) -> Callable[..., firestore.Client]:
     """A client of a server, in a project of its own unless one is named."""
 
-    def connected(server: Server, project: str | None = None) -> firestore.Client:
+    def connected(server: Server | Running, project: str | None = None) -> firestore.Client:
         monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", server.host)
         return firestore.Client(project=project or f"p-{uuid.uuid4().hex[:10]}")
 

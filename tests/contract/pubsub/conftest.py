@@ -1,9 +1,13 @@
 """A Pub/Sub of its own for each test, Google's clients on it, and an endpoint to push to."""
 
+import uuid
 import warnings
+from collections.abc import Callable
 from typing import Any
 
+import grpc
 import pytest
+from geminivideo.runtime.clock import Clock
 from google.pubsub_v1 import PublisherClient, SubscriberClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
@@ -11,6 +15,7 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransp
 from emulators.pubsub import Server
 
 from ..calling import CallingCloud
+from ..google import Running
 
 
 class Cloud(CallingCloud):
@@ -60,9 +65,62 @@ class Cloud(CallingCloud):
         )
 
 
+class Googles(Cloud):
+    """The same clients on Google's emulator, in a project of their own.
+
+    What it cannot do ends the case there as not applicable.
+    """
+
+    def __init__(self, running: Running, **options) -> None:
+        if options:
+            pytest.skip(f"ours only: needs a server with {', '.join(options)}")
+        self.running = running
+        self.project = f"projects/p-{uuid.uuid4().hex[:10]}"
+        self._clients = self.connect()
+
+    def channel(self) -> grpc.Channel:
+        return grpc.insecure_channel(self.running.host)
+
+    @property
+    def server(self) -> Any:
+        pytest.skip("ours only: looks into the server")
+
+    @property
+    def minted(self) -> Any:
+        pytest.skip("ours only: needs a token issuer")
+
+    def stop(self) -> None:
+        for client in self._clients:
+            client.transport.close()
+
+    def restart(self) -> None:
+        pytest.skip("ours only: needs state that outlives a restart")
+
+    def advance(self, seconds: float) -> None:
+        pytest.skip("ours only: needs a clock that can be advanced")
+
+    def settle(self) -> None:
+        pytest.skip("ours only: needs to see what is under way")
+
+
+class NobodysClock(Clock):
+    """Real time, which no test can move."""
+
+    def advance(self, seconds: float) -> None:
+        pytest.skip("ours only: needs a clock that can be advanced")
+
+
 @pytest.fixture
-def cloud_type() -> type[Cloud]:
-    return Cloud
+def clock(backend, clock) -> Clock:
+    return clock if backend is None else NobodysClock()
+
+
+@pytest.fixture
+def cloud_type(backend) -> Callable[..., Cloud]:
+    """Build a cloud in a state directory on a clock; Google's has neither."""
+    if backend is None:
+        return Cloud
+    return lambda state_dir, clock, **options: Googles(backend, **options)
 
 
 @pytest.fixture
