@@ -183,6 +183,114 @@ class ExecutorPolicy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SamplerPolicy:
+    """What BattleHardenedSampler believes before it has seen anything, and how fast it forgets.
+
+    ``ctr_weight`` is the share of the click signal by age in hours: linear between the knots;
+    after the last one it decays exponentially to ``ctr_weight_end`` at ``ctr_weight_end_hours``.
+    Evidence halves in weight every ``*_half_life_days``: that is how a change in an ad's truth is
+    followed. ``prior_*`` hold for an account of which nothing is known; ``*_strength`` is how much
+    evidence (ads, credited deals) it takes to outweigh them.
+    """
+
+    mode: str = "pipeline"  # or "direct": cash revenue, no lag
+    ctr_weight: tuple[tuple[float, float], ...] = ((6.0, 1.0), (24.0, 0.7), (72.0, 0.3))
+    ctr_weight_end: float = 0.1
+    ctr_weight_end_hours: float = 336.0
+    click_half_life_days: float = 3.0
+    value_half_life_days: float = 8.0
+    history_days: int = 30
+    prior_ctr: float = 0.01
+    prior_ctr_impressions: float = 500.0
+    prior_ctr_strength: float = 3.0
+    prior_value_dispersion: float = 0.15  # variance between ads of value per click, mean 1
+    min_value_dispersion: float = 0.02
+    max_value_dispersion: float = 2.0
+    prior_dispersion_strength: float = 10.0
+    prior_credit_spread: float = 1.0  # squared coefficient of variation of one deal's credit
+    prior_move: float = 0.20  # what DNA similarity and cross-account wisdom may each do
+    elasticity: float = 0.70  # of returns with respect to spend
+    elasticity_spread: float = 0.10
+    min_elasticity: float = 0.35
+    max_elasticity: float = 0.90
+    model_spread: float = 0.10  # relative error of the model itself, beside the sampling error
+    fatigue_days: int = 7
+    fatigue_min_days: int = 4
+    fatigue_z: float = 2.33
+    fatigue_z_frequency: float = 1.64  # enough when frequency rises as well
+    fatigue_daily_noise: float = 0.05
+    fatigue_horizon_days: float = 1.0
+    max_fatigue: float = 0.50
+    min_impressions: int = 100  # below this an ad is said to be little known
+
+
+@dataclass(frozen=True, kw_only=True)
+class AllocationPolicy:
+    """Bounds of one ad's daily budget, in minor units of the account's currency.
+
+    Velocity is the executor's (``ExecutorPolicy``): one home for one limit.
+    """
+
+    min_daily_budget: int = 1_00
+    max_share: float = 1.0
+    exploration_share: float = 0.20  # of an equal share, for ads in the ignorance zone
+    kill_certainty: float = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatePolicy:
+    """The decision gate: ``order`` names its rules; ages in hours, money in minor units."""
+
+    order: tuple[str, ...] = (
+        "data_fresh",
+        "ignorance_zone",
+        "confidence",
+        "kill",
+        "scale",
+        "velocity",
+        "spend_cap",
+        "account_health",
+        "approval",
+    )
+    max_data_age_hours: float = 6.0
+    ignorance_hours: float = 48.0
+    ignorance_spend: int = 100_00
+    min_confidence: float = 0.70
+    kill_spend: int = 200_00
+    kill_roas: float = 0.5
+    scale_roas: float = 3.0
+    scale_step: float = 0.10  # a raise beyond this is hard scaling
+
+
+@dataclass(frozen=True, kw_only=True)
+class LagPolicy:
+    """The conversion lag (days from click to credit): a Weibull prior, and its weight.
+
+    ``prior_*_spread`` are standard deviations of the natural logarithm.
+    """
+
+    prior_median_days: float = 4.0
+    prior_median_spread: float = 0.7
+    prior_shape: float = 1.4
+    prior_shape_spread: float = 0.35
+    max_days: float = 90.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttributionPolicy:
+    """Windows (hours) and confidences of the ways by which a deal finds its ad, best first."""
+
+    click_id_hours: float = 168.0
+    click_id_confidence: float = 1.0
+    utm_confidence: float = 0.95
+    fingerprint_hours: float = 168.0
+    fingerprint_confidence: float = 0.9
+    network_hours: float = 24.0
+    network_confidence: float = 0.7
+    network_confidence_end: float = 0.5  # at the end of the window
+
+
+@dataclass(frozen=True, kw_only=True)
 class Policy:
     """All sections; ``Policy()`` is the default of a new ad account."""
 
@@ -195,3 +303,8 @@ class Policy:
     council: CouncilPolicy = field(default_factory=CouncilPolicy)
     render: RenderPolicy = field(default_factory=RenderPolicy)
     executor: ExecutorPolicy = field(default_factory=ExecutorPolicy)
+    sampler: SamplerPolicy = field(default_factory=SamplerPolicy)
+    allocation: AllocationPolicy = field(default_factory=AllocationPolicy)
+    gate: GatePolicy = field(default_factory=GatePolicy)
+    lag: LagPolicy = field(default_factory=LagPolicy)
+    attribution: AttributionPolicy = field(default_factory=AttributionPolicy)
