@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -17,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
-from geminivideo.runtime.clock import Clock
 from geminivideo.topology import FUNCTIONS, Https
 
 from emulators import (
@@ -32,6 +30,7 @@ from emulators import (
     tasks,
     vertex,
 )
+from emulators.clock import OwnedClock
 from emulators.running import CARD, Running, held
 from emulators.serving import LOOPBACK, PortInUseError, free_ports
 from emulators.topology.apply import apply
@@ -59,7 +58,8 @@ SERVICE_PORTS = {
     "vertex": 17,
     "identity": 18,
 }
-# On an accelerated clock what is called still needs machine time to do its work.
+# Whatever the clock does, what is called needs machine time to do its work: its own time-out's
+# seconds, up to so many.
 _LEAST_MACHINE_S = 600.0
 _FREE_PORT_TRIES = 3
 
@@ -72,6 +72,9 @@ class Service(Protocol):
 
     def stop(self) -> None:
         """Stop serving."""
+
+    def clock_moved(self) -> None:
+        """The clock was moved: do what is due now."""
 
 
 _S = TypeVar("_S", bound=Service)
@@ -143,7 +146,7 @@ class LocalCloud:
         self,
         state_dir: Path,
         port_base: int = PORT_BASE,
-        speed: float = 1.0,
+        speed: float | None = 1.0,
         fresh: bool = False,
         project: str = PROJECT,
         *,
@@ -152,8 +155,9 @@ class LocalCloud:
         media_roots: Sequence[Path] = (SAMPLES,),
         extra_env: Mapping[str, str] | None = None,
     ) -> None:
-        """``gemini`` lets the functions ask the Vertex double; offline they do without.
+        """``speed`` of the clock: 0 stands still, None is the speed this folder ran at last.
 
+        ``gemini`` lets the functions ask the Vertex double; offline they do without.
         ``media_roots`` are the folders that the services may ingest from by path.
         ``extra_env`` is given to every function and job on top of what it declares.
         """
@@ -167,6 +171,7 @@ class LocalCloud:
         self._media_roots = tuple(root.resolve() for root in media_roots)
         self._extra_env = dict(extra_env or {})
         self._open = ExitStack()
+        self._services: list[Service] = []
 
     def start(self) -> Self:
         """Everything up and provisioned when it returns; nothing left when it raises.
@@ -187,6 +192,22 @@ class LocalCloud:
     def stop(self) -> None:
         """Stop the functions first, then what they talk to. No process is left."""
         self._open.close()
+
+    def advance(self, seconds: float) -> float:
+        """Move the clock ahead for every service, function and job; returns the new time."""
+        now = self.clock.advance(seconds)
+        self._nudge()
+        return now
+
+    def set_speed(self, speed: float) -> float:
+        """Run the clock at another speed (0: stand still); returns the time."""
+        now = self.clock.set_speed(speed)
+        self._nudge()
+        return now
+
+    def _nudge(self) -> None:
+        for service in list(self._services):
+            service.clock_moved()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -234,7 +255,8 @@ class LocalCloud:
     def _start(self) -> None:
         self._open.enter_context(held(self.state_dir, fresh=self._fresh))
         self.ports = Ports.assign(self._port_base)
-        self.clock = _clock(self.state_dir, self.speed)
+        self.clock = OwnedClock(self.state_dir / "clock", self.speed)
+        self._open.callback(self.clock.close)
         self.meta_token = _secret(self.state_dir / "secrets" / META_SECRET)
         recording = _in_thread(self._record)
         self._start_services()
@@ -267,7 +289,7 @@ class LocalCloud:
         self.processes = host.Processes()
         self._open.callback(self.processes.close)
         mint = self.issuer.mint
-        least = _LEAST_MACHINE_S if self.speed > 1 else 0.0
+        least = _LEAST_MACHINE_S
         self.pubsub = self._serve(
             pubsub.Server, "pubsub", token_minter=mint, least_push_timeout_s=least
         )
@@ -304,6 +326,8 @@ class LocalCloud:
     def _keep(self, service: _S) -> _S:
         self._open.callback(service.stop)
         service.start()
+        self._services.append(service)
+        self._open.callback(self._services.remove, service)
         return service
 
     def _start_host(self) -> None:
@@ -360,7 +384,7 @@ class LocalCloud:
             pid=os.getpid(),
             project=self.project,
             region=REGION,
-            speed=self.speed,
+            speed=self.clock.speed,
             started_at=self.clock.now(),
             services=dict(self.ports.services),
             urls=self.urls,
@@ -386,20 +410,6 @@ def _in_thread(work: Callable[[], Graph]) -> Future[Graph]:
 
     threading.Thread(target=body, name="record", daemon=True).start()
     return future
-
-
-def _clock(state_dir: Path, speed: float) -> Clock:
-    """Product time never goes back on one state directory, whatever speeds it has run at."""
-    path = state_dir / "clock"
-    machine = time.time()
-    now = machine
-    if path.exists():
-        now = max(machine, Clock.from_env({"GV_CLOCK": path.read_text()}).now())
-    if speed == 1.0 and now == machine:
-        return Clock()
-    clock = Clock(machine, now, speed)
-    path.write_text(clock.to_env()["GV_CLOCK"])
-    return clock
 
 
 def _secret(path: Path) -> str:

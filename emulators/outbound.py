@@ -69,17 +69,17 @@ class Alarm:
         self._event.clear()
 
     def _machine_seconds(self, until: float) -> float | None:
-        if math.isinf(until):
-            return None
         left: float = self._clock.real_seconds(until - self._clock.now())
-        return max(0.0, left)
+        return None if math.isinf(left) else max(0.0, left)
 
 
 class Outbound:
     """A loop in a thread and one HTTP session on it; redirects are answers, not followed.
 
     ``token_minter(audience, service_account_email)`` gives bearers, ``rewrite(url)`` the address
-    that a URL has on this machine; no request waits less than ``least_timeout_s`` machine seconds.
+    that a URL has on this machine; a request waits its time of the clock, and in machine seconds
+    its own time or ``least_timeout_s`` at least, whichever is shorter: what is called does not
+    work faster when the clock does.
     """
 
     def __init__(
@@ -125,7 +125,10 @@ class Outbound:
 
     def timeout_s(self, seconds: float) -> float:
         """The machine seconds that a request of ``seconds`` product time is waited for."""
-        return max(self.clock.real_seconds(seconds), self._least_timeout_s)
+        by_clock = self.clock.real_seconds(seconds)
+        if math.isinf(by_clock):  # the clock stands: it can be moved on, an answer has to come
+            return seconds
+        return max(by_clock, min(seconds, self._least_timeout_s))
 
     def bearer(self, audience: str, service_account: str) -> dict[str, str]:
         """The header that authenticates ``service_account``; none without account or minter."""

@@ -141,6 +141,9 @@ class HttpService:
         self._thread.join(timeout=5)
         self._loop.close()
 
+    def clock_moved(self) -> None:
+        """Its clock was moved; a service in which something waits for a time wakes it here."""
+
     def _abandon(self) -> None:
         """Give back what a service holds that was never started, or has been stopped."""
         for sock in self._socks:

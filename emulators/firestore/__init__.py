@@ -68,6 +68,9 @@ class Server:
         """Serve; returns when the port answers."""
         self._server.start()
 
+    def clock_moved(self) -> None:
+        """The clock was moved: every call looks at the time for itself, nothing sleeps on it."""
+
     def stop(self) -> None:
         """Let running calls end (one second at most), then close the state."""
         self._server.stop(grace=1.0).wait()

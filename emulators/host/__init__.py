@@ -137,6 +137,9 @@ class Server:
         self._service.stop()
         self._processes.close(self._grace_s)
 
+    def clock_moved(self) -> None:
+        """The clock was moved: the host's own durations are machine seconds, tokens read it."""
+
     def processes(self) -> list[ProcessInfo]:
         """The function processes that run now."""
         return self._on_loop(self._snapshot)

@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import web
 from geminivideo.runtime.clock import Clock
 
+from emulators.clock import pause
 from emulators.meta import errors, schema
 from emulators.meta.errors import API_VERSION, GraphApiError
 from emulators.meta.faults import Fault, Faults
@@ -110,7 +111,7 @@ class Wire:
         fault = self._faults.take(request.method, target)
         if fault.delay_s:
             await request.post()  # what was received is applied, though the caller dies meanwhile
-            await asyncio.sleep(self._clock.real_seconds(fault.delay_s))
+            await pause(self._clock, fault.delay_s)
         if fault.drop == "before":
             return _dropped(request)
         answer = await self._answer(request, target, fault)

@@ -45,6 +45,10 @@ class Server(HttpService):
         super().start()
         self._runner.start()
 
+    def clock_moved(self) -> None:
+        """End the attempts whose time has passed."""
+        self._runner.wake()
+
     def stop(self) -> None:
         """End every task process, then stop serving."""
         self._runner.stop()

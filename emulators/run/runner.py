@@ -140,7 +140,7 @@ class Runner:
             _LOG.warning("task %s could not be started: %s", claim.task, error)
             return Outcome(code_pb2.INTERNAL, f"The container could not be started: {error}")
         try:
-            timed_out = not self._wait(process, self._clock.now() + claim.timeout_s)
+            timed_out = not self._wait(process, claim.timeout_s)
             end_group(process.pid)
             returncode = process.wait()
         finally:
@@ -162,13 +162,14 @@ class Runner:
             end_group(process.pid)  # cancelled while it was being started
         return process
 
-    def _wait(self, process: subprocess.Popen[bytes], deadline: float) -> bool:
+    def _wait(self, process: subprocess.Popen[bytes], timeout_s: float) -> bool:
         """Wait on the product clock, which may be advanced meanwhile; False at the deadline.
 
-        An attempt always has ``least_timeout_s`` of machine time: work is not faster when the
-        clock is.
+        An attempt always has its time, up to ``least_timeout_s``, in machine seconds too: work is
+        not faster when the clock is.
         """
-        least = time.monotonic() + self._least_timeout_s
+        deadline = self._clock.now() + timeout_s
+        least = time.monotonic() + min(timeout_s, self._least_timeout_s)
         while (left := self._left(deadline, least)) > 0:
             try:
                 process.wait(timeout=min(left, _LOOK_S))

@@ -40,6 +40,10 @@ class Notifier:
         self._wake.set()
         self._thread.start()
 
+    def wake(self) -> None:
+        """Something may be due."""
+        self._wake.set()
+
     def stop(self) -> None:
         """End the thread; what is unpublished waits for the next start."""
         self._stopped = True

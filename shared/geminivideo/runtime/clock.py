@@ -1,13 +1,37 @@
-"""The one clock: real time, or a faster one that every process agrees on through ``GV_CLOCK``."""
+"""The one clock: real time, a faster one, or one that is moved by hand, named by ``GV_CLOCK``.
+
+``GV_CLOCK`` is empty (machine time), ``real_anchor,anchor,speed``, or ``file:PATH``: a small file
+that one owner writes and every process maps, so that all of them follow when it is moved.
+"""
 
 from __future__ import annotations
 
+import math
+import mmap
 import os
+import struct
 import threading
 import time
+import zlib
 from dataclasses import dataclass
+from pathlib import Path
 
 ENV = "GV_CLOCK"
+FILE_SCHEME = "file:"
+SLICE_S = 0.05  # machine seconds: how soon a sleeper sees that a shared clock was moved
+_RECORD = struct.Struct("<Qddd")
+_CHECK = struct.Struct("<I")
+_SLOT = _RECORD.size + _CHECK.size
+FILE_SIZE = 2 * _SLOT
+
+
+class ClockFileError(RuntimeError):
+    """The file that ``GV_CLOCK`` names is no clock; the message says what to do."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} is not a clock file: start the cloud that owns it, or correct {ENV}"
+        )
 
 
 @dataclass(frozen=True)
@@ -24,8 +48,10 @@ class Clock:
 
     @classmethod
     def from_env(cls, environ: os._Environ[str] | dict[str, str] = os.environ) -> Clock:
-        """The clock that ``GV_CLOCK`` describes (``real_anchor,anchor,speed``), else real time."""
+        """The clock that ``GV_CLOCK`` describes, else real time; raises ``ClockFileError``."""
         raw = environ.get(ENV, "")
+        if raw.startswith(FILE_SCHEME):
+            return SharedClock(Path(raw.removeprefix(FILE_SCHEME)))
         return cls(*(float(part) for part in raw.split(","))) if raw else cls()
 
     @classmethod
@@ -43,8 +69,11 @@ class Clock:
         return self.anchor + (time.time() - self.real_anchor) * self.speed
 
     def real_seconds(self, seconds: float) -> float:
-        """How long ``seconds`` of product time last on the machine."""
-        return seconds / self.speed
+        """How long ``seconds`` of product time last on the machine; for ever when it stands."""
+        speed = self.speed
+        if not speed:
+            return math.inf if seconds > 0 else 0.0
+        return seconds / speed
 
     def sleep(self, seconds: float) -> None:
         """Sleep for ``seconds`` of product time."""
@@ -53,3 +82,115 @@ class Clock:
     def wait(self, event: threading.Event, seconds: float) -> bool:
         """Wait for ``event`` for at most ``seconds`` of product time; True when it was set."""
         return event.wait(max(0.0, self.real_seconds(seconds)))
+
+
+@dataclass(frozen=True)
+class Reading(Clock):
+    """What a clock file says at one moment; ``sequence`` grows with every move."""
+
+    sequence: int = 0
+
+    def at(self, real: float) -> float:
+        """Product time at a machine time; it stands still until ``real_anchor`` has come."""
+        return self.anchor + max(0.0, real - self.real_anchor) * self.speed
+
+    def encode(self) -> tuple[int, bytes]:
+        """Where in the file it belongs, and its bytes: two places take turns, so that a reader
+        (or a crash) in the middle of a write finds the one before whole."""
+        record = _RECORD.pack(self.sequence, self.real_anchor, self.anchor, self.speed)
+        return self.sequence % 2 * _SLOT, record + _CHECK.pack(zlib.crc32(record))
+
+    @classmethod
+    def decode(cls, raw: bytes) -> Reading | None:
+        """The newest whole record of a clock file's bytes; None when there is none."""
+        found = [cls._slot(raw[place : place + _SLOT]) for place in (0, _SLOT)]
+        whole = [reading for reading in found if reading is not None]
+        return max(whole, key=lambda reading: reading.sequence, default=None)
+
+    @classmethod
+    def _slot(cls, raw: bytes) -> Reading | None:
+        record, check = raw[: _RECORD.size], raw[_RECORD.size :]
+        if len(check) != _CHECK.size or _CHECK.unpack(check)[0] != zlib.crc32(record):
+            return None
+        sequence, real_anchor, anchor, speed = _RECORD.unpack(record)
+        return cls(real_anchor, anchor, speed, sequence) if sequence else None
+
+
+class SharedClock(Clock):
+    """The clock in a file: every process that maps it has the same time and follows its moves.
+
+    Raises ``ClockFileError`` when the file is missing or holds no clock.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._map = self._mapped(mmap.ACCESS_READ)
+        self._known: tuple[bytes, Reading] | None = None
+        self.reading()
+
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __repr__(self) -> str:
+        return f"SharedClock({str(self.path)!r})"
+
+    @property
+    def real_anchor(self) -> float:
+        """Machine time of the last move."""
+        return self.reading().real_anchor
+
+    @property
+    def anchor(self) -> float:
+        """Product time right after the last move."""
+        return self.reading().anchor
+
+    @property
+    def speed(self) -> float:
+        """How fast it runs now; 0 while it stands still."""
+        return self.reading().speed
+
+    def reading(self) -> Reading:
+        """What the file says now."""
+        raw = self._map[:]
+        if self._known is None or self._known[0] != raw:
+            self._known = (raw, self._decoded(raw))
+        return self._known[1]
+
+    def to_env(self) -> dict[str, str]:
+        """The environment that makes another process follow this clock."""
+        return {ENV: f"{FILE_SCHEME}{self.path}"}
+
+    def now(self) -> float:
+        """Product time in UTC epoch seconds; it never goes back, however the clock is moved."""
+        while True:
+            reading = self.reading()
+            now = reading.at(time.time())
+            if self.reading() is reading:
+                return now
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep for ``seconds`` of product time, less when the clock is moved meanwhile."""
+        self.wait(threading.Event(), seconds)
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        """Wait for ``event`` for at most ``seconds`` of product time; True when it was set."""
+        until = self.now() + seconds
+        while (left := until - self.now()) > 0:
+            if event.wait(min(self.real_seconds(left), SLICE_S)):
+                return True
+        return event.is_set()
+
+    def _mapped(self, access: int) -> mmap.mmap:
+        try:
+            with self.path.open("rb" if access == mmap.ACCESS_READ else "r+b") as file:
+                return mmap.mmap(file.fileno(), FILE_SIZE, access=access)
+        except (OSError, ValueError) as error:
+            raise ClockFileError(self.path) from error
+
+    def _decoded(self, raw: bytes) -> Reading:
+        reading = Reading.decode(raw)
+        if reading is None:
+            raise ClockFileError(self.path)
+        return reading

@@ -209,10 +209,10 @@ class Held:
         An upload may take longer than the lease: only a process that died stops renewing.
         """
         ended, lost = threading.Event(), threading.Event()
-        wait = max(self.clock.real_seconds(self.policy.executor.lease_s / 3), MIN_BEAT_S)
+        every = self.policy.executor.lease_s / 3
 
         def beat() -> None:
-            while not ended.wait(wait):
+            while not (self.clock.wait(ended, every) or ended.wait(MIN_BEAT_S)):
                 try:
                     self.renew()
                 except ClaimLostError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,8 +54,8 @@ class Time(Protocol):
     def now(self) -> float:
         """UTC epoch seconds."""
 
-    def real_seconds(self, seconds: float) -> float:
-        """Machine seconds of a product duration."""
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        """Wait for the event for at most a product duration; True when it was set."""
 
     def sleep(self, seconds: float) -> None:
         """Wait for a product duration."""

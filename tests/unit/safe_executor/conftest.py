@@ -4,6 +4,7 @@ import dataclasses
 import heapq
 import itertools
 import struct
+import threading
 import uuid
 import zlib
 from collections import Counter
@@ -49,8 +50,8 @@ class MovingClock:
     def now(self) -> float:
         return self.at
 
-    def real_seconds(self, seconds: float) -> float:
-        return seconds
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        return event.wait(seconds)
 
     def sleep(self, seconds: float) -> None:
         self.at += seconds
