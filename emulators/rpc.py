@@ -17,6 +17,9 @@ from geminivideo.runtime.clock import Clock
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from emulators.faults.delivery_hook import DeliveryFaults
+from emulators.faults.engine import Faults
+from emulators.faults.rpc_hook import FaultInterceptor, methods_of
 from emulators.outbound import Attendants, Outbound, Rewrite, TokenMinter
 from emulators.serving import LOOPBACK, PortInUseError, listening_socket
 
@@ -86,14 +89,20 @@ def page(names: Iterable[str], size: int, token: str, limit: int) -> tuple[list[
 
 
 class RpcServer:
-    """A gRPC server on one loopback port; bound when built, answering from ``start`` on."""
+    """A gRPC server on one loopback port; bound when built, answering from ``start`` on.
 
-    def __init__(self, name: str, port: int) -> None:
+    ``name`` is also the service that the rules of ``faults`` name.
+    """
+
+    def __init__(self, name: str, port: int, faults: Faults) -> None:
         listening_socket(port, name).close()
         pool = ThreadPoolExecutor(MAX_WORKERS, thread_name_prefix=f"rpc-{name}")
         self.port: int
         self._started = False
-        self._server = grpc.server(pool, options=_OPTIONS)
+        self._name = name
+        self._faults = faults
+        hooks = (FaultInterceptor(name, faults),)
+        self._server = grpc.server(pool, interceptors=hooks, options=_OPTIONS)
         try:
             self.port = self._server.add_insecure_port(f"{LOOPBACK}:{port}")
         except RuntimeError as error:
@@ -106,6 +115,7 @@ class RpcServer:
             for service, methods in services.items()
         )
         self._server.add_generic_rpc_handlers([*known, _Unimplemented()])
+        self._faults.knows(self._name, methods_of(_streaming(services)))
         self._server.start()
         self._started = True
 
@@ -146,8 +156,11 @@ class CallingService:
         token_minter: TokenMinter | None,
         rewrite: Rewrite | None,
         least_timeout_s: float,
+        faults: Faults | None = None,
     ) -> None:
-        self._rpc = RpcServer(name, port)
+        self.faults = faults or Faults(clock)
+        self._rpc = RpcServer(name, port, self.faults)
+        self._deliveries = DeliveryFaults(self.faults)
         self._outbound = Outbound(
             name,
             clock,
@@ -184,6 +197,13 @@ class CallingService:
 
     def _own(self, state: State, caller: Caller, services: Services) -> None:
         self._state, self._caller, self._services = state, caller, services
+
+
+def _streaming(services: Services) -> dict[str, list[tuple[str, bool]]]:
+    return {
+        service: [(name, method.streams) for name, method in methods.items()]
+        for service, methods in services.items()
+    }
 
 
 def _handlers(methods: Mapping[str, Method]) -> dict[str, grpc.RpcMethodHandler]:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
 from aiohttp import web
 
@@ -87,6 +88,13 @@ def open_database(path: Path) -> sqlite3.Connection:
     return database
 
 
+class Hook(Protocol):
+    """What is put around an application before it serves."""
+
+    def install(self, app: web.Application) -> None:
+        """Add middlewares and signals."""
+
+
 class HttpService:
     """An aiohttp application on one or more loopback ports, in a thread with its own loop.
 
@@ -98,8 +106,10 @@ class HttpService:
         name: str,
         build: Callable[[], web.Application | Awaitable[web.Application]],
         ports: tuple[int, ...] = (0,),
+        hook: Hook | None = None,
     ) -> None:
         self.name = name
+        self._hook = hook
         self._build = build
         self._socks = _listening_sockets(ports, name)
         self._loop = asyncio.new_event_loop()
@@ -158,6 +168,8 @@ class HttpService:
     async def _open(self) -> None:
         built = self._build()
         app = built if isinstance(built, web.Application) else await built
+        if self._hook is not None:
+            self._hook.install(app)
         self._app_runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
         await self._app_runner.setup()
         for sock in self._socks:

@@ -13,6 +13,8 @@ from pathlib import Path
 import grpc
 from geminivideo.runtime.clock import Clock
 
+from emulators.faults.engine import Faults
+from emulators.faults.rpc_hook import FaultInterceptor
 from emulators.firestore.indexes import COLLECTION, COLLECTION_GROUP, Index, IndexField
 from emulators.firestore.state import State
 from emulators.firestore.wire import handlers
@@ -30,7 +32,7 @@ class Server:
     ``indexes``: the declared composite indexes; queries that need another are refused (None: no
     query is). ``max_workers``: server threads; at most half of them ever wait for a turn under
     contention. ``expiry_grace``: machine seconds that an idle transaction lives at least, however
-    fast the clock runs. ``interceptors``: gRPC server interceptors, for faults by script.
+    fast the clock runs. ``faults``: the script that strikes its calls.
     """
 
     def __init__(
@@ -42,12 +44,13 @@ class Server:
         indexes: Sequence[Index] | None = None,
         max_workers: int = _MAX_WORKERS,
         expiry_grace: float = _EXPIRY_GRACE,
-        interceptors: Sequence[grpc.ServerInterceptor] = (),
+        faults: Faults | None = None,
     ) -> None:
+        self.faults = faults or Faults(clock)
         self._executor = ThreadPoolExecutor(max_workers, thread_name_prefix="firestore")
         self._server = grpc.server(
             self._executor,
-            interceptors=interceptors,
+            interceptors=(FaultInterceptor("firestore", self.faults),),
             options=[
                 ("grpc.so_reuseport", 0),
                 ("grpc.max_receive_message_length", -1),

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from geminivideo.runtime.clock import Clock
 
+from emulators.faults.engine import Faults
 from emulators.outbound import Rewrite, TokenMinter
 from emulators.pubsub import wire
-from emulators.pubsub.faults import DeliveryFault, DuplicatePushes, LostAcks
 from emulators.pubsub.push import Pusher
 from emulators.pubsub.state import Broker, PubsubMessage
 from emulators.rpc import CallingService
 
-__all__ = ["DeliveryFault", "DuplicatePushes", "LostAcks", "Server"]
+__all__ = ["Server"]
 
 
 class Server(CallingService):
@@ -33,10 +33,11 @@ class Server(CallingService):
         token_minter: TokenMinter | None = None,
         rewrite: Rewrite | None = None,
         least_push_timeout_s: float = 0.0,
+        faults: Faults | None = None,
     ) -> None:
-        super().__init__("pubsub", clock, port, token_minter, rewrite, least_push_timeout_s)
+        super().__init__("pubsub", clock, port, token_minter, rewrite, least_push_timeout_s, faults)
         self._broker = Broker(state_dir / "pubsub.sqlite", clock)
-        self._pusher = Pusher(self._broker, self._outbound)
+        self._pusher = Pusher(self._broker, self._outbound, self._deliveries)
         self._own(self._broker, self._pusher, wire.services(self._broker, bool(token_minter)))
 
     def stop(self) -> None:
@@ -48,10 +49,6 @@ class Server(CallingService):
         """Publish from inside the process; the message id, once it is durable."""
         body = PubsubMessage(data=data, attributes=attributes)
         return self._broker.publish(topic_full_name, [body], body.ByteSize())[0]
-
-    def set_delivery_fault(self, fault: DeliveryFault | None) -> None:
-        """Deliver every push through ``fault`` from now on; None for none."""
-        self._pusher.fault = fault
 
     @property
     def in_flight(self) -> int:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 from base64 import b64encode
 from datetime import UTC, datetime
 from typing import Any
 
+from emulators.faults.delivery_hook import DeliveryFaults
+from emulators.faults.engine import Call
+from emulators.faults.rules import Kind
 from emulators.outbound import Alarm, Answer, Attendants, Outbound, Request
-from emulators.pubsub.faults import DeliveryFault
 from emulators.pubsub.state import Broker, Push
 
 IN_FLIGHT = 32  # posts under way per subscription; Google's window adapts, ours is fixed
@@ -48,12 +49,12 @@ def _rfc3339(stamp: Any) -> str:
 class Pusher:
     """Attends every subscription: expires leases, posts what is due, sleeps until the next due."""
 
-    def __init__(self, broker: Broker, outbound: Outbound) -> None:
+    def __init__(self, broker: Broker, outbound: Outbound, deliveries: DeliveryFaults) -> None:
         self._broker = broker
         self._outbound = outbound
+        self._deliveries = deliveries
         self.attendants = Attendants(outbound, self._attend)
         self._in_flight: dict[str, int] = {}
-        self.fault: DeliveryFault | None = None
         broker.on_change = self.attendants.ring
 
     def start(self) -> None:
@@ -91,13 +92,11 @@ class Pusher:
             alarm.ring()
 
     async def _post(self, push: Push) -> bool:
-        fault = self.fault
-        copies = fault.copies(push.subscription) if fault else 1
         request = self._request(push)
-        answers = await asyncio.gather(*(self._outbound.send(request) for _ in range(copies)))
-        if not any(_accepts(answer) for answer in answers):
-            return False
-        return not (fault and fault.loses_ack(push.subscription, str(push.message_id)))
+        answer = await self._deliveries.send(
+            _call(push), lambda: self._outbound.send(request), _accepts
+        )
+        return _accepts(answer)
 
     def _request(self, push: Push) -> Request:
         headers = {"Content-Type": "application/json", "User-Agent": USER_AGENT}
@@ -107,6 +106,16 @@ class Pusher:
             headers=headers | self._outbound.bearer(push.audience, push.service_account),
             body=envelope(push),
         )
+
+
+def _call(push: Push) -> Call:
+    return Call(
+        "pubsub",
+        f"push {push.subscription.rpartition('/')[2]}",
+        Kind.DELIVERY,
+        callers=lambda: ("pubsub", push.service_account),
+        resources=lambda: (str(push.message_id),),
+    )
 
 
 def _accepts(answer: Answer) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from geminivideo.runtime.clock import Clock
 
+from emulators.faults.engine import Faults
 from emulators.outbound import Rewrite, TokenMinter
 from emulators.rpc import CallingService
 from emulators.scheduler import wire
@@ -33,9 +34,11 @@ class Server(CallingService):
         token_minter: TokenMinter | None = None,
         rewrite: Rewrite | None = None,
         least_attempt_timeout_s: float = 0.0,
+        faults: Faults | None = None,
     ) -> None:
-        super().__init__("scheduler", clock, port, token_minter, rewrite, least_attempt_timeout_s)
+        least = least_attempt_timeout_s
+        super().__init__("scheduler", clock, port, token_minter, rewrite, least, faults)
         jobs = Jobs(state_dir / "scheduler.sqlite", clock)
-        executor = Executor(jobs, self._outbound, publish)
+        executor = Executor(jobs, self._outbound, self._deliveries, publish)
         means = {"has_minter": bool(token_minter), "has_publisher": bool(publish)}
         self._own(jobs, executor, wire.services(jobs, executor, **means))

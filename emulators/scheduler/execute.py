@@ -10,6 +10,9 @@ from typing import Any
 from google.cloud.scheduler_v1 import types
 from google.rpc import code_pb2
 
+from emulators.faults.delivery_hook import DeliveryFaults
+from emulators.faults.engine import Call
+from emulators.faults.rules import Kind
 from emulators.outbound import Alarm, Answer, Attendants, Outbound, Request
 from emulators.rpc import ApiError, seconds
 from emulators.scheduler import rules
@@ -27,10 +30,12 @@ class Executor:
         self,
         jobs: Jobs,
         outbound: Outbound,
+        deliveries: DeliveryFaults,
         publish: Publish | None,
     ) -> None:
         self._jobs = jobs
         self._outbound = outbound
+        self._deliveries = deliveries
         self._clock = outbound.clock
         self._publish = publish
         self.attendants = Attendants(outbound, self._attend)
@@ -81,10 +86,19 @@ class Executor:
             self._jobs.skip_missed(run.job.name)
 
     async def _attempt(self, run: Run) -> tuple[int, str]:
-        if run.job.HasField("pubsub_target"):
-            return self._publish_to(run.job.pubsub_target)
-        answer = await self._outbound.send(self._request(run))
-        return _outcome(answer)
+        refused: list[tuple[int, str]] = []
+
+        async def send() -> Answer:
+            if not run.job.HasField("pubsub_target"):
+                return await self._outbound.send(self._request(run))
+            code, message = self._publish_to(run.job.pubsub_target)
+            if code == code_pb2.OK:
+                return Answer(200)
+            refused.append((code, message))
+            return Answer(503)
+
+        answer = await self._deliveries.send(_call(run), send, _succeeded)
+        return refused[0] if refused and not _succeeded(answer) else _outcome(answer)
 
     def _publish_to(self, target: Any) -> tuple[int, str]:
         assert self._publish is not None, "the wire refuses Pub/Sub targets without a publisher"
@@ -117,8 +131,22 @@ def _own_headers(run: Run) -> dict[str, str]:
     }
 
 
+def _call(run: Run) -> Call:
+    return Call(
+        "scheduler",
+        f"execute {run.job.name.rpartition('/')[2]}",
+        Kind.DELIVERY,
+        callers=lambda: ("scheduler", run.job.http_target.oidc_token.service_account_email),
+        resources=lambda: (run.job.name,),
+    )
+
+
+def _succeeded(answer: Answer) -> bool:
+    return 200 <= answer.status < 300
+
+
 def _outcome(answer: Answer) -> tuple[int, str]:
-    if 200 <= answer.status < 300:
+    if _succeeded(answer):
         return int(code_pb2.OK), ""
     if answer.timed_out:
         return int(code_pb2.DEADLINE_EXCEEDED), answer.reason

@@ -6,14 +6,14 @@ from pathlib import Path
 
 from geminivideo.runtime.clock import Clock
 
+from emulators.faults.engine import Faults
 from emulators.outbound import Rewrite, TokenMinter
 from emulators.rpc import CallingService
 from emulators.tasks import wire
 from emulators.tasks.dispatch import Dispatcher
-from emulators.tasks.faults import DispatchFault, DuplicateDispatches, LostAnswers
 from emulators.tasks.state import Queues
 
-__all__ = ["DispatchFault", "DuplicateDispatches", "LostAnswers", "Server"]
+__all__ = ["Server"]
 
 
 class Server(CallingService):
@@ -32,16 +32,14 @@ class Server(CallingService):
         token_minter: TokenMinter | None = None,
         rewrite: Rewrite | None = None,
         least_dispatch_timeout_s: float = 0.0,
+        faults: Faults | None = None,
     ) -> None:
-        super().__init__("tasks", clock, port, token_minter, rewrite, least_dispatch_timeout_s)
+        least = least_dispatch_timeout_s
+        super().__init__("tasks", clock, port, token_minter, rewrite, least, faults)
         self._queues = Queues(state_dir / "tasks.sqlite", clock)
-        self._dispatcher = Dispatcher(self._queues, self._outbound)
+        self._dispatcher = Dispatcher(self._queues, self._outbound, self._deliveries)
         services = wire.services(self._queues, self._dispatcher, bool(token_minter))
         self._own(self._queues, self._dispatcher, services)
-
-    def set_delivery_fault(self, fault: DispatchFault | None) -> None:
-        """Send every dispatch through ``fault`` from now on; None for none."""
-        self._dispatcher.fault = fault
 
     @property
     def in_flight(self) -> int:

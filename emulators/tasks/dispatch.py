@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from google.cloud.tasks_v2 import types
 
+from emulators.faults.delivery_hook import DeliveryFaults
+from emulators.faults.engine import Call
+from emulators.faults.rules import Kind
 from emulators.outbound import Alarm, Answer, Attendants, Outbound, Request
 from emulators.tasks import rules
-from emulators.tasks.faults import DispatchFault
 from emulators.tasks.state import Dispatch, Queues
 
 USER_AGENT = "Google-Cloud-Tasks"
@@ -32,11 +32,11 @@ def headers(dispatch: Dispatch) -> dict[str, str]:
 class Dispatcher:
     """Sends what the queues give and tells them what came back."""
 
-    def __init__(self, queues: Queues, outbound: Outbound) -> None:
+    def __init__(self, queues: Queues, outbound: Outbound, deliveries: DeliveryFaults) -> None:
         self._queues = queues
         self._outbound = outbound
+        self._deliveries = deliveries
         self.attendants = Attendants(outbound, self._attend)
-        self.fault: DispatchFault | None = None
         queues.on_change = self.attendants.ring
 
     def start(self) -> None:
@@ -63,15 +63,10 @@ class Dispatcher:
         self._queues.finished(dispatch, answer, _succeeded(answer))
 
     async def _answer(self, dispatch: Dispatch) -> Answer:
-        fault = self.fault
-        name = dispatch.body.name
         request = self._request(dispatch)
-        copies = fault.copies(name) if fault else 1
-        answers = await asyncio.gather(*(self._outbound.send(request) for _ in range(copies)))
-        answer = next((a for a in answers if _succeeded(a)), answers[0])
-        if _succeeded(answer) and fault is not None and fault.loses_answer(name):
-            return Answer(0, reason="the answer was lost by a fault", timed_out=True)
-        return answer
+        return await self._deliveries.send(
+            _call(dispatch), lambda: self._outbound.send(request), _succeeded
+        )
 
     def _request(self, dispatch: Dispatch) -> Request:
         http = dispatch.body.http_request
@@ -84,6 +79,18 @@ class Dispatcher:
             headers=headers(dispatch) | bearer,
             body=http.body,
         )
+
+
+def _call(dispatch: Dispatch) -> Call:
+    queue, name = (full.rpartition("/")[2] for full in (dispatch.queue, dispatch.body.name))
+    account = dispatch.body.http_request.oidc_token.service_account_email
+    return Call(
+        "tasks",
+        f"dispatch {queue}/{name}",
+        Kind.DELIVERY,
+        callers=lambda: ("tasks", account),
+        resources=lambda: (name, dispatch.body.name),
+    )
 
 
 def _succeeded(answer: Answer) -> bool:

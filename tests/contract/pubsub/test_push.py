@@ -8,7 +8,10 @@ import pytest
 from geminivideo.runtime.clock import Clock
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from emulators.pubsub import DuplicatePushes, LostAcks
+from emulators.faults import Rule
+
+DUPLICATED = Rule(service="pubsub", endpoint="push *", duplicate=2, times="forever")
+ACK_LOST = Rule(service="pubsub", endpoint="push *", drop="after")
 
 
 @pytest.fixture
@@ -273,7 +276,7 @@ def test_in_process_publishing_is_publishing(cloud, endpoint, pushed):
 
 def test_a_duplicate_fault_posts_every_delivery_twice(cloud, endpoint, pushed):
     """At-least-once: the same message may be delivered more than once; a fault makes it so."""
-    cloud.server.set_delivery_fault(DuplicatePushes(times=2))
+    cloud.server.faults.add(DUPLICATED)
     cloud.publish(pushed[0])
     first, second = endpoint.take(2)
     assert json.loads(first.raw) == json.loads(second.raw)
@@ -283,7 +286,7 @@ def test_a_duplicate_fault_posts_every_delivery_twice(cloud, endpoint, pushed):
 
 def test_one_accepted_copy_acknowledges(cloud, endpoint, pushed):
     """At-least-once: when one of two copies is accepted, the message is acknowledged."""
-    cloud.server.set_delivery_fault(DuplicatePushes(times=2))
+    cloud.server.faults.add(DUPLICATED)
     endpoint.script = [500, 200]
     cloud.publish(pushed[0])
     endpoint.take(2)
@@ -293,7 +296,7 @@ def test_one_accepted_copy_acknowledges(cloud, endpoint, pushed):
 
 def test_a_lost_acknowledgement_brings_the_message_again(cloud, endpoint, pushed):
     """At-least-once: an accepted message whose acknowledgement was lost is redelivered."""
-    cloud.server.set_delivery_fault(LostAcks(times=1))
+    cloud.server.faults.add(ACK_LOST)
     cloud.publish(pushed[0])
     endpoint.take()
     assert endpoint.stays_silent(0.05)

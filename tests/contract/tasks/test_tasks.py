@@ -7,7 +7,7 @@ from geminivideo.runtime.clock import Clock
 from google.api_core import exceptions
 from google.cloud.tasks_v2.types import HttpMethod, Task
 
-from emulators.tasks import DuplicateDispatches, LostAnswers
+from emulators.faults import Rule
 
 
 def test_a_task_is_sent_as_it_was_created(cloud, endpoint):
@@ -462,7 +462,9 @@ def test_tasks_are_listed_in_pages(cloud, endpoint):
 
 def test_a_duplicate_fault_sends_every_dispatch_twice(cloud, endpoint):
     """At-least-once: a task may be executed more than once; a fault makes it so."""
-    cloud.server.set_delivery_fault(DuplicateDispatches(times=2))
+    cloud.server.faults.add(
+        Rule(service="tasks", endpoint="dispatch *", duplicate=2, times="forever")
+    )
     queue = cloud.queue()
     cloud.task(queue, endpoint.url)
     first, second = endpoint.take(2)
@@ -473,7 +475,7 @@ def test_a_duplicate_fault_sends_every_dispatch_twice(cloud, endpoint):
 
 def test_a_lost_answer_brings_the_task_again(cloud, endpoint):
     """At-least-once: a task whose success was not seen is dispatched again."""
-    cloud.server.set_delivery_fault(LostAnswers(times=1))
+    cloud.server.faults.add(Rule(service="tasks", endpoint="dispatch *", drop="after"))
     queue = cloud.queue()
     cloud.task(queue, endpoint.url)
     endpoint.take()
