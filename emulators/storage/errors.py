@@ -19,6 +19,7 @@ class ApiError(Exception):
         self.location = location
         self.code = code or reason[:1].upper() + reason[1:]
         self.headers: dict[str, str] = {}
+        self.details: dict[str, str] = {}
 
     def json(self) -> bytes:
         """The body of the JSON API's error answer."""
@@ -30,9 +31,11 @@ class ApiError(Exception):
 
     def xml(self) -> bytes:
         """The body of the XML API's error answer."""
+        details = "".join(f"<{k}>{escape(v)}</{k}>" for k, v in self.details.items() if v)
         return (
             "<?xml version='1.0' encoding='UTF-8'?>"
-            f"<Error><Code>{self.code}</Code><Message>{escape(self.message)}</Message></Error>"
+            f"<Error><Code>{self.code}</Code><Message>{escape(self.message)}</Message>"
+            f"{details}</Error>"
         ).encode()
 
 
@@ -135,6 +138,13 @@ def range_not_satisfiable(size: int) -> ApiError:
 def url_expired() -> ApiError:
     """400: a signed URL is past its expiry."""
     return ApiError(400, "expired", "The provided token has expired.", code="ExpiredToken")
+
+
+def signature_mismatch(message: str, to_sign: str, canonical: str) -> ApiError:
+    """403: a signed URL's signature is not the one that its account's key makes of the request."""
+    error = ApiError(403, "forbidden", message, code="SignatureDoesNotMatch")
+    error.details = {"StringToSign": to_sign, "CanonicalRequest": canonical}
+    return error
 
 
 def not_emulated(method: str) -> ApiError:

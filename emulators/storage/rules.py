@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from emulators.storage import errors
+from emulators.storage import cors, errors, lifecycle
 from emulators.storage.contents import Stored
 
 Body = dict[str, Any]
@@ -25,6 +25,8 @@ PERSIST_QUANTUM = 256 * 1024
 MAX_COMPOSE_SOURCES = 32
 MAX_SIGNED_URL_S = 7 * 24 * 3600
 MAX_NAME_BYTES = 1024
+MAX_METADATA_BYTES = 8 * 1024
+MAX_LABELS = 64
 EVENT_TYPES = frozenset(
     {"OBJECT_FINALIZE", "OBJECT_DELETE", "OBJECT_METADATA_UPDATE", "OBJECT_ARCHIVE"}
 )
@@ -165,11 +167,23 @@ def object_fields(body: Body) -> Body:
     return fields
 
 
+def check_metadata(body: Body) -> None:
+    """Raise 400 for custom metadata of more than 8 KiB (names and values together)."""
+    metadata = body.get("metadata") or {}
+    size = sum(len(k.encode()) + len((v or "").encode()) for k, v in metadata.items())
+    if size > MAX_METADATA_BYTES:
+        raise errors.invalid(f"The custom metadata is {size} bytes; at most 8192 are allowed.")
+
+
 def bucket_fields(body: Body) -> Body:
     """What a caller may set on a bucket; raises 501 for what is not emulated."""
     _refuse(body, _BUCKET_REFUSED, "bucket")
     if body.get("defaultEventBasedHold"):
         raise errors.not_emulated("bucket.defaultEventBasedHold")
+    lifecycle.check(body.get("lifecycle"))
+    cors.check(body.get("cors"))
+    if len(body.get("labels") or {}) > MAX_LABELS:
+        raise errors.invalid(f"A bucket can have at most {MAX_LABELS} labels.")
     return {key: value for key, value in body.items() if key in _BUCKET_FIELDS}
 
 

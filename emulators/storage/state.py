@@ -20,10 +20,12 @@ import msgspec
 from geminivideo.runtime.clock import Clock
 
 from emulators.serving import open_database
-from emulators.storage import errors, rules
+from emulators.storage import errors, globs, lifecycle, rules
 from emulators.storage.contents import Contents, Stored
+from emulators.storage.lifecycle import Candidate
 from emulators.storage.rules import NO_CONDITIONS, Body, Preconditions, Row
 
+_EXPIRED_AT_ONCE = 500
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS counters(name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS buckets(
@@ -62,6 +64,7 @@ class Selection:
     delimiter: str = ""
     start: str = ""
     end: str = ""
+    glob: str = ""
     include_trailing_delimiter: bool = False
     versions: bool = False
     limit: int = 1000
@@ -197,6 +200,7 @@ class State:
             row = self._object(bucket, name, generation)
             conditions.check_write(row)
             body = rules.merged({} if replace else rules.body_of(row), fields)
+            rules.check_metadata(body)
             database.execute(
                 "UPDATE objects SET body = ?, metageneration = metageneration + 1, updated = ? "
                 "WHERE bucket = ? AND name = ? AND generation = ?",
@@ -238,6 +242,48 @@ class State:
         with self._lock:
             self._bucket(bucket)
             return _page(self._scan(bucket, selection), selection)
+
+    def cors(self, bucket: str) -> list[Body]:
+        """The CORS rules of a bucket; none of one that does not exist."""
+        with self._lock:
+            row = self._find_bucket(bucket)
+            return (rules.body_of(row).get("cors") or []) if row else []
+
+    # lifecycle -----------------------------------------------------------------------------------
+
+    def expire(self) -> None:
+        """Delete what the buckets' lifecycle rules end now, a few objects per transaction."""
+        with self._lock:
+            buckets = self._database.execute("SELECT * FROM buckets ORDER BY name").fetchall()
+        for row in buckets:
+            configuration = rules.body_of(row).get("lifecycle")
+            if lifecycle.delete_rules(configuration):
+                self._expire_bucket(row["name"], configuration)
+
+    def _expire_bucket(self, bucket: str, configuration: Body) -> None:
+        after: str | None = ""
+        while after is not None:
+            with self._transaction() as database:
+                names = database.execute(
+                    "SELECT DISTINCT name FROM objects WHERE bucket = ? AND name > ? "
+                    "ORDER BY name LIMIT ?",
+                    (bucket, after, _EXPIRED_AT_ONCE),
+                ).fetchall()
+                for name in names:
+                    self._expire_name(bucket, name["name"], configuration)
+                after = names[-1]["name"] if names else None
+
+    def _expire_name(self, bucket: str, name: str, configuration: Body) -> None:
+        """Apply the rules to every generation of a name, the newest first."""
+        now = self._clock.now()
+        versions = self._database.execute(
+            "SELECT * FROM objects WHERE bucket = ? AND name = ? ORDER BY generation DESC",
+            (bucket, name),
+        ).fetchall()
+        for newer, row in enumerate(versions):
+            if lifecycle.ends(configuration, _candidate(row, newer), now):
+                archive = bool(row["live"]) and self._versioned(bucket)
+                self._retire(row, archive=archive)
 
     # upload sessions ---------------------------------------------------------------------------
 
@@ -386,6 +432,7 @@ class State:
         self, bucket: str, name: str, fields: Body, stored: Stored, conditions: Preconditions
     ) -> Row:
         rules.check_object_name(name)
+        rules.check_metadata(fields)
         self._bucket(bucket)
         old = self._live(bucket, name)
         conditions.check_write(old)
@@ -514,7 +561,8 @@ class State:
 
     def _scan(self, bucket: str, selection: Selection) -> Iterator[Row]:
         after, generation = selection.after or ("", -1)
-        return iter(
+        begun = globs.literal_prefix(selection.glob) if selection.glob else ""
+        rows = iter(
             self._database.execute(
                 "SELECT * FROM objects WHERE bucket = ?1 AND (live OR ?2) AND name >= ?3 "
                 "AND (name, generation) > (?4, ?5) AND (?6 = '' OR name < ?6) "
@@ -522,7 +570,7 @@ class State:
                 (
                     bucket,
                     selection.versions,
-                    max(selection.start, selection.prefix),
+                    max(selection.start, selection.prefix, begun, after),
                     after,
                     generation,
                     selection.end,
@@ -530,6 +578,7 @@ class State:
                 ),
             )
         )
+        return _matching(rows, selection.glob, begun) if selection.glob else rows
 
     def _resource(self, row: Row) -> Body:
         return rules.object_resource(row, self._base_url)
@@ -569,6 +618,16 @@ class State:
             raise
 
 
+def _matching(rows: Iterator[Row], glob: str, begun: str) -> Iterator[Row]:
+    """The rows whose names match, up to the last name that begins as every match does."""
+    pattern = globs.compiled(glob)
+    for row in rows:
+        if not row["name"].startswith(begun):
+            return
+        if pattern.fullmatch(row["name"]):
+            yield row
+
+
 def _page(rows: Iterator[Row], selection: Selection) -> Page:
     """Collapse names behind the delimiter into prefixes and stop at the limit."""
     found: list[Row] = []
@@ -602,6 +661,19 @@ def _behind(name: str, selection: Selection) -> bool:
         return False
     collapsed = _collapsed(name, selection)
     return bool(collapsed) and collapsed == _collapsed(selection.after[0], selection)
+
+
+def _candidate(row: Row, newer: int) -> Candidate:
+    body = rules.body_of(row)
+    return Candidate(
+        name=row["name"],
+        created=row["created"],
+        live=bool(row["live"]),
+        noncurrent_since=row["deleted"],
+        custom_time=lifecycle.epoch(body, "customTime"),
+        storage_class=body.get("storageClass", "STANDARD"),
+        newer=newer,
+    )
 
 
 def _stored(row: Row) -> Stored:

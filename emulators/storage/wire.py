@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
-from aiohttp import BodyPartReader, ClientError, web
+from aiohttp import BodyPartReader, ClientError, ClientSession, ClientTimeout, web
 from aiohttp.http_exceptions import HttpProcessingError
 from geminivideo.runtime.clock import Clock
+from yarl import URL
 
-from emulators.storage import errors, rules, signed_urls
+from emulators.storage import batch, cors, errors, globs, rules, signed_urls
 from emulators.storage.rules import Body, Preconditions, Row
 from emulators.storage.state import Selection, State, stored_of
 
@@ -28,10 +30,12 @@ _XML_HEADERS = {
     "content-language": "contentLanguage",
     "content-type": "contentType",
 }
+_JSON_PATHS = frozenset({"batch", "download", "storage", "upload"})
+_BATCHED_HEADERS = frozenset({"Content-Type", "ETag"})
+_CALL_TIMEOUT_S = 60.0
 _BROKEN_BODY = (ConnectionError, HttpProcessingError, ClientError)
 
 NOT_EMULATED = (
-    ("*", "/batch/{rest:.*}", "batch"),
     ("*", "/storage/v1/b/{b}/acl{rest:.*}", "storage.bucketAccessControls"),
     ("*", "/storage/v1/b/{b}/defaultObjectAcl{rest:.*}", "storage.defaultObjectAccessControls"),
     ("*", "/storage/v1/b/{b}/iam{rest:.*}", "storage.buckets IAM policies"),
@@ -54,14 +58,26 @@ NOT_EMULATED = (
 class Api:
     """The routes of one server."""
 
-    def __init__(self, state: State, clock: Clock) -> None:
+    def __init__(
+        self,
+        state: State,
+        clock: Clock,
+        key_of: signed_urls.KeyOf,
+        base_url: str,
+        lifecycle_changed: Callable[[], None],
+    ) -> None:
         self._state = state
         self._clock = clock
+        self._key_of = key_of
+        self._base_url = base_url
+        self._lifecycle_changed = lifecycle_changed
         self._sessions: dict[str, asyncio.Lock] = {}
 
     def application(self) -> web.Application:
         """The aiohttp application with every route."""
-        app = web.Application(middlewares=[_answer_errors], client_max_size=1 << 20)
+        app = web.Application(middlewares=[_answer_errors], client_max_size=batch.MAX_BYTES + 1024)
+        app.on_response_prepare.append(self._share)
+        app.router.add_route("OPTIONS", "/{path:.*}", _preflight)
         for method, path, handler in self._routes():
             app.router.add_route(method, _pattern(path), handler)
         for method, path, name in NOT_EMULATED:
@@ -104,6 +120,7 @@ class Api:
             ("POST", "/upload/storage/v1/b/{b}/o", self._upload),
             ("PUT", "/upload/storage/v1/b/{b}/o", self._continue_upload),
             ("DELETE", "/upload/storage/v1/b/{b}/o", self._cancel_upload),
+            ("POST", "/batch/storage/v1", self._batch),
         ]
 
     # buckets -----------------------------------------------------------------------------------
@@ -124,7 +141,10 @@ class Api:
         if not body.get("name"):
             raise errors.required("name")
         project = request.query.get("project", "")
-        return _json(self._state.create_bucket(body["name"], project, body))
+        created = self._state.create_bucket(body["name"], project, body)
+        if "lifecycle" in body:
+            self._lifecycle_changed()
+        return _json(created)
 
     async def _get_bucket(self, request: web.Request) -> web.Response:
         conditions = Preconditions.from_query(request.query)
@@ -140,7 +160,10 @@ class Api:
         conditions = Preconditions.from_query(request.query)
         changes = await _body(request)
         name = _name(request, "b")
-        return _json(self._state.update_bucket(name, changes, conditions, replace=replace))
+        updated = self._state.update_bucket(name, changes, conditions, replace=replace)
+        if "lifecycle" in changes:
+            self._lifecycle_changed()
+        return _json(updated)
 
     async def _delete_bucket(self, request: web.Request) -> web.Response:
         conditions = Preconditions.from_query(request.query)
@@ -168,7 +191,7 @@ class Api:
 
     async def _list(self, request: web.Request) -> web.Response:
         query = request.query
-        for unknown in ("matchGlob", "includeFoldersAsPrefixes", "softDeleted", "filter"):
+        for unknown in ("includeFoldersAsPrefixes", "softDeleted", "filter"):
             if query.get(unknown) in (None, "", "false"):
                 continue
             raise errors.not_emulated(f"storage.objects.list {unknown}")
@@ -501,7 +524,48 @@ class Api:
                 raise errors.not_emulated(f"XML ?{name}")
         if "Content-Encoding" in request.headers and request.method == "PUT":
             raise errors.not_emulated("XML PUT with Content-Encoding")
-        signed_urls.check(request.query, request.headers, self._clock.now())
+        signed_urls.check(_as_signed(request), self._clock.now(), self._key_of)
+
+    # batches and cross-origin requests ------------------------------------------------------------
+
+    async def _batch(self, request: web.Request) -> web.Response:
+        calls = batch.parsed(request.headers.get("Content-Type", ""), await request.read())
+        boundary = f"batch_{uuid.uuid4().hex}"
+        async with ClientSession(timeout=ClientTimeout(total=_CALL_TIMEOUT_S)) as session:
+
+            async def make(call: batch.Call) -> batch.Reply:
+                url = URL(self._base_url + call.target, encoded=True)
+                async with session.request(
+                    call.method, url, data=call.body, headers=call.headers
+                ) as reply:
+                    kept = {n: v for n, v in reply.headers.items() if n in _BATCHED_HEADERS}
+                    return batch.Reply(reply.status, reply.reason or "", kept, await reply.read())
+
+            body = await batch.answered(calls, make, boundary)
+        content_type = f'multipart/mixed; boundary="{boundary}"'
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    async def _share(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Let a browser's page of another origin read the answer where the rules allow it."""
+        if "Origin" not in request.headers:
+            return
+        first = request.path.split("/")[1]
+        allowed = None if first in _JSON_PATHS else self._state.cors(first)
+        response.headers.update(cors.answer_headers(allowed, request.method, request.headers))
+
+
+async def _preflight(request: web.Request) -> web.Response:
+    return web.Response(status=200)
+
+
+def _as_signed(request: web.Request) -> signed_urls.SignedRequest:
+    headers = request.headers
+    return signed_urls.SignedRequest(
+        method=request.method,
+        path=request.rel_url.raw_path,
+        query=request.query,
+        headers={name.lower(): ",".join(headers.getall(name)) for name in headers},
+    )
 
 
 def _pattern(path: str) -> str:
@@ -576,11 +640,14 @@ def _limit(query: Mapping[str, str]) -> int:
 
 def _selection(query: Mapping[str, str]) -> Selection:
     name, generation = _decode_token(query)
+    if glob := query.get("matchGlob", ""):
+        globs.compiled(glob)
     return Selection(
         prefix=query.get("prefix", ""),
         delimiter=query.get("delimiter", ""),
         start=query.get("startOffset", ""),
         end=query.get("endOffset", ""),
+        glob=glob,
         include_trailing_delimiter=query.get("includeTrailingDelimiter", "").lower() == "true",
         versions=query.get("versions", "").lower() == "true",
         limit=_limit(query),

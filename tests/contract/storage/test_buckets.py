@@ -95,3 +95,29 @@ def test_features_not_emulated_are_refused_by_name(client, bucket):
     bucket.retention_period = 60
     with pytest.raises(exceptions.MethodNotImplemented, match="retentionPolicy"):
         bucket.patch()
+
+
+def test_labels_are_limited(client, bucket):
+    """A bucket has at most 64 labels (docs/tags-and-labels): more are 400."""
+    bucket.labels = {f"k{n}": "v" for n in range(65)}
+    with pytest.raises(exceptions.BadRequest, match="64 labels"):
+        bucket.patch()
+
+
+def test_update_replaces_what_patch_would_keep(client, bucket):
+    """PUT replaces the configuration; what it does not name is gone."""
+    bucket.versioning_enabled = True
+    bucket.labels = {"env": "demo"}
+    bucket.patch()
+    bucket._properties = {"name": bucket.name, "labels": {"env": "prod"}}
+    bucket.update()
+    found = client.get_bucket(bucket.name)
+    assert (found.labels, found.versioning_enabled) == ({"env": "prod"}, False)
+
+
+def test_bucket_reads_hold_preconditions(client, bucket):
+    """buckets.get: ifMetagenerationMatch is 412, ifMetagenerationNotMatch 304 when it is met."""
+    with pytest.raises(exceptions.PreconditionFailed):
+        bucket.reload(if_metageneration_match=9)
+    with pytest.raises(exceptions.NotModified):
+        bucket.reload(if_metageneration_not_match=1)

@@ -272,3 +272,18 @@ def test_methods_not_emulated_are_refused(server, bucket):
     bucket.blob("a").upload_from_string(b"x")
     with pytest.raises(exceptions.MethodNotImplemented, match="move"):
         bucket.move_blob(bucket.blob("a"), "b")
+
+
+def test_custom_metadata_is_limited(bucket):
+    """Custom metadata is at most 8 KiB per object (docs/quotas#objects): more is 400."""
+    blob = bucket.blob("a")
+    blob.metadata = {"k": "v" * 8_191}
+    blob.upload_from_string(b"x")
+    blob.metadata = {"k": "v" * 8_192}
+    with pytest.raises(exceptions.BadRequest, match="custom metadata"):
+        blob.patch()
+    other = bucket.blob("b")
+    other.metadata = {"k": "ü" * 4_096}
+    with pytest.raises(exceptions.BadRequest, match="custom metadata"):
+        other.upload_from_string(b"x")
+    assert bucket.get_blob("b") is None
