@@ -32,6 +32,7 @@ from emulators import (
 )
 from emulators.clock import OwnedClock
 from emulators.running import CARD, Running, held
+from emulators.service_accounts import key_file
 from emulators.serving import LOOPBACK, PortInUseError, free_ports
 from emulators.topology.apply import apply
 from emulators.topology.check import check
@@ -45,6 +46,7 @@ PROJECT = "geminivideo-local"
 REGION = "us-central1"
 STACK = "local"
 META_SECRET = "meta-token"
+SIGNER = "signer"  # the account whose key this cloud's clients sign URLs with
 PORT_BASE = 8000
 OTHER_FUNCTIONS_FROM = 100
 SERVICE_PORTS = {
@@ -242,6 +244,7 @@ class LocalCloud:
             "PUBSUB_EMULATOR_HOST": at["pubsub"],
             "FIRESTORE_EMULATOR_HOST": at["firestore"],
             "STORAGE_EMULATOR_HOST": f"http://{at['storage']}",
+            "GV_SERVICE_ACCOUNT_KEY": str(self.service_account_key),
             "GV_TASKS_ENDPOINT": at["tasks"],
             "GV_SCHEDULER_ENDPOINT": at["scheduler"],
             "GV_RUN_ENDPOINT": at["run"],
@@ -259,6 +262,9 @@ class LocalCloud:
         self._open.callback(self.clock.close)
         self.meta_token = _secret(self.state_dir / "secrets" / META_SECRET)
         recording = _in_thread(self._record)
+        self.service_account_key = key_file(
+            self.state_dir, f"{SIGNER}@{self.project}.iam.gserviceaccount.com", self.project
+        )
         self._start_services()
         self.graph = recording.result()
         self.firestore.declare_indexes(
