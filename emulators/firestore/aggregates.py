@@ -11,8 +11,8 @@ from google.cloud.firestore_v1.types import document as document_types
 from emulators.firestore import fields
 from emulators.firestore.errors import invalid_argument
 from emulators.firestore.fields import FieldPath
-from emulators.firestore.store import Version
 from emulators.firestore.values import NAN_KEY, NUMBER
+from emulators.firestore.version import Version
 
 Value = document_types.Value.pb()
 

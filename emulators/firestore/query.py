@@ -16,8 +16,13 @@ from google.cloud.firestore_v1.types import query as query_types
 from emulators.firestore import fields
 from emulators.firestore.errors import invalid_argument, unimplemented
 from emulators.firestore.fields import NAME, FieldPath
-from emulators.firestore.names import collection_id, document_name, name_key, parent_name
-from emulators.firestore.store import Version
+from emulators.firestore.names import (
+    collection_id,
+    collection_of,
+    document_name,
+    name_key,
+    parent_name,
+)
 from emulators.firestore.values import (
     ARRAY,
     NAN_KEY,
@@ -26,6 +31,7 @@ from emulators.firestore.values import (
     Key,
     order_key,
 )
+from emulators.firestore.version import Version
 
 _FIELD_OP = query_types.StructuredQuery.FieldFilter.Operator
 _UNARY_OP = query_types.StructuredQuery.UnaryFilter.Operator
@@ -115,28 +121,46 @@ class Plan:
 
     def run(self, versions: Iterable[Version]) -> tuple[list[Version], int]:
         """The documents found, in order, and how many the offset skipped."""
-        found = self._sorted(self._found(versions))
+        found = self._sorted(self.matching(versions))
         skipped = min(self.offset, len(found))
-        return found[self.offset : self._end], skipped
+        return found[self.offset : self.last], skipped
 
     def run_unordered(self, versions: Iterable[Version]) -> list[Version]:
         """The documents found; in order only where that decides which they are."""
         if self.limit is None and not self.offset:
-            return self._found(versions)
+            return self.matching(versions)
         return self.run(versions)[0]
 
-    def _found(self, versions: Iterable[Version]) -> list[Version]:
-        paths = [order.path for order in self.orders if order.path != NAME]
-        found = [
-            version
-            for version in versions
-            if (self.where is None or self.where.holds(version))
-            and all(version.key(path) is not None for path in paths)
-        ]
-        return self._between_cursors(found)
+    def matching(self, versions: Iterable[Version]) -> list[Version]:
+        """Those that the query finds, but for its limit and offset, in no order."""
+        found = versions
+        if self._is_below_a_document:
+            found = (version for version in found if self.selects(version.name))
+        if self.where is not None:
+            found = filter(self.where.holds, found)
+        for order in self.orders:
+            if order.path != NAME:
+                found = filter(_has(order.path), found)
+        return self._between_cursors(list(found))
+
+    def selects(self, name: str) -> bool:
+        """Whether the document is in a collection that the query is about."""
+        collection = collection_of(name)
+        if not self.descendants and self.collection_id:
+            return collection == f"{self.parent}/{self.collection_id}"
+        above, _, last = collection.rpartition("/")
+        if self.collection_id and last != self.collection_id:
+            return False
+        return above == self.parent or (self.descendants and above.startswith(self.parent + "/"))
 
     @property
-    def _end(self) -> int | None:
+    def _is_below_a_document(self) -> bool:
+        """Whether a collection group holds more than the query is about."""
+        return self.descendants and not self.parent.endswith("/documents")
+
+    @property
+    def last(self) -> int | None:
+        """How many documents of the order decide the result; None without a limit."""
         return None if self.limit is None else self.offset + self.limit
 
     def _sorted(self, found: list[Version]) -> list[Version]:
@@ -154,9 +178,9 @@ class Plan:
         def key(version: Version) -> list[Any]:
             return [version.key(path) for path in paths]
 
-        if self._end is not None and self._end < len(found) // _FEW:
+        if self.last is not None and self.last < len(found) // _FEW:
             pick = heapq.nlargest if descending else heapq.nsmallest
-            return pick(self._end, found, key=key)
+            return pick(self.last, found, key=key)
         return sorted(found, key=key, reverse=descending)
 
     def _between_cursors(self, found: list[Version]) -> list[Version]:
@@ -183,6 +207,17 @@ def conditions(where: Filter | None) -> list[Condition]:
     if isinstance(where, Condition):
         return [where]
     return [one for part in where.parts for one in conditions(part)]
+
+
+def conjunction(where: Filter | None) -> list[Condition]:
+    """The conditions that every document found must meet."""
+    if where is None:
+        return []
+    if isinstance(where, Condition):
+        return [where]
+    if where.any_of:
+        return []
+    return [one for part in where.parts for one in conjunction(part)]
 
 
 def disjunctions(where: Filter | None) -> list[tuple[Condition, ...]]:
@@ -397,6 +432,10 @@ def _not_negative(value: int, what: str) -> int:
 
 def _keyed_by(path: FieldPath) -> Callable[[Version], Any]:
     return lambda version: version.key(path)
+
+
+def _has(path: FieldPath) -> Callable[[Version], bool]:
+    return lambda version: version.key(path) is not None
 
 
 def _shown(operator: str) -> str:

@@ -17,8 +17,9 @@ from geminivideo.runtime.clock import Clock
 from emulators.firestore import aggregates, errors, indexes, writes
 from emulators.firestore.names import below_collection, database_of, document_name, name_key
 from emulators.firestore.query import Plan
-from emulators.firestore.store import HISTORY_MICROS, Store, Version
+from emulators.firestore.store import HISTORY_MICROS, Store
 from emulators.firestore.transactions import Lines, Registry, Transaction
+from emulators.firestore.version import Version
 
 
 @dataclass(frozen=True)
@@ -232,19 +233,15 @@ class State:
     def _scan(self, plan: Plan, how: Consistency) -> tuple[int | None, list[Version]]:
         things = [f"{plan.parent}/{plan.collection_id}/*"]
         moment = self._moment(how, things)
-        return moment, self._store.in_collections(self._selected(plan), moment)
-
-    def _selected(self, plan: Plan) -> list[str]:
-        return self._store.collections_below(plan.parent, plan.collection_id, plan.descendants)
+        return moment, self._store.pick(plan, moment)
 
     def _check(self, plan: Plan, same: Callable[[list[Version]], bool]) -> Callable[[int], bool]:
         """Whether the query still answers as it did at a moment; run again only if it may not."""
 
         def still_stands(since: int) -> bool:
-            selected = self._selected(plan)
-            if not self._store.changed_since(selected, since):
+            if not self._store.changed_since(plan, since):
                 return True
-            return same(self._store.in_collections(selected, None))
+            return same(self._store.pick(plan, None))
 
         return still_stands
 
@@ -267,7 +264,7 @@ class State:
     def _selected_or_named(self, plan: Plan) -> list[str]:
         if plan.collection_id:
             return [f"{plan.parent}/{plan.collection_id}"]
-        return self._selected(plan)
+        return self._store.collections_of(plan)
 
     def _moment(self, how: Consistency, things: Sequence[str]) -> int | None:
         """The moment to read at (None: now), having taken its turn on ``things``."""

@@ -13,44 +13,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from emulators.firestore import fields
-from emulators.firestore.names import NameKey, collection_of, database_of, name_key
-from emulators.firestore.values import REFERENCE, Key, order_key
+from emulators.firestore import scan
+from emulators.firestore.fields import FieldPath
+from emulators.firestore.names import collection_of, database_of, name_key
+from emulators.firestore.query import Plan
+from emulators.firestore.version import Version
 from emulators.firestore.writes import Document, to_micros, to_timestamp
 from emulators.serving import open_database
 
 HISTORY_MICROS = 3_600 * 1_000_000
+_WORTH_AN_INDEX = 200  # documents; fewer are looked through as fast
 
-
-class Version:
-    """One state of a document at ``at`` (microseconds); ``document`` is None: deleted."""
-
-    __slots__ = ("_keys", "at", "document", "name", "name_key")
-
-    def __init__(self, name: str, key: NameKey, at: int, document: Any | None) -> None:
-        self.name = name
-        self.name_key = key
-        self.at = at
-        self.document = document
-        self._keys: dict[fields.FieldPath, Key | None] = {}
-
-    @property
-    def live_at(self) -> int:
-        """Its update time in microseconds, 0 where there is no document."""
-        return self.at if self.document is not None else 0
-
-    def key(self, path: fields.FieldPath) -> Key | None:
-        """The order key of the value at ``path``; None when the field is missing."""
-        try:
-            return self._keys[path]
-        except KeyError:
-            return self._keys.setdefault(path, self._compute_key(path))
-
-    def _compute_key(self, path: fields.FieldPath) -> Key | None:
-        if path == fields.NAME:
-            return (REFERENCE, self.name_key)
-        value = fields.lookup(self.document.fields, path) if self.document is not None else None
-        return order_key(value) if value is not None else None
+Scope = str | tuple[str, str]  # a collection's path, or database and id of a collection group
 
 
 class _Chain:
@@ -91,7 +65,8 @@ class Store:
         self._chains: dict[str, _Chain] = {}
         self._collections: dict[str, dict[str, _Chain]] = {}
         self._groups: dict[tuple[str, str], dict[str, None]] = {}
-        self._changed: dict[str, int] = {}
+        self._changed: dict[Scope, int] = {}
+        self._indexes: dict[Scope, dict[tuple[FieldPath, bool], scan.FieldIndex]] = {}
         self._tombstones: deque[tuple[int, str]] = deque()
         self.last_commit = 0
         self._load()
@@ -117,26 +92,41 @@ class Store:
         picked = [chain.at(moment) for chain in chains]
         return [v for v in picked if v is not None and v.document is not None]
 
-    def collections_below(self, parent: str, collection_id: str, descendants: bool) -> list[str]:
-        """The collection paths that a query over ``parent`` selects ("" selects every id)."""
-        if not descendants and collection_id:
-            return [f"{parent}/{collection_id}"]
-        group = (database_of(parent), collection_id)
-        paths = self._groups.get(group, {}) if collection_id else self._collections
-        prefix = parent + "/"
+    def pick(self, plan: Plan, moment: int | None) -> list[Version]:
+        """Versions at ``moment`` over which the plan finds what it finds over all documents."""
+        paths = self.collections_of(plan)
+        scope = _scope(plan)
+        if scope is not None and (moment is None or not self.changed_since(plan, moment)):
+            size = sum(len(self._collections.get(path, ())) for path in paths)
+            if scope in self._indexes or size >= _WORTH_AN_INDEX:
+                picked = scan.pick(plan, self._indexes_of(scope), size)
+                if picked is not None:
+                    return picked
+        return self.in_collections(paths, moment)
+
+    def collections_of(self, plan: Plan) -> list[str]:
+        """The paths of the collections that the query is about."""
+        if not plan.descendants and plan.collection_id:
+            return [f"{plan.parent}/{plan.collection_id}"]
+        group = (database_of(plan.parent), plan.collection_id)
+        paths = self._groups.get(group, {}) if plan.collection_id else self._collections
+        prefix = plan.parent + "/"
         return [
             path
             for path in paths
-            if path.startswith(prefix) and (descendants or "/" not in path[len(prefix) :])
+            if path.startswith(prefix) and (plan.descendants or "/" not in path[len(prefix) :])
         ]
 
     def every_collection(self) -> Iterator[str]:
         """Every collection path that has or had a document."""
         return iter(list(self._collections))
 
-    def changed_since(self, collections: Iterable[str], moment: int) -> bool:
-        """Whether a document of these collections was written after ``moment``."""
-        return any(self._changed.get(path, 0) > moment for path in collections)
+    def changed_since(self, plan: Plan, moment: int) -> bool:
+        """Whether a document of the query's collections was written after ``moment``."""
+        scope = _scope(plan)
+        if scope is not None:
+            return self._changed.get(scope, 0) > moment
+        return any(self._changed.get(path, 0) > moment for path in self.collections_of(plan))
 
     def write(self, changes: Mapping[str, Any | None], at: int, oldest_snapshot: int) -> None:
         """Commit ``changes`` (None deletes) at ``at``: to the file first, then to memory.
@@ -160,8 +150,9 @@ class Store:
         """Forget every document and its history."""
         self._database.execute("DELETE FROM documents")
         self._database.execute("UPDATE clock SET last_commit = ?", (at,))
-        for held in (self._chains, self._collections, self._groups, self._tombstones):
+        for held in (self._chains, self._collections, self._groups, self._indexes):
             held.clear()
+        self._tombstones.clear()
         self._changed = dict.fromkeys(self._changed, at)
         self.last_commit = self.history_from = at
 
@@ -171,6 +162,21 @@ class Store:
         for row in self._database.execute("SELECT name, document FROM documents"):
             document = Document.FromString(row["document"])
             self._append(row["name"], document, to_micros(document.update_time))
+
+    def _indexes_of(self, scope: Scope) -> scan.Indexes:
+        held = self._indexes.setdefault(scope, {})
+
+        def index(path: FieldPath, elements: bool) -> scan.FieldIndex:
+            found = held.get((path, elements))
+            if found is None:
+                every = self.in_collections(self._paths_of(scope), None)
+                found = held[path, elements] = scan.FieldIndex(path, elements, every)
+            return found
+
+        return index
+
+    def _paths_of(self, scope: Scope) -> list[str]:
+        return [scope] if isinstance(scope, str) else list(self._groups.get(scope, ()))
 
     def _write_through(self, changes: Mapping[str, Any | None], at: int) -> None:
         run = self._database.execute
@@ -191,8 +197,13 @@ class Store:
     def _append(self, name: str, document: Any | None, at: int) -> _Chain:
         collection = collection_of(name)
         chain = self._chains.get(name) or self._open_chain(name, collection)
-        chain.versions.append(Version(name, chain.name_key, at, document))
-        self._changed[collection] = at
+        old = chain.versions[-1] if chain.versions else None
+        new = Version(name, chain.name_key, at, document)
+        chain.versions.append(new)
+        for scope in (collection, _group_of(name, collection)):
+            self._changed[scope] = at
+            for index in self._indexes.get(scope, {}).values():
+                index.replace(_live(old), _live(new))
         if document is None:
             self._tombstones.append((at, name))
         return chain
@@ -200,8 +211,7 @@ class Store:
     def _open_chain(self, name: str, collection: str) -> _Chain:
         chain = self._chains[name] = _Chain(name)
         self._collections.setdefault(collection, {})[name] = chain
-        group = (database_of(name), collection.rpartition("/")[2])
-        self._groups.setdefault(group, {})[collection] = None
+        self._groups.setdefault(_group_of(name, collection), {})[collection] = None
         return chain
 
     def _bury(self, horizon: int) -> None:
@@ -217,5 +227,21 @@ class Store:
         del self._chains[name], self._collections[collection][name]
         if not self._collections[collection]:
             del self._collections[collection]
-            group = (database_of(name), collection.rpartition("/")[2])
-            self._groups[group].pop(collection, None)
+            self._groups[_group_of(name, collection)].pop(collection, None)
+
+
+def _group_of(name: str, collection: str) -> tuple[str, str]:
+    return database_of(name), collection.rpartition("/")[2]
+
+
+def _scope(plan: Plan) -> Scope | None:
+    """What has indexes for the plan: its collection or its collection group."""
+    if not plan.collection_id:
+        return None
+    if plan.descendants:
+        return database_of(plan.parent), plan.collection_id
+    return f"{plan.parent}/{plan.collection_id}"
+
+
+def _live(version: Version | None) -> Version | None:
+    return version if version is not None and version.document is not None else None

@@ -18,7 +18,7 @@ from emulators.firestore import aggregates, errors, fields, query
 from emulators.firestore.errors import ApiError
 from emulators.firestore.names import collection_id, database_of, document_name, parent_name
 from emulators.firestore.state import Committed, Consistency, State
-from emulators.firestore.store import Version
+from emulators.firestore.version import Version
 from emulators.firestore.writes import Document, to_micros, to_timestamp
 
 SERVICE = "google.firestore.v1.Firestore"
