@@ -23,8 +23,8 @@ from emulators.topology.graph import (
     FIRESTORE_FIELD,
     FIRESTORE_INDEX,
     FUNCTION,
+    INVOKER_GRANTS,
     RUN_JOB,
-    SERVICE_INVOKER,
     Graph,
     Resource,
 )
@@ -42,7 +42,7 @@ READ_BY_HOST = frozenset(
     {
         FUNCTION,
         BUCKET_OBJECT,
-        SERVICE_INVOKER,
+        *INVOKER_GRANTS,
         FIRESTORE_INDEX,
         FIRESTORE_FIELD,
         "gcp:firestore/database:Database",

@@ -6,7 +6,7 @@ A graph is plain data, read from the JSON that ``record`` writes: reading it nee
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,13 @@ BUCKET_OBJECT = "gcp:storage/bucketObject:BucketObject"
 FIRESTORE_INDEX = "gcp:firestore/index:Index"
 FIRESTORE_FIELD = "gcp:firestore/field:Field"
 SERVICE_INVOKER = "gcp:cloudrunv2/serviceIamMember:ServiceIamMember"
+# Who may call a function: type of the binding, and the input that names the service.
+INVOKER_GRANTS = {
+    SERVICE_INVOKER: "name",
+    "gcp:cloudrunv2/serviceIamBinding:ServiceIamBinding": "name",
+    "gcp:cloudrun/iamMember:IamMember": "service",
+    "gcp:cloudrun/iamBinding:IamBinding": "service",
+}
 INVOKER_ROLE = "roles/run.invoker"
 REDACTED = "⟦secret⟧"
 
@@ -122,6 +129,7 @@ class Resource:
     dependencies: tuple[str, ...] = ()
     secrets: tuple[str, ...] = ()
     protect: bool = False
+    autonamed: bool = False
     file: str = ""
     line: int = 0
 
@@ -210,7 +218,7 @@ class Graph:
     stack: str
     resources: tuple[Resource, ...]
     exports: dict[str, Any]
-    map: TopologyMap
+    map: TopologyMap | None = None
     callers: tuple[str, ...] = ()
     schema_findings: tuple[Finding, ...] = ()
 
@@ -219,9 +227,34 @@ class Graph:
         """Read what ``record`` wrote; raises ``msgspec.ValidationError`` by member."""
         return msgspec.json.decode(path.read_bytes(), type=cls)
 
+    def localized(self, urls: Mapping[str, str]) -> Graph:
+        """The same graph with the functions' cloud URLs replaced, wherever they stand.
+
+        ``urls`` maps a function's name to its address on this machine; others stay as they are.
+        """
+        there_here = {
+            function.outputs["serviceConfig"]["uri"]: urls[function.inputs["name"]]
+            for function in self.of_type(FUNCTION)
+            if function.inputs["name"] in urls
+        }
+        resources = tuple(
+            replace(
+                resource,
+                inputs=_replaced(resource.inputs, there_here),
+                outputs=_replaced(resource.outputs, there_here),
+            )
+            for resource in self.resources
+        )
+        return replace(self, resources=resources, exports=_replaced(self.exports, there_here))
+
     def of_type(self, kind: str) -> Iterator[Resource]:
         """The resources of one type, in the order of their URNs."""
         return (r for r in self.resources if r.type == kind)
+
+    @property
+    def default_account(self) -> str:
+        """Compute Engine's default account: who runs what names no account of its own."""
+        return f"{self.project_number}-compute@developer.gserviceaccount.com"
 
     @cached_property
     def by_id(self) -> Mapping[tuple[str, str], Resource]:
@@ -256,7 +289,7 @@ class Graph:
         raise GraphError(f"no bucket object gs://{bucket}/{name} is declared")
 
     def _function(self, resource: Resource) -> FunctionSpec:
-        service, build = resource.inputs["serviceConfig"], resource.inputs["buildConfig"]
+        service, build = resource.inputs.get("serviceConfig", {}), resource.inputs["buildConfig"]
         archive = build["source"]["storageSource"]
         env = dict(service.get("environmentVariables", {}))
         return FunctionSpec(
@@ -264,7 +297,7 @@ class Graph:
             step=env.get("GV_STEP", ""),
             url=resource.outputs["serviceConfig"]["uri"],
             bundle_path=self.bundle(archive["bucket"], archive["object"]),
-            entry_point=build["entryPoint"],
+            entry_point=build.get("entryPoint", resource.inputs["name"]),
             timeout_s=int(service.get("timeoutSeconds", 60)),
             memory_mib=mebibytes(service.get("availableMemory", "256Mi")),
             cpu=float(service.get("availableCpu", 1)),
@@ -275,16 +308,18 @@ class Graph:
                 item["key"]: SecretRef(secret=item["secret"], version=item["version"])
                 for item in service.get("secretEnvironmentVariables", [])
             },
-            service_account=service["serviceAccountEmail"],
+            service_account=service.get("serviceAccountEmail", self.default_account),
             invokers=self._invokers(resource.inputs["name"]),
         )
 
     def _invokers(self, service: str) -> tuple[str, ...]:
         return tuple(
             sorted(
-                r.inputs["member"]
-                for r in self.of_type(SERVICE_INVOKER)
-                if r.inputs["name"] == service and r.inputs["role"] == INVOKER_ROLE
+                member
+                for kind, named in INVOKER_GRANTS.items()
+                for r in self.of_type(kind)
+                if _short(r.inputs[named]) == service and r.inputs["role"] == INVOKER_ROLE
+                for member in _members(r)
             )
         )
 
@@ -300,7 +335,7 @@ class Graph:
             step=env.get("GV_STEP", ""),
             resource=resource.id,
             image=container["image"],
-            bundle_path=self._job_bundle(resource, container["image"]),
+            bundle_path=self.bundle_of_job(resource),
             timeout_s=int(str(task.get("timeout", "600s")).removesuffix("s")),
             max_retries=int(task.get("maxRetries", 3)),
             task_count=int(execution.get("taskCount", 1)),
@@ -315,11 +350,12 @@ class Graph:
                 for item in envs
                 if "valueSource" in item
             },
-            service_account=task["serviceAccount"],
+            service_account=task.get("serviceAccount", self.default_account),
         )
 
-    def _job_bundle(self, resource: Resource, image: str) -> Path:
-        """The image's tag is the hash of the bundle it is built of."""
+    def bundle_of_job(self, resource: Resource) -> Path:
+        """The image's tag is the hash of the bundle it is built of; raises ``GraphError``."""
+        image = resource.inputs["template"]["template"]["containers"][0]["image"]
         tail = f"{resource.inputs['name']}/{image.rpartition(':')[2]}.zip"
         for item in self.of_type(BUCKET_OBJECT):
             if item.inputs["name"] == tail:
@@ -334,6 +370,27 @@ def mebibytes(quantity: str) -> int:
     if unit not in _MEMORY_UNITS or not number.isdigit():
         raise GraphError(f"memory {quantity!r} is not a whole number of Mi or Gi")
     return int(number) * _MEMORY_UNITS[unit]
+
+
+def _short(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _members(grant: Resource) -> list[str]:
+    return grant.inputs.get("members", []) or [grant.inputs["member"]]
+
+
+def _replaced(value: Any, texts: Mapping[str, str]) -> Any:
+    if isinstance(value, str):
+        for old, new in texts.items():
+            if old in value:
+                value = value.replace(old, new)
+        return value
+    if isinstance(value, dict):
+        return {key: _replaced(item, texts) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_replaced(item, texts) for item in value]
+    return value
 
 
 def _index(resource: Resource) -> IndexSpec:

@@ -8,9 +8,10 @@ any input.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+_PROVIDERS = "pulumi:providers:"
 Inputs = dict[str, Any]
 Outputs = dict[str, Any]
 
@@ -36,27 +37,16 @@ class Cloud:
     project: str
     number: str
     region: str
-    function_urls: dict[str, str] = field(default_factory=dict)
 
     def service_url(self, name: str, region: str) -> str:
         """Cloud Run's URL of a service, which the number and the region determine."""
         return f"https://{name}-{self.number}.{region}.run.app"
 
-    def localized(self, value: Any) -> Any:
-        """``value`` with the cloud URLs of functions replaced by those of this machine."""
-        if isinstance(value, str):
-            for name, url in self.function_urls.items():
-                value = value.replace(self.service_url(name, self.region), url)
-            return value
-        if isinstance(value, dict):
-            return {key: self.localized(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [self.localized(item) for item in value]
-        return value
-
 
 def compute(kind: str, name: str, inputs: Inputs, cloud: Cloud) -> tuple[str, Outputs]:
     """The id and the computed outputs of a resource; raises ``UnknownTypeError``."""
+    if kind.startswith(_PROVIDERS):
+        return name, {}
     if kind not in _COMPUTE:
         raise UnknownTypeError(f"resource type {kind} ({name})")
     return _COMPUTE[kind](inputs, cloud)
@@ -139,7 +129,7 @@ def _notification(inputs: Inputs, cloud: Cloud) -> tuple[str, Outputs]:
 def _function(inputs: Inputs, cloud: Cloud) -> tuple[str, Outputs]:
     name, region = str(inputs.get("name")), str(inputs.get("location", cloud.region))
     parent = f"projects/{_project(inputs, cloud)}/locations/{region}"
-    uri = cloud.localized(cloud.service_url(name, region))
+    uri = cloud.service_url(name, region)
     service = {"uri": uri, "gcfUri": "", "service": f"{parent}/services/{name}"}
     return (
         f"{parent}/functions/{name}",
@@ -196,8 +186,11 @@ _COMPUTE: dict[str, Callable[[Inputs, Cloud], Any]] = {
     "gcp:artifactregistry/repository:Repository": _repository,
     "gcp:artifactregistry/repositoryIamMember:RepositoryIamMember": _grant("repository"),
     "gcp:cloudfunctionsv2/function:Function": _function,
+    "gcp:cloudrun/iamBinding:IamBinding": _grant("location", "service"),
+    "gcp:cloudrun/iamMember:IamMember": _grant("location", "service"),
     "gcp:cloudrunv2/job:Job": _in_region("jobs"),
     "gcp:cloudrunv2/jobIamMember:JobIamMember": _grant("location", "name"),
+    "gcp:cloudrunv2/serviceIamBinding:ServiceIamBinding": _grant("location", "name"),
     "gcp:cloudrunv2/serviceIamMember:ServiceIamMember": _grant("location", "name"),
     "gcp:cloudscheduler/job:Job": _in_region("jobs", "region"),
     "gcp:cloudtasks/queue:Queue": _in_region("queues"),
@@ -227,3 +220,17 @@ _COMPUTE: dict[str, Callable[[Inputs, Cloud], Any]] = {
     "gcp:storage/notification:Notification": _notification,
 }
 KNOWN_TYPES = frozenset(_COMPUTE)
+# The provider makes up a name for these when the program gives none.
+AUTONAMED = frozenset(
+    {
+        "gcp:cloudfunctionsv2/function:Function",
+        "gcp:cloudrunv2/job:Job",
+        "gcp:cloudscheduler/job:Job",
+        "gcp:cloudtasks/queue:Queue",
+        "gcp:firestore/database:Database",
+        "gcp:pubsub/subscription:Subscription",
+        "gcp:pubsub/topic:Topic",
+        "gcp:storage/bucket:Bucket",
+        "gcp:storage/bucketObject:BucketObject",
+    }
+)

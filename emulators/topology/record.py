@@ -5,25 +5,48 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from emulators.topology.graph import Finding, Graph
+from emulators.topology.program import RecordError
+from emulators.topology.reads import Read
+
+__all__ = ["PROJECT_NUMBER", "Question", "RecordError", "Recorded", "record", "recorded"]
 
 PROJECT_NUMBER = "123456789012"
 TIMEOUT_S = 120.0
 _PASSED_ON = ("PATH", "HOME", "LANG", "TMPDIR", "SYSTEMROOT", "PYTHONDONTWRITEBYTECODE")
+_PACKAGES = Path(__file__).resolve().parent.parent.parent
 
 
-class RecordError(RuntimeError):
-    """The program did not run to its end; ``findings`` say where and why."""
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What a program is asked: to declare itself for this project, region and stack.
 
-    def __init__(self, findings: Sequence[Finding]) -> None:
-        super().__init__("\n".join(map(str, findings)))
-        self.findings = tuple(findings)
+    ``config`` holds the stack's settings by name (``metaToken``, ``callers``...); secrets among
+    them never reach the graph. ``root`` is the folder of Pulumi.yaml, resolved.
+    """
+
+    root: str
+    project: str
+    region: str
+    stack: str
+    number: str = PROJECT_NUMBER
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """A graph, and what it follows from. ``unrepeatable`` says why that cannot be known."""
+
+    graph: Graph
+    reads: tuple[Read, ...] = ()
+    unrepeatable: tuple[str, ...] = ()
 
 
 def record(
@@ -32,57 +55,63 @@ def record(
     project: str,
     region: str,
     stack: str,
-    config: dict[str, str],
-    function_urls: dict[str, str],
+    config: Mapping[str, str],
     out: Path,
+    function_urls: Mapping[str, str] | None = None,
 ) -> Graph:
     """Run the program of a tree (where its Pulumi.yaml is) and write the graph to ``out``.
 
-    ``config`` holds the stack's settings by name (``metaToken``, ``callers``...); secrets among
-    them never reach the graph. ``function_urls`` (resource name -> ``http://127.0.0.1:PORT``)
-    take the place of the functions' cloud URLs wherever those appear. Raises ``RecordError``.
+    ``function_urls`` (resource name -> ``http://127.0.0.1:PORT``) take the place of the functions'
+    cloud URLs wherever those appear. Raises ``RecordError``.
     """
-    request = {
-        "root": str(program_dir.resolve()),
-        "project": project,
-        "number": PROJECT_NUMBER,
-        "region": region,
-        "stack": stack,
-        "config": config,
-        "function_urls": function_urls,
-    }
-    reply = _ask(request)
-    findings = [msgspec.convert(item, Finding) for item in reply["findings"]]
-    if findings:
+    root = str(program_dir.resolve())
+    question = Question(root=root, project=project, region=region, stack=stack, config=config)
+    graph = recorded(question).graph.localized(function_urls or {})
+    write(graph, out)
+    return graph
+
+
+def recorded(question: Question) -> Recorded:
+    """Run the program; the graph has the cloud's own URLs. Raises ``RecordError``."""
+    reply = _ask(question)
+    if findings := [msgspec.convert(item, Finding) for item in reply["findings"]]:
         raise RecordError(findings)
-    data = msgspec.json.format(msgspec.json.encode(reply["graph"], order="sorted"), indent=1)
-    graph = msgspec.json.decode(data, type=Graph)
+    return msgspec.convert(
+        {name: reply[name] for name in ("graph", "reads", "unrepeatable")}, Recorded
+    )
+
+
+def write(graph: Graph, out: Path) -> None:
+    """Write a graph as canonical JSON, whole or not at all."""
+    write_whole(msgspec.json.format(msgspec.json.encode(graph, order="sorted"), indent=1), out)
+
+
+def write_whole(data: bytes, out: Path) -> None:
+    """A reader of ``out`` sees what was there before, or all of ``data``."""
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(f".{out.name}.{os.getpid()}")
     partial.write_bytes(data)
     partial.replace(out)
-    return graph
 
 
-def _ask(request: dict[str, Any]) -> dict[str, Any]:
+def environment() -> dict[str, str]:
+    """Nothing of the caller's cloud reaches the program: only what a process needs to start."""
+    passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return {**passed, "PYTHONPATH": str(_PACKAGES), "PULUMI_ERROR_OUTPUT_STRING": "1"}
+
+
+def _ask(question: Question) -> dict[str, Any]:
     """One question to a fresh recorder: the SDK keeps state that a second run would meet."""
     done = subprocess.run(
         [sys.executable, "-m", "emulators.topology.recorder"],
-        input=msgspec.json.encode(request),
+        input=msgspec.json.encode(asdict(question)),
         capture_output=True,
         timeout=TIMEOUT_S,
         check=False,
-        env=_environment(),
+        env=environment(),
     )
     if done.returncode or not done.stdout:
         complaint = done.stderr.decode(errors="replace").strip()[-4000:]
-        where = Finding(file="infra/__main__.py", line=1, rule="program", message=complaint)
+        where = Finding(file="Pulumi.yaml", line=1, rule="program", message=complaint)
         raise RecordError([where])
     return msgspec.json.decode(done.stdout)
-
-
-def _environment() -> dict[str, str]:
-    """Nothing of the caller's cloud reaches the program: only what a process needs to start."""
-    root = Path(__file__).resolve().parent.parent.parent
-    passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    return {**passed, "PYTHONPATH": str(root), "PULUMI_ERROR_OUTPUT_STRING": "1"}

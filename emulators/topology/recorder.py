@@ -7,6 +7,8 @@ secrets stand in no argument list, and writes the graph, or the findings that ke
 from __future__ import annotations
 
 import asyncio
+import gc
+import hashlib
 import logging
 import os
 import re
@@ -14,7 +16,7 @@ import runpy
 import sys
 import threading
 import traceback
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,7 +24,6 @@ from urllib.parse import unquote, urlparse
 
 import msgspec
 import pulumi
-import yaml
 from google.protobuf import empty_pb2, json_format, struct_pb2
 from pulumi.runtime import mocks, rpc, settings
 from pulumi.runtime.config import set_all_config
@@ -30,12 +31,21 @@ from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.stack import run_in_stack
 
 from emulators.topology import schema
-from emulators.topology.graph import REDACTED, Finding
-from emulators.topology.outputs import Cloud, UnknownTypeError, compute, invoke
+from emulators.topology.archives import ArchiveError, materialize
+from emulators.topology.graph import BUCKET_OBJECT, REDACTED, Finding
+from emulators.topology.outputs import AUTONAMED, Cloud, UnknownTypeError, compute, invoke
+from emulators.topology.program import Program, RecordError
+from emulators.topology.reads import Read, Reads
 
 UNRESOLVED = "⟦unresolved:"
 STACK = "pulumi:pulumi:Stack"
-PROJECT = "geminivideo"
+ARCHIVES = ".local/bundles"
+_MAP = "geminivideo.topology"
+_SUFFIX_DIGITS = 7
+_SHORT_TOPICS = (
+    "gcp:pubsub/subscription:Subscription",
+    "gcp:storage/notification:Notification",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,24 +58,29 @@ class Request:
     region: str
     stack: str
     config: dict[str, str]
-    function_urls: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """The graph as plain data, or why there is none."""
+    """The graph as plain data, or why there is none.
+
+    ``reads`` is what the graph follows from; empty when it cannot be known (``unrepeatable``).
+    """
 
     graph: dict[str, Any] | None
     findings: list[Finding]
+    reads: list[Read] = field(default_factory=list)
+    unrepeatable: list[str] = field(default_factory=list)
 
 
 class Recorder(mocks.MockMonitor):
     """Answers every registration as the cloud would, and keeps what was asked and where."""
 
-    def __init__(self, cloud: Cloud, root: Path) -> None:
+    def __init__(self, cloud: Cloud, program: Program) -> None:
         super().__init__(mocks=None)  # type: ignore[arg-type]  # we answer instead of mocks
         self.cloud = cloud
-        self.root = root
+        self.program = program
+        self.root = program.root
         self.recorded: dict[str, dict[str, Any]] = {}
         self.exports: dict[str, Any] = {}
         self.findings: list[Finding] = []
@@ -75,7 +90,7 @@ class Recorder(mocks.MockMonitor):
         urn = self.make_urn(request.parent, request.type, request.name)
         if request.type == STACK:
             return resource_pb2.RegisterResourceResponse(urn=urn)
-        sent = self.cloud.localized(_plain(request.object))
+        sent = _named(request.type, request.name, urn, _plain(request.object))
         inputs, secrets = _redacted(sent)
         file, line = self._position(request)
         id_, outputs = self._outputs(request, inputs, file, line)
@@ -85,11 +100,12 @@ class Recorder(mocks.MockMonitor):
             "name": request.name,
             "id": id_,
             "parent": request.parent,
-            "inputs": self._relative(inputs),
+            "inputs": self._with_files(request.type, inputs, file, line),
             "outputs": outputs,
             "dependencies": sorted(request.dependencies),
             "secrets": sorted(secrets),
             "protect": request.protect,
+            "autonamed": sent.get("name") != _plain(request.object).get("name"),
             "file": file,
             "line": line,
         }
@@ -108,7 +124,7 @@ class Recorder(mocks.MockMonitor):
         try:
             answer.update(invoke(request.tok, _plain(request.args), self.cloud))
         except UnknownTypeError as error:
-            self._find(*_first_mention(self.root, request.tok), "unknown-type", str(error))
+            self._find(*_first_mention(self.program, request.tok), "unknown-type", str(error))
             raise
         return resource_pb2.ResourceInvokeResponse(**{"return": answer})
 
@@ -158,24 +174,37 @@ class Recorder(mocks.MockMonitor):
                 return path.relative_to(self.root).as_posix(), frame.line
         return "Pulumi.yaml", 1
 
-    def _relative(self, inputs: dict[str, Any]) -> dict[str, Any]:
+    def _with_files(
+        self, kind: str, inputs: dict[str, Any], file: str, line: int
+    ) -> dict[str, Any]:
+        """A bucket object's source becomes a file of this machine, named from the root."""
         source = inputs.get("source")
-        if isinstance(source, dict) and "path" in source:
-            path = Path(source["path"])
-            if path.is_relative_to(self.root):
-                source = {"path": path.relative_to(self.root).as_posix()}
-            return {**inputs, "source": source}
-        return inputs
+        if kind != BUCKET_OBJECT or not isinstance(source, dict):
+            return inputs
+        try:
+            path = materialize(source, self.root / ARCHIVES)
+        except ArchiveError as error:
+            self._find(file, line, "source", str(error))
+            return inputs
+        return {**inputs, "source": {"path": self.program.relative(path)}}
 
 
-def _first_mention(root: Path, token: str) -> tuple[str, int]:
+def _named(kind: str, name: str, urn: str, sent: dict[str, Any]) -> dict[str, Any]:
+    """The provider names what has no name: the resource's, and seven digits of hexadecimal."""
+    if kind not in AUTONAMED or sent.get("name"):
+        return sent
+    digits = hashlib.sha256(urn.encode()).hexdigest()[:_SUFFIX_DIGITS]
+    return {**sent, "name": f"{name}-{digits}"}
+
+
+def _first_mention(program: Program, token: str) -> tuple[str, int]:
     """Where a data source is asked: a call tells its name only, so look for that."""
     name = re.sub(r"([A-Z])", r"_\1", token.rpartition(":")[2]).lower()
-    for path in sorted((root / "infra").glob("*.py")):
+    for path in sorted(program.main.parent.glob("*.py")):
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             if re.search(rf"\b{name}(_output)?\(", line):
-                return path.relative_to(root).as_posix(), number
-    return "infra/__main__.py", 1
+                return program.relative(path), number
+    return program.relative(program.main), 1
 
 
 def _plain(struct: struct_pb2.Struct) -> dict[str, Any]:
@@ -215,25 +244,19 @@ def _redacted(value: Any, path: str = "") -> tuple[Any, set[str]]:
 
 def run(request: Request) -> Reply:
     """Run the program of ``request.root`` in this process, once: the SDK keeps global state."""
-    root = Path(request.root)
-    cloud = Cloud(
-        project=request.project,
-        number=request.number,
-        region=request.region,
-        function_urls=request.function_urls,
-    )
-    recorder = Recorder(cloud, root)
-    _configure(request, recorder, root)
+    program = Program.read(Path(request.root), request.stack)
+    cloud = Cloud(project=request.project, number=request.number, region=request.region)
+    recorder = Recorder(cloud, program)
+    _configure(request, recorder, program)
     os.environ["PULUMI_ERROR_OUTPUT_STRING"] = "1"
-    program = root / "infra"
-    os.chdir(program)
-    sys.path.insert(0, str(program))
+    os.chdir(program.main.parent)
+    sys.path.insert(0, str(program.main.parent))
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     try:
         loop.run_until_complete(run_in_stack(lambda: _run_program(program)))
     except BaseException as error:  # noqa: BLE001 - whatever the program raised is its finding
-        return Reply(graph=None, findings=recorder.findings or [_located(error, root)])
+        return Reply(graph=None, findings=recorder.findings or [_located(error, program)])
     finally:
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
@@ -242,14 +265,14 @@ def run(request: Request) -> Reply:
     return Reply(graph=_graph(request, recorder), findings=[])
 
 
-def _configure(request: Request, recorder: Recorder, root: Path) -> None:
+def _configure(request: Request, recorder: Recorder, program: Program) -> None:
     features = set(recorder.GetDeploymentInfo(empty_pb2.Empty()).supportedFeatures)
     settings.configure(
         mocks.MockSettings(
             monitor=recorder,
             monitor_features=features,
             engine=mocks.MockEngine(logging.getLogger("pulumi")),
-            project=PROJECT,
+            project=program.name,
             stack=request.stack,
             dry_run=False,
             organization="local",
@@ -257,36 +280,24 @@ def _configure(request: Request, recorder: Recorder, root: Path) -> None:
             legacy_apply_enabled=False,
         )
     )
-    declared = _defaults(yaml.safe_load((root / "Pulumi.yaml").read_text()))
-    given = {_namespaced(key): value for key, value in request.config.items()}
+    given = {program.key(key): value for key, value in request.config.items()}
     own = {"gcp:project": request.project, "gcp:region": request.region}
-    set_all_config({**declared, **given, **own}, [])
+    set_all_config({**program.config, **given, **own}, [])
 
 
-def _defaults(program: dict[str, Any]) -> dict[str, str]:
-    values = {
-        _namespaced(key): spec.get("value", spec.get("default"))
-        for key, spec in program.get("config", {}).items()
-    }
-    return {key: str(value) for key, value in values.items() if value is not None}
+def _run_program(program: Program) -> None:
+    runpy.run_path(str(program.main), run_name="__main__")
 
 
-def _namespaced(key: str) -> str:
-    return key if ":" in key else f"{PROJECT}:{key}"
-
-
-def _run_program(program: Path) -> None:
-    runpy.run_path(str(program / "__main__.py"), run_name="__main__")
-
-
-def _located(error: BaseException, root: Path) -> Finding:
+def _located(error: BaseException, program: Program) -> Finding:
     """The deepest line of ours that the error came through."""
+    root = program.root
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     error = error.__cause__ or error
-    place = _deepest(error.__traceback__, root) or ("infra/__main__.py", 1)
+    place = _deepest(error.__traceback__, root) or (program.relative(program.main), 1)
     if isinstance(error, SyntaxError) and error.filename:
-        place = (_relative_to(root, error.filename), error.lineno or 1)
+        place = (program.relative(Path(error.filename)), error.lineno or 1)
     message = f"{type(error).__name__}: {error}" if str(error) else traceback.format_exc()
     return Finding(file=place[0], line=place[1], rule="program", message=message.strip())
 
@@ -301,40 +312,52 @@ def _deepest(trace: TracebackType | None, root: Path) -> tuple[str, int] | None:
         elif registered is not None and getattr(registered, "uri", ""):
             # An error inside an output surfaces where the resource that uses it is registered.
             uri = unquote(urlparse(registered.uri).path)
-            found = (_relative_to(root, uri), registered.line)
+            path = Path(uri)
+            inside = path.is_relative_to(root)
+            found = (path.relative_to(root).as_posix() if inside else uri, registered.line)
         trace = trace.tb_next
     return found
 
 
-def _relative_to(root: Path, name: str) -> str:
-    path = Path(name)
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else name
-
-
 def _graph(request: Request, recorder: Recorder) -> dict[str, Any]:
     nodes = [recorder.recorded[urn] for urn in sorted(recorder.recorded)]
+    known = _map()
+    if known is None:
+        nodes = [_with_full_topic(node, request.project) for node in nodes]
     return {
         "root": request.root,
         "project": request.project,
         "project_number": request.number,
         "region": request.region,
         "stack": request.stack,
-        "callers": sorted(_callers(request)),
+        "callers": sorted(_callers(request, recorder.program)),
         "resources": nodes,
         "exports": recorder.exports,
-        "map": _map(),
+        "map": known,
         "schema_findings": [asdict(finding) for finding in schema.check(nodes)],
     }
 
 
-def _callers(request: Request) -> set[str]:
-    raw = {_namespaced(k): v for k, v in request.config.items()}.get(f"{PROJECT}:callers", "")
+def _with_full_topic(node: dict[str, Any], project: str) -> dict[str, Any]:
+    """The provider takes a topic's short name for one of the resource's own project."""
+    topic = node["inputs"].get("topic")
+    if node["type"] not in _SHORT_TOPICS or not isinstance(topic, str) or "/" in topic:
+        return node
+    full = f"projects/{node['inputs'].get('project', project)}/topics/{topic}"
+    return {**node, "inputs": {**node["inputs"], "topic": full}}
+
+
+def _callers(request: Request, program: Program) -> set[str]:
+    own = {program.key(k): v for k, v in request.config.items()}
+    raw = own.get(program.key("callers"), "")
     return {member.strip() for member in raw.split(",") if member.strip()}
 
 
-def _map() -> dict[str, Any]:
-    """The map of the recorded tree: the program has imported it from there."""
-    topology = sys.modules["geminivideo.topology"]
+def _map() -> dict[str, Any] | None:
+    """The map of the recorded tree, which the program has imported from there; None without one."""
+    topology = sys.modules.get(_MAP)
+    if topology is None:
+        return None
     return {
         "steps": [_step(step) for step in topology.STEPS.values()],
         "queues": [asdict(queue) for queue in topology.QUEUES],
@@ -357,11 +380,50 @@ def _step(step: Any) -> dict[str, Any]:
 
 def main() -> None:
     """Answer one request from the input on the output."""
+    gc.disable()  # a short life of few cycles
     request = msgspec.json.decode(sys.stdin.buffer.read(), type=Request)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what the program prints is no part of the answer
-    answers.write(msgspec.json.encode(run(request), order="sorted"))
+    answers.write(msgspec.json.encode(_traced(request), order="sorted"))
     answers.close()
+
+
+def _traced(request: Request) -> Reply:
+    """Run, and say what the graph follows from."""
+    try:
+        packages = _borrow_packages(Program.read(Path(request.root), request.stack))
+        reads = Reads(ignored=packages)
+        reads.begin()
+        reply = run(request)
+    except RecordError as error:
+        return Reply(graph=None, findings=list(error.findings))
+    if reply.graph is None:
+        return reply
+    for path in _sources(request.root, reply.graph):
+        reads.note_made(path)
+    if reads.unrepeatable:
+        return replace(reply, unrepeatable=sorted(reads.unrepeatable))
+    return replace(reply, reads=reads.all())
+
+
+def _sources(root: str, graph: dict[str, Any]) -> list[Path]:
+    """The files that would be uploaded: the local cloud runs them, so they must be there."""
+    return [
+        Path(root, node["inputs"]["source"]["path"])
+        for node in graph["resources"]
+        if node["type"] == BUCKET_OBJECT and "source" in node["inputs"]
+    ]
+
+
+def _borrow_packages(program: Program) -> list[str]:
+    """What the program's own virtual environment has and ours lacks; its folders."""
+    if program.virtualenv is None or not program.virtualenv.is_dir():
+        return []
+    if program.virtualenv.resolve() == Path(sys.prefix).resolve():
+        return []
+    folders = [str(path) for path in program.virtualenv.glob("lib/python*/site-packages")]
+    sys.path.extend(folders)
+    return folders
 
 
 if __name__ == "__main__":

@@ -165,17 +165,25 @@ def test_unknown_types_and_sources_are_errors():
         outputs.invoke("gcp:compute/getZones:getZones", {}, CLOUD)
 
 
+def function(name: str, uri: str) -> Resource:
+    return resource(FUNCTION, name, {"name": name}, outputs={"serviceConfig": {"uri": uri}})
+
+
 def test_local_urls_replace_cloud_urls_inside_any_value():
     """A function's cloud URL is replaced wherever it stands; others stay."""
-    cloud = outputs.Cloud(
-        project="p", number="42", region="r", function_urls={"f": "http://127.0.0.1:1"}
-    )
     value = {"a": ["https://f-42.r.run.app/x"], "b": "https://g-42.r.run.app", "c": 3}
-    assert cloud.localized(value) == {
+    graph = graph_of(
+        function("f", "https://f-42.r.run.app"),
+        function("g", "https://g-42.r.run.app"),
+        resource("gcp:pubsub/topic:Topic", "t", value),
+    )
+    local = graph.localized({"f": "http://127.0.0.1:1"})
+    assert local.resources[2].inputs == {
         "a": ["http://127.0.0.1:1/x"],
         "b": "https://g-42.r.run.app",
         "c": 3,
     }
+    assert local.resources[0].outputs == {"serviceConfig": {"uri": "http://127.0.0.1:1"}}
 
 
 @given(
@@ -187,8 +195,9 @@ def test_local_urls_replace_cloud_urls_inside_any_value():
 )
 def test_values_without_urls_are_left_alone(value):
     """Localising changes nothing but function URLs."""
-    cloud = outputs.Cloud(project="p", number="1", region="r", function_urls={"f": "http://x"})
-    assert cloud.localized(value) == value
+    plain = resource("gcp:pubsub/topic:Topic", "t", {"value": value})
+    graph = graph_of(function("f", "https://f-1.r.run.app"), plain)
+    assert graph.localized({"f": "http://x"}).resources[1] == plain
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from emulators.topology.graph import Finding, Graph
 from emulators.topology.rules import (
     compute,
+    foreign,
     messaging,
     names,
     operating,
@@ -20,9 +21,11 @@ from emulators.topology.rules import (
 from emulators.topology.rules.view import RULES, View, seconds
 
 __all__ = [
+    "GENERAL",
     "RULES",
     "check",
     "compute",
+    "foreign",
     "messaging",
     "names",
     "operating",
@@ -33,13 +36,18 @@ __all__ = [
 ]
 
 
+# What holds for any program; the other rules know the product's map and its ways.
+GENERAL = ("job-code", "known-value", "python-function", "topic-by-id", "unique-name")
+
+
 def check(graph: Graph) -> list[Finding]:
-    """Every finding of every rule, in the order of file and line."""
+    """Every finding of every rule that applies, in the order of file and line."""
     view = View(graph)
+    applied = RULES if graph.map is not None else {name: RULES[name] for name in GENERAL}
     return sorted(
         {
             Finding(file=r.file, line=r.line, rule=name, message=f"{r.name}: {message}")
-            for name, body in RULES.items()
+            for name, body in applied.items()
             for r, message in body(view)
         }
     )

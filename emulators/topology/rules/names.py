@@ -23,7 +23,7 @@ def explicit_name(view: View) -> Iterator[Problem]:
     """A name that Pulumi makes up differs from stack to stack, and from the local cloud's."""
     for kind, key in NAME_KEYS.items():
         for r in view.all(kind):
-            if not r.inputs.get(key):
+            if r.autonamed or not r.inputs.get(key):
                 yield r, f"has no explicit {key}"
 
 

@@ -15,6 +15,7 @@ from emulators.topology.graph import (
     Graph,
     MapStep,
     Resource,
+    TopologyMap,
 )
 
 TOPIC = "gcp:pubsub/topic:Topic"
@@ -58,6 +59,7 @@ TARGET_KEYS = {
     "gcp:serviceaccount/iAMMember:IAMMember": ("account", "serviceAccountId"),
     "gcp:storage/bucketIAMMember:BucketIAMMember": ("bucket", "bucket"),
 }
+NO_MAP = TopologyMap(steps=(), queues=(), buckets=(), topics=(), dead_letters="")
 Grant = tuple[str, str, str]  # what kind of thing, which one, role
 
 
@@ -66,7 +68,7 @@ class View:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.map = graph.map
+        self.map = graph.map or NO_MAP
 
     def all(self, kind: str) -> list[Resource]:
         """Resources of a type."""
