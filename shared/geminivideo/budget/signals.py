@@ -21,7 +21,7 @@ class ValueBasis(StrEnum):
     CREDIT = "credit"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Day:
     """What an ad did in ``hours`` from ``at`` on (today is a day that is shorter so far).
 
@@ -39,7 +39,7 @@ class Day:
     frequency: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AdSignals:
     """One ad: totals since it was created, its recent days, and its live daily budget.
 
@@ -86,7 +86,7 @@ class AdSignals:
         return self.cash_revenue / self.spend if self.spend > 0 else None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LagCurve:
     """The share of a click's final value that is credited ``days`` after it; linear in between.
 
@@ -104,7 +104,7 @@ class LagCurve:
         return cls(days=(0.0,), shares=(1.0,))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AccountPrior:
     """What the account's ads have in common, learned from all of them.
 
@@ -140,13 +140,17 @@ def one_currency(ads: Iterable[AdSignals]) -> str:
 
 def contradiction(ad: AdSignals) -> str | None:
     """Why the ad's numbers cannot be true, or ``None``; such an ad keeps its budget."""
-    for piece in (ad, *ad.days):
-        if min(piece.impressions, piece.clicks, piece.spend) < 0:
-            return "a count below zero"
-        if piece.clicks > piece.impressions:
+    pieces: tuple[AdSignals | Day, ...] = (ad, *ad.days)
+    for piece in pieces:
+        if not 0 <= piece.clicks <= piece.impressions:
             return f"{piece.clicks} clicks of {piece.impressions} impressions"
-    if ad.age_hours < 0 or any(day.hours <= 0 for day in ad.days):
-        return "a time below zero"
+        if piece.spend < 0:
+            return "a spend below zero"
+    if ad.age_hours < 0:
+        return "an age below zero"
+    for day in ad.days:
+        if day.hours <= 0:
+            return "a day without length"
     if ad.daily_budget is not None and ad.daily_budget < 0:
         return "a budget below zero"
     return None

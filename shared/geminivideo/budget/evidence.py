@@ -1,0 +1,182 @@
+"""All ads as columns: what the posteriors need, forgetting included. One row an ad."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from geminivideo.budget import fatigue, panel
+from geminivideo.budget.panel import Panel
+from geminivideo.budget.signals import AdSignals, LagCurve
+from geminivideo.policy import SamplerPolicy
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Matrix = NDArray[np.float64]
+    Column = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """Columns over the ads; every count is discounted by its age.
+
+    ``budget`` is the daily budget that returns are measured at (minor units, > 0); ``volume`` is
+    how many days at that budget the spend was worth, with the account's ``elasticity``;
+    ``exposure`` is the clicks whose lag has passed; ``value`` what was credited for them;
+    ``evidence_age`` is the mean age in days of the clicks.
+    """
+
+    budget: Column
+    impressions: Column
+    clicks: Column
+    volume: Column
+    exposure: Column
+    value: Column
+    evidence_age: Column
+    decline: Column
+    decline_z: Column
+    age_hours: Column
+    dna: Column
+    wisdom: Column
+    elasticity: float
+    credit_mean: float | None
+    credit_guess: float | None
+
+
+def gather(
+    ads: Sequence[AdSignals], *, now: float, total: int, lag: LagCurve, policy: SamplerPolicy
+) -> Evidence:
+    """Read the ads' days; ``total`` (minor units) gives an ad without budget its equal share."""
+    import numpy as np
+
+    days = panel.build(ads, now, policy)
+    elasticity = learn_elasticity(days, policy)
+    worn = fatigue.measure(days, elasticity, policy)
+    budget = _budgets(ads, days, total)
+    fresh = np.where(days.known, 0.5 ** (days.age / policy.click_half_life_days), 0.0)
+    clicks = (fresh * days.clicks).sum(1)
+    direct = policy.mode == "direct"
+    exposure, value = _value(days, LagCurve.immediate() if direct else lag, policy)
+    return Evidence(
+        budget=budget,
+        impressions=(fresh * days.impressions).sum(1),
+        clicks=clicks,
+        volume=(fresh * _volumes(days, budget, elasticity)).sum(1),
+        exposure=exposure,
+        value=np.maximum(value, 0.0),
+        evidence_age=_mean_age(days, fresh),
+        decline=worn.decline,
+        decline_z=worn.ctr.z,
+        age_hours=np.fromiter((ad.age_hours for ad in ads), np.float64, len(ads)),
+        dna=np.fromiter((ad.dna or 0.0 for ad in ads), np.float64, len(ads)),
+        wisdom=np.fromiter(
+            (1.0 if ad.wisdom is None else ad.wisdom for ad in ads), np.float64, len(ads)
+        ),
+        elasticity=elasticity,
+        credit_mean=_credit_mean(ads, direct),
+        credit_guess=_credit_guess(days),
+    )
+
+
+def learn_elasticity(days: Panel, policy: SamplerPolicy) -> float:
+    """How much faster clicks come when more is spent (d log clicks / d log spend), shared.
+
+    Weighted regression of day-to-day differences within each ad, which takes out everything that
+    is the ad's own, shrunk to the policy's prior by that prior's precision.
+    """
+    import numpy as np
+
+    both = days.known[:, :-1] & days.known[:, 1:] & (days.spend[:, :-1] > 0)
+    both &= days.spend[:, 1:] > 0
+    length = np.where(days.known, days.length, 1.0)
+    pace = np.log(np.maximum(days.spend, 1.0) / length)
+    clicks = np.log((days.clicks + 0.5) / length)
+    error = 1.0 / (days.clicks + 0.5) + policy.fatigue_daily_noise**2
+    weight = np.where(both, 1.0 / (error[:, :-1] + error[:, 1:]), 0.0)
+    x, y = np.diff(pace, axis=1), np.diff(clicks, axis=1)
+    prior = policy.elasticity_spread**-2
+    precision = prior + float((weight * x * x).sum())
+    mean = (prior * policy.elasticity + float((weight * x * y).sum())) / precision
+    return min(policy.max_elasticity, max(policy.min_elasticity, mean))
+
+
+def _budgets(ads: Sequence[AdSignals], days: Panel, total: int) -> Column:
+    """The live budget; unknown: the pace of the spend; no spend either: an equal share."""
+    import numpy as np
+
+    known = np.fromiter((ad.daily_budget or 0 for ad in ads), np.float64, len(ads))
+    length = days.length.sum(1)
+    pace = days.spend.sum(1) / np.maximum(length, 1e-9)
+    guess = np.where((length > 0) & (pace >= 1.0), pace, max(1.0, total / max(1, len(ads))))
+    return np.where(known > 0, known, guess)
+
+
+def _volumes(days: Panel, budget: Column, elasticity: float) -> Matrix:
+    """Each day's spend in days at today's budget: (rate / budget) ** elasticity * length."""
+    import numpy as np
+
+    length = np.where(days.known, days.length, 1.0)
+    rate = days.spend / length / budget[:, None]
+    return np.where(days.known, rate**elasticity * days.length, 0.0)
+
+
+def _value(days: Panel, lag: LagCurve, policy: SamplerPolicy) -> tuple[Column, Column]:
+    """(clicks whose lag has passed, value credited), both forgetting at the same pace."""
+    import numpy as np
+
+    fresh = np.where(days.known, 0.5 ** (days.age / policy.value_half_life_days), 0.0)
+    shares = np.interp(np.maximum(days.age, 0.0), lag.days, lag.shares, left=0.0, right=1.0)
+    exposure = (fresh * days.clicks * shares).sum(1)
+    late = days.credit_basis
+    if late.any():
+        exposure[late] = _credited_exposure(days, lag, fresh, late)
+    return exposure, (fresh * days.value).sum(1)
+
+
+def _credited_exposure(
+    days: Panel, lag: LagCurve, fresh: Matrix, rows: NDArray[np.bool_]
+) -> Column:
+    """Clicks of every day times the share that fell due on each later day, at that day's weight."""
+    import numpy as np
+
+    age, length, clicks = days.age[rows], days.length[rows], days.clicks[rows]
+    weight = fresh[rows]
+
+    def due(delay: Matrix) -> Matrix:
+        return np.interp(np.maximum(delay, 0.0), lag.days, lag.shares, left=0.0, right=1.0)
+
+    total = np.zeros(age.shape[0])
+    for day in range(age.shape[1]):
+        passed = age[:, [day]] - age
+        end, start = due(passed + length / 2), due(passed - length / 2)
+        fell_due = np.where((length > 0) & (passed >= 0), end - start, 0.0)
+        total += clicks[:, day] * (weight * fell_due).sum(1)
+    return total
+
+
+def _mean_age(days: Panel, fresh: Matrix) -> Column:
+    import numpy as np
+
+    weight = fresh * days.impressions
+    return (weight * days.age).sum(1) / np.maximum(weight.sum(1), 1e-300)
+
+
+def _credit_mean(ads: Sequence[AdSignals], direct: bool) -> float | None:
+    """The mean credit of one deal, where deals were counted."""
+    counts = [(ad.cash_count, ad.cash_revenue) for ad in ads] if direct else []
+    counts = counts or [(ad.pipeline_count, ad.pipeline_value) for ad in ads]
+    known = [(count, value) for count, value in counts if count]
+    value = math.fsum(value for _, value in known)
+    return value / sum(count for count, _ in known) if known and value > 0 else None
+
+
+def _credit_guess(days: Panel) -> float | None:
+    """Deals were not counted: the median of the days that credited anything stands for one."""
+    import numpy as np
+
+    credited = days.value[days.value > 0]
+    return float(np.median(credited)) if credited.size else None

@@ -1,0 +1,77 @@
+"""Empirical Bayes: what the account's ads have in common is learned from all of them.
+
+Method of moments for the Beta of CTRs (Kleinman 1973) and for the Gamma of value per click
+(DuMouchel 1999), each shrunk to the policy's prior by the amount of evidence.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from geminivideo.budget.evidence import Evidence
+from geminivideo.budget.signals import AccountPrior
+from geminivideo.policy import SamplerPolicy
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Column = NDArray[np.float64]
+
+
+def learn(evidence: Evidence, policy: SamplerPolicy) -> AccountPrior:
+    """The account's prior; with nothing seen, the policy's."""
+    alpha, beta = _ctr(evidence.clicks, evidence.impressions, policy)
+    exposure = float(evidence.exposure.sum())
+    value = float(evidence.value.sum())
+    per_click = value / exposure if exposure > 0 else 0.0
+    size = _credit_size(evidence, policy)
+    return AccountPrior(
+        ctr_alpha=alpha,
+        ctr_beta=beta,
+        value_per_click=per_click,
+        value_shape=_shape(evidence, per_click, size, policy),
+        credit_size=size,
+        elasticity=evidence.elasticity,
+    )
+
+
+def _ctr(clicks: Column, impressions: Column, policy: SamplerPolicy) -> tuple[float, float]:
+    import numpy as np
+
+    shown = float(impressions.sum())
+    pseudo = policy.prior_ctr_impressions
+    mean = (float(clicks.sum()) + policy.prior_ctr * pseudo) / (shown + pseudo)
+    between = policy.prior_value_dispersion
+    ads = int((impressions > 0).sum())
+    if ads > 1:
+        rates = clicks / np.maximum(impressions, 1e-9)
+        scatter = float((impressions * (rates - mean) ** 2).sum())
+        spread = shown - float((impressions**2).sum()) / shown
+        variance = max(0.0, scatter - (ads - 1) * mean * (1 - mean)) / max(spread, 1e-9)
+        weight = policy.prior_ctr_strength
+        between = (between * weight + variance / mean**2 * ads) / (weight + ads)
+    between = max(between, policy.min_value_dispersion)
+    strength = max(2.0, (1 - mean) / (mean * between) - 1)
+    return mean * strength, (1 - mean) * strength
+
+
+def _credit_size(evidence: Evidence, policy: SamplerPolicy) -> float:
+    """E[x^2]/E[x] of one deal's credit: its mean times (1 + squared variation); none seen: 0."""
+    mean = evidence.credit_mean or evidence.credit_guess
+    return mean * (1.0 + policy.prior_credit_spread) if mean else 0.0
+
+
+def _shape(evidence: Evidence, per_click: float, size: float, policy: SamplerPolicy) -> float:
+    """1 / (variance between ads of their value per click, relative to the account's)."""
+    dispersion = policy.prior_value_dispersion
+    if size > 0 and per_click > 0:
+        expected = evidence.exposure * per_click / size
+        credited = evidence.value / size
+        squares = max(float((expected**2).sum()), 1e-12)
+        seen = float(((credited - expected) ** 2 - expected).sum()) / squares
+        weight = float((2 * expected / (2 * expected + 1)).sum())
+        prior = policy.prior_dispersion_strength
+        dispersion = (dispersion * prior + seen * weight) / (prior + weight)
+    limited = min(policy.max_value_dispersion, max(policy.min_value_dispersion, dispersion))
+    return 1.0 / limited

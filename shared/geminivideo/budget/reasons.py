@@ -1,0 +1,76 @@
+"""Why a budget moves, in words made of the numbers."""
+
+from __future__ import annotations
+
+from geminivideo.budget.decision import Metrics, Move, Request
+from geminivideo.budget.signals import AccountPrior, AdSignals
+
+NO_DAYS = "no-daily-signals"
+NO_BUDGET = "budget-unknown"
+NO_VALUE = "no-value-credited"
+CONTRADICTION = "signals-contradict"
+
+_VERBS = {
+    Move.INCREASE: "raised",
+    Move.DECREASE: "lowered",
+    Move.KEEP: "kept",
+    Move.KILL: "to be stopped",
+}
+
+
+def explain(
+    ad: AdSignals, move: Move, amount: int, confidence: float, bound_by: str, metrics: Metrics
+) -> str:
+    """One sentence an advertiser understands, with every number that decided."""
+    parts = [f"{_VERBS[move]}{_by(ad, move, amount)}: {_worth(metrics)}", _signals(metrics)]
+    if metrics.fatigue < 0.995:
+        parts.append(f"worn down by fatigue to {metrics.fatigue:.0%} of its recent CTR")
+    if bound_by:
+        parts.append(f"bound by {bound_by}")
+    return "; ".join([*parts, f"{confidence:.0%} sure"])
+
+
+def contradicted(wrong: str) -> str:
+    """The reason of an ad whose numbers cannot be true."""
+    return f"kept: its signals contradict each other ({wrong})"
+
+
+def degraded(ad: AdSignals, wrong: str | None) -> tuple[str, ...]:
+    """What this ad's estimate had to do without."""
+    found = list(ad.degraded)
+    if not ad.days and ad.impressions:
+        found.append(NO_DAYS)
+    if ad.daily_budget is None:
+        found.append(NO_BUDGET)
+    if wrong:
+        found.append(CONTRADICTION)
+    return tuple(dict.fromkeys(found))
+
+
+def missing(request: Request, prior: AccountPrior) -> tuple[str, ...]:
+    """What the whole decision had to do without."""
+    return () if prior.value_per_click > 0 else (NO_VALUE,)
+
+
+def _by(ad: AdSignals, move: Move, amount: int) -> str:
+    if move in (Move.KEEP, Move.KILL) or not ad.daily_budget:
+        return ""
+    return f" by {abs(amount - ad.daily_budget) / ad.daily_budget:.1%}"
+
+
+def _worth(metrics: Metrics) -> str:
+    if metrics.expected_roas is None:
+        return "no value credited yet, so clicks alone decide"
+    return f"expected ROAS {metrics.expected_roas:.2f}"
+
+
+def _signals(metrics: Metrics) -> str:
+    clicks = (
+        f"{metrics.click_weight:.0%} by clicks "
+        f"(CTR {metrics.ctr:.2%} of {metrics.impressions} impressions)"
+    )
+    deals = (
+        f"{metrics.roas_weight:.0%} by deals "
+        f"({metrics.deals_seen:.1f} credited, {metrics.deals_expected:.1f} expected by now)"
+    )
+    return f"{clicks}, {deals}"
