@@ -39,6 +39,12 @@ class Server(CallingService):
         least = least_attempt_timeout_s
         super().__init__("scheduler", clock, port, token_minter, rewrite, least, faults)
         jobs = Jobs(state_dir / "scheduler.sqlite", clock)
+        self._jobs = jobs
         executor = Executor(jobs, self._outbound, self._deliveries, publish)
         means = {"has_minter": bool(token_minter), "has_publisher": bool(publish)}
-        self._own(jobs, executor, wire.services(jobs, executor, **means))
+        self._own(jobs, executor, wire.services(jobs, **means))
+
+    @property
+    def in_flight(self) -> int:
+        """Attempts under way: 0 when every outcome is recorded."""
+        return self._jobs.in_flight()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -15,16 +15,16 @@ from emulators.faults.engine import Call
 from emulators.faults.rules import Kind
 from emulators.outbound import Alarm, Answer, Attendants, Outbound, Request
 from emulators.rpc import ApiError, seconds
-from emulators.scheduler import rules
 from emulators.scheduler.state import Jobs, Run
 
+_LOG = logging.getLogger(__name__)
 USER_AGENT = "Google-Cloud-Scheduler"
 
 Publish = Callable[[str, bytes, Mapping[str, str]], str]
 
 
 class Executor:
-    """Runs what is due and retries what failed, until the next scheduled time."""
+    """Makes the attempts that are due."""
 
     def __init__(
         self,
@@ -36,11 +36,8 @@ class Executor:
         self._jobs = jobs
         self._outbound = outbound
         self._deliveries = deliveries
-        self._clock = outbound.clock
         self._publish = publish
         self.attendants = Attendants(outbound, self._attend)
-        self._forced: dict[str, list[Run]] = {}
-        self._forcing = threading.Lock()
         jobs.on_change = self.attendants.ring
 
     def start(self) -> None:
@@ -48,56 +45,33 @@ class Executor:
         for name in self._jobs.names():
             self.attendants.ring(name)
 
-    def force(self, run: Run) -> None:
-        """Execute now, or as soon as the execution under way has ended."""
-        with self._forcing:
-            self._forced.setdefault(run.job.name, []).append(run)
-        self.attendants.ring(run.job.name)
-
     async def _attend(self, name: str, alarm: Alarm) -> None:
         while True:
-            while (run := self._next(name)) is not None:
-                await self._execute(run, alarm)
+            while (taken := self._jobs.take(name)) is not None:
+                run, job = taken
+                self._jobs.attempted(run, *await self._attempt(run, job))
             await alarm.wait(self._jobs.next_time(name))
 
-    def _next(self, name: str) -> Run | None:
-        with self._forcing:
-            forced = self._forced.get(name)
-            if forced:
-                return forced.pop(0)
-        return self._jobs.due(name)
+    async def _attempt(self, run: Run, job: Any) -> tuple[int, str]:
+        try:
+            return await self._delivered(run, job)
+        except Exception as error:  # noqa: BLE001  one job's trouble must not end its schedule
+            _LOG.exception("an attempt of %s was not made", run.job)
+            return int(code_pb2.INTERNAL), f"{type(error).__name__}: {error}"[:200]
 
-    async def _execute(self, run: Run, alarm: Alarm) -> None:
-        started = self._clock.now()
-        retries = 0
-        while True:
-            code, message = await self._attempt(run)
-            self._jobs.attempted(run, code, message)
-            since = self._clock.now() - started
-            if code == code_pb2.OK or rules.gives_up(run.job, retries, since):
-                break
-            retries += 1
-            again = self._clock.now() + rules.backoff(run.job, retries)
-            if again >= self._jobs.next_time(run.job.name) or not self._jobs.exists(run.job.name):
-                break
-            while self._clock.now() < again:
-                await alarm.wait(again)
-        if not run.job.HasField("pubsub_target"):
-            self._jobs.skip_missed(run.job.name)
-
-    async def _attempt(self, run: Run) -> tuple[int, str]:
+    async def _delivered(self, run: Run, job: Any) -> tuple[int, str]:
         refused: list[tuple[int, str]] = []
 
         async def send() -> Answer:
-            if not run.job.HasField("pubsub_target"):
-                return await self._outbound.send(self._request(run))
-            code, message = self._publish_to(run.job.pubsub_target)
+            if not job.HasField("pubsub_target"):
+                return await self._outbound.send(self._request(run, job))
+            code, message = self._publish_to(job.pubsub_target)
             if code == code_pb2.OK:
                 return Answer(200)
             refused.append((code, message))
             return Answer(503)
 
-        answer = await self._deliveries.send(_call(run), send, _succeeded)
+        answer = await self._deliveries.send(_call(job), send, _succeeded)
         return refused[0] if refused and not _succeeded(answer) else _outcome(answer)
 
     def _publish_to(self, target: Any) -> tuple[int, str]:
@@ -108,13 +82,13 @@ class Executor:
             return int(error.code.value[0]), error.message
         return int(code_pb2.OK), ""
 
-    def _request(self, run: Run) -> Request:
-        target = run.job.http_target
+    def _request(self, run: Run, job: Any) -> Request:
+        target = job.http_target
         token = target.oidc_token
         bearer = self._outbound.bearer(token.audience or target.uri, token.service_account_email)
         return Request(
             url=self._outbound.address(target.uri),
-            timeout_s=self._outbound.timeout_s(seconds(run.job.attempt_deadline)),
+            timeout_s=self._outbound.timeout_s(seconds(job.attempt_deadline)),
             method=types.HttpMethod(target.http_method).name,
             headers={**dict(target.headers), **_own_headers(run), **bearer},
             body=target.body,
@@ -126,18 +100,18 @@ def _own_headers(run: Run) -> dict[str, str]:
     return {
         "User-Agent": USER_AGENT,
         "X-CloudScheduler": "true",
-        "X-CloudScheduler-JobName": run.job.name.rpartition("/")[2],
+        "X-CloudScheduler-JobName": run.job.rpartition("/")[2],
         "X-CloudScheduler-ScheduleTime": moment.isoformat(),
     }
 
 
-def _call(run: Run) -> Call:
+def _call(job: Any) -> Call:
     return Call(
         "scheduler",
-        f"execute {run.job.name.rpartition('/')[2]}",
+        f"execute {job.name.rpartition('/')[2]}",
         Kind.DELIVERY,
-        callers=lambda: ("scheduler", run.job.http_target.oidc_token.service_account_email),
-        resources=lambda: (run.job.name,),
+        callers=lambda: ("scheduler", job.http_target.oidc_token.service_account_email),
+        resources=lambda: (job.name,),
     )
 
 

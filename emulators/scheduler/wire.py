@@ -10,7 +10,6 @@ from google.protobuf.empty_pb2 import Empty
 
 from emulators.rpc import Method, page, raw
 from emulators.scheduler import errors
-from emulators.scheduler.execute import Executor
 from emulators.scheduler.rules import Job
 from emulators.scheduler.state import Jobs
 
@@ -19,20 +18,15 @@ PAGE_SIZE = 500
 ListJobsResponse = raw(types.ListJobsResponse)
 
 
-def services(
-    jobs: Jobs, executor: Executor, *, has_minter: bool, has_publisher: bool
-) -> dict[str, dict[str, Method]]:
+def services(jobs: Jobs, *, has_minter: bool, has_publisher: bool) -> dict[str, dict[str, Method]]:
     """The method table; targets that this server was given no means for are refused."""
-    scheduler = _CloudScheduler(jobs, executor, has_minter, has_publisher)
+    scheduler = _CloudScheduler(jobs, has_minter, has_publisher)
     return {"google.cloud.scheduler.v1.CloudScheduler": scheduler.methods()}
 
 
 class _CloudScheduler:
-    def __init__(
-        self, jobs: Jobs, executor: Executor, has_minter: bool, has_publisher: bool
-    ) -> None:
+    def __init__(self, jobs: Jobs, has_minter: bool, has_publisher: bool) -> None:
         self._jobs = jobs
-        self._executor = executor
         self._has_minter = has_minter
         self._has_publisher = has_publisher
 
@@ -75,9 +69,7 @@ class _CloudScheduler:
         return self._jobs.resume(request.name)
 
     def _run(self, request: Any, context: grpc.ServicerContext) -> Any:
-        run = self._jobs.run_now(request.name)
-        self._executor.force(run)
-        return run.job
+        return self._jobs.run_now(request.name)
 
     def _check_means(self, job: Any) -> None:
         if job.http_target.HasField("oidc_token") and not self._has_minter:
