@@ -10,6 +10,7 @@ from geminivideo.runtime.clock import Clock
 from emulators.faults.engine import Faults
 from emulators.outbound import Rewrite, TokenMinter
 from emulators.pubsub import wire
+from emulators.pubsub.archive import PublishRequest
 from emulators.pubsub.push import Pusher
 from emulators.pubsub.state import Broker, PubsubMessage
 from emulators.rpc import CallingService
@@ -47,8 +48,9 @@ class Server(CallingService):
 
     def publish(self, topic_full_name: str, data: bytes, attributes: Mapping[str, str]) -> str:
         """Publish from inside the process; the message id, once it is durable."""
-        body = PubsubMessage(data=data, attributes=attributes)
-        return self._broker.publish(topic_full_name, [body], body.ByteSize())[0]
+        message = PubsubMessage(data=data, attributes=attributes)
+        request = PublishRequest(topic=topic_full_name, messages=[message])
+        return self._broker.publish(request)[0]
 
     @property
     def in_flight(self) -> int:

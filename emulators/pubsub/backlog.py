@@ -20,26 +20,58 @@ class Holder(Protocol):
 
 
 @dataclass(slots=True, eq=False)
+class Batch:
+    """The messages of one publish request, stored as one row; ids count on from ``first``.
+
+    ``open`` counts the messages that some subscription has not settled.
+    """
+
+    first: int
+    count: int
+    topic: str
+    published: float
+    messages: list[Message]
+    open: int = 0
+
+    @property
+    def end(self) -> int:
+        """One past the last id."""
+        return self.first + self.count
+
+
+@dataclass(slots=True, eq=False)
 class Message:
     """A published message; ``waiting`` counts the subscriptions that have not settled it."""
 
     id: int
-    topic: str
-    published: float
     body: Any
-    size: int
+    batch: Batch
     waiting: int = 0
+
+    @property
+    def published(self) -> float:
+        """When it was published, in product time."""
+        return self.batch.published
+
+    @property
+    def size(self) -> int:
+        """Its bytes as a protobuf."""
+        return int(self.body.ByteSize())
 
 
 @dataclass(slots=True, eq=False)
 class Delivery:
-    """A message on one subscription. ``due``: not before; ``lease``: held until (0: not held)."""
+    """A message on one subscription. ``due``: not before; ``lease``: held until (0: not held).
+
+    ``epoch`` counts the seeks that brought it back: ack ids of earlier epochs are void.
+    """
 
     message: Message
     due: float
     attempts: int = 0
     lease: float = NO_LEASE
     holder: Holder | None = None
+    epoch: int = 0
 
 
 class Backlog:

@@ -12,11 +12,13 @@ from emulators.faults.delivery_hook import DeliveryFaults
 from emulators.faults.engine import Call
 from emulators.faults.rules import Kind
 from emulators.outbound import Alarm, Answer, Attendants, Outbound, Request
-from emulators.pubsub.state import Broker, Push
+from emulators.pubsub.state import Broker
+from emulators.pubsub.subscription import Push
 
 IN_FLIGHT = 32  # posts under way per subscription; Google's window adapts, ours is fixed
 ACCEPTED = frozenset({102, 200, 201, 202, 204})
 USER_AGENT = "CloudPubSub-Google"
+_WRAPPED = {"Content-Type": "application/json"}
 
 
 def envelope(push: Push) -> bytes:
@@ -39,6 +41,22 @@ def envelope(push: Push) -> bytes:
     if push.dead_letters:
         body["deliveryAttempt"] = push.attempt
     return json.dumps(body).encode()
+
+
+def _unwrapped(push: Push) -> tuple[dict[str, str], bytes]:
+    """The data alone as the body; with ``write_metadata`` the rest as headers, as documented."""
+    message = push.message
+    if not push.config.no_wrapper.write_metadata:
+        return {}, message.data
+    headers = {
+        **message.attributes,
+        "x-goog-pubsub-subscription-name": push.subscription,
+        "x-goog-pubsub-message-id": message.message_id,
+        "x-goog-pubsub-publish-time": _rfc3339(message.publish_time),
+    }
+    if message.ordering_key:
+        headers["x-goog-pubsub-ordering-key"] = message.ordering_key
+    return headers, message.data
 
 
 def _rfc3339(stamp: Any) -> str:
@@ -99,12 +117,13 @@ class Pusher:
         return _accepts(answer)
 
     def _request(self, push: Push) -> Request:
-        headers = {"Content-Type": "application/json", "User-Agent": USER_AGENT}
+        headers, body = _unwrapped(push) if push.unwrapped else (_WRAPPED, envelope(push))
+        bearer = self._outbound.bearer(push.audience, push.service_account)
         return Request(
             url=self._outbound.address(push.endpoint),
             timeout_s=self._outbound.timeout_s(push.timeout_s),
-            headers=headers | self._outbound.bearer(push.audience, push.service_account),
-            body=envelope(push),
+            headers={**headers, **bearer, "User-Agent": USER_AGENT},
+            body=body,
         )
 
 
@@ -114,7 +133,7 @@ def _call(push: Push) -> Call:
         f"push {push.subscription.rpartition('/')[2]}",
         Kind.DELIVERY,
         callers=lambda: ("pubsub", push.service_account),
-        resources=lambda: (str(push.message_id),),
+        resources=lambda: (push.message.message_id,),
     )
 
 

@@ -7,7 +7,7 @@ with UNIMPLEMENTED, never ignored.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -44,15 +44,15 @@ _SUBSCRIPTION_GAPS = (
     "bigquery_config",
     "cloud_storage_config",
     "bigtable_config",
-    "enable_exactly_once_delivery",
     "message_transforms",
     "tags",
 )
-_PUSH_GAPS = ("no_wrapper",)
+_SNAPSHOT_GAPS = ("tags",)
 _TOPIC_CHANGES = {"labels", "message_retention_duration", "message_storage_policy"}
 _SUBSCRIPTION_CHANGES = {
     "ack_deadline_seconds",
     "dead_letter_policy",
+    "enable_exactly_once_delivery",
     "expiration_policy",
     "labels",
     "message_retention_duration",
@@ -60,6 +60,7 @@ _SUBSCRIPTION_CHANGES = {
     "retain_acked_messages",
     "retry_policy",
 }
+_SNAPSHOT_CHANGES = {"labels", "expire_time"}
 
 
 def check_name(name: str, collection: str) -> None:
@@ -92,6 +93,8 @@ def check_subscription(subscription: Any) -> None:
         attempts = subscription.dead_letter_policy.max_delivery_attempts
         _check_range("max_delivery_attempts", attempts, *DELIVERY_ATTEMPTS, "attempts")
     check_push(subscription.push_config)
+    if subscription.enable_exactly_once_delivery and subscription.push_config.push_endpoint:
+        raise errors.invalid("Exactly-once delivery is for pull subscriptions only.")
     try:
         compile_filter(subscription.filter)
     except FilterError as error:
@@ -100,7 +103,6 @@ def check_subscription(subscription: Any) -> None:
 
 def check_push(config: Any) -> None:
     """A push configuration: empty for pull, else an http or https endpoint."""
-    _refuse_gaps(config, _PUSH_GAPS, "PushConfig")
     endpoint = config.push_endpoint
     if endpoint and not endpoint.startswith(("http://", "https://")):
         raise errors.invalid(f"Invalid push endpoint given (endpoint={endpoint}).")
@@ -109,6 +111,12 @@ def check_push(config: Any) -> None:
             raise errors.invalid("oidc_token is set, but push_endpoint is empty.")
         if not config.oidc_token.service_account_email:
             raise errors.invalid("oidc_token needs a service_account_email.")
+
+
+def check_new_snapshot(name: str, request: Any) -> None:
+    """A snapshot that can be created under ``name``."""
+    check_name(name, "snapshots")
+    _refuse_gaps(request, _SNAPSHOT_GAPS, "CreateSnapshotRequest")
 
 
 def fill_defaults(subscription: Any) -> None:
@@ -140,16 +148,21 @@ def merged_subscription(current: Any, wanted: Any, mask: FieldMask) -> Any:
     return _merged(current, wanted, mask, _SUBSCRIPTION_CHANGES)
 
 
-def check_messages(messages: Iterable[Any], size: int) -> None:
+def merged_snapshot(current: Any, wanted: Any, mask: FieldMask) -> Any:
+    """``current`` with the masked fields of ``wanted``; immutable fields are refused."""
+    return _merged(current, wanted, mask, _SNAPSHOT_CHANGES)
+
+
+def check_messages(messages: Sequence[Any], size: int) -> None:
     """The messages of one publish request of ``size`` bytes."""
     if size > MAX_PUBLISH_BYTES:
         raise errors.invalid(f"The request is {size} bytes; the limit is {MAX_PUBLISH_BYTES}.")
-    count = 0
+    if not 1 <= len(messages) <= MAX_MESSAGES:
+        raise errors.invalid(
+            f"A request holds 1 to {MAX_MESSAGES} messages; this has {len(messages)}."
+        )
     for message in messages:
-        count += 1
         _check_message(message)
-    if not 1 <= count <= MAX_MESSAGES:
-        raise errors.invalid(f"A request holds 1 to {MAX_MESSAGES} messages; this has {count}.")
 
 
 def check_ack_deadline(value: int) -> None:
@@ -163,19 +176,25 @@ def check_stream_deadline(value: int) -> None:
 
 
 def _check_message(message: Any) -> None:
-    if not message.data and not message.attributes:
+    attributes = message.attributes
+    if attributes:
+        _check_attributes(attributes)
+    elif not message.data:
         raise errors.invalid(
             "Some messages have neither data nor attributes: at least one is required."
         )
-    if len(message.attributes) > MAX_ATTRIBUTES:
+    if len(message.ordering_key.encode()) > MAX_ORDERING_KEY_BYTES:
+        raise errors.invalid(f"The ordering key is over {MAX_ORDERING_KEY_BYTES} bytes.")
+
+
+def _check_attributes(attributes: Any) -> None:
+    if len(attributes) > MAX_ATTRIBUTES:
         raise errors.invalid(f"A message has at most {MAX_ATTRIBUTES} attributes.")
-    for key, value in message.attributes.items():
+    for key, value in attributes.items():
         if not key or len(key.encode()) > MAX_KEY_BYTES or key.startswith("goog"):
             raise errors.invalid(f"Invalid attribute key {key[:40]!r}.")
         if len(value.encode()) > MAX_VALUE_BYTES:
             raise errors.invalid(f"The value of attribute {key!r} is over {MAX_VALUE_BYTES} bytes.")
-    if len(message.ordering_key.encode()) > MAX_ORDERING_KEY_BYTES:
-        raise errors.invalid(f"The ordering key is over {MAX_ORDERING_KEY_BYTES} bytes.")
 
 
 def _check_retry(subscription: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,10 +17,18 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.pubsub_v1 import types
 
 from emulators.pubsub import errors, rules
-from emulators.pubsub.backlog import NO_LEASE, Backlog, Delivery, Message
-from emulators.pubsub.filter import Predicate, compile_filter
+from emulators.pubsub.archive import Archive, PublishRequest
+from emulators.pubsub.backlog import NO_LEASE, Batch, Delivery, Message
+from emulators.pubsub.replay import Replay
 from emulators.pubsub.store import Store
-from emulators.rpc import raw, seconds, timestamp
+from emulators.pubsub.subscription import (
+    MAX_BATCH,
+    RESPONSE_BYTES,
+    Push,
+    Stream,
+    Subscription,
+)
+from emulators.rpc import raw, seconds
 
 Topic = raw(types.Topic)
 SubscriptionSpec = raw(types.Subscription)
@@ -28,100 +36,18 @@ PubsubMessage = raw(types.PubsubMessage)
 ReceivedMessage = raw(types.ReceivedMessage)
 
 DELETED_TOPIC = "_deleted-topic_"
-MAX_BATCH = 1_000  # messages in one response
-RESPONSE_BYTES = 3_000_000  # of messages in one response, under gRPC's usual 4 MiB
-PUSH_BACKOFF_S = (0.1, 60.0)  # documented for push without a retry policy
 _DEAD_LETTER = "CloudPubSubDeadLetterSource"
-
-
-class Subscription:
-    """A subscription at work: its description, its backlog and those who wait on it."""
-
-    def __init__(self, spec: Any, lock: threading.RLock) -> None:
-        self.spec = spec
-        self.backlog = Backlog(ordered=spec.enable_message_ordering)
-        self.changed = threading.Condition(lock)
-        self.deleted = False
-        self.matches: Predicate = compile_filter(spec.filter)
-
-    @property
-    def name(self) -> str:
-        """``projects/P/subscriptions/S``."""
-        return str(self.spec.name)
-
-    @property
-    def pushes(self) -> bool:
-        """Whether deliveries are posted to an endpoint."""
-        return bool(self.spec.push_config.push_endpoint)
-
-    def ack_id(self, delivery: Delivery) -> str:
-        """An ack id that stays valid over a restart and on this subscription only."""
-        return f"{self._mark()}-{delivery.message.id}-{delivery.attempts}"
-
-    def parse_ack_id(self, ack_id: str) -> tuple[int, int]:
-        """Message id and attempt; raises INVALID_ARGUMENT for what this never gave out."""
-        mark, _, rest = ack_id.partition("-")
-        message_id, _, attempt = rest.partition("-")
-        if mark != self._mark() or not message_id.isdigit() or not attempt.isdigit():
-            raise errors.invalid(f"Some acknowledgement ids are invalid (ack_id={ack_id[:60]}).")
-        return int(message_id), int(attempt)
-
-    def backoff(self, attempts: int) -> float:
-        """Seconds until the next delivery after ``attempts`` that failed."""
-        doublings = 2.0 ** min(attempts - 1, 60)
-        if self.spec.HasField("retry_policy"):
-            policy = self.spec.retry_policy
-            low, high = seconds(policy.minimum_backoff), seconds(policy.maximum_backoff)
-            return min(high, low * doublings)
-        if self.pushes:
-            low, high = PUSH_BACKOFF_S
-            return min(high, low * doublings)
-        return 0.0
-
-    def spent(self, attempts: int) -> bool:
-        """Whether ``attempts`` failures are all that the dead-letter policy allows."""
-        policy = self.spec.dead_letter_policy
-        return bool(policy.dead_letter_topic) and attempts >= policy.max_delivery_attempts
-
-    def _mark(self) -> str:
-        return f"{zlib.crc32(self.spec.name.encode()):08x}"
-
-
-@dataclass(frozen=True)
-class Push:
-    """One delivery on its way to an endpoint; ``timeout_s`` is in product seconds."""
-
-    subscription: str
-    endpoint: str
-    message: Any
-    message_id: int
-    attempt: int
-    timeout_s: float
-    dead_letters: bool
-    service_account: str
-    audience: str
+_KEPT = ("row", "source", "first", "until", "epoch")  # of a stored subscription
 
 
 @dataclass(eq=False)
-class Stream:
-    """One StreamingPull: its deadline, its flow-control window and what it holds."""
+class _Publication:
+    """A publish request on its way to the store; those that wait together commit together."""
 
-    subscription: str
-    deadline_s: float
-    max_messages: int
-    max_bytes: int
-    closed: bool = False
-    held: dict[int, int] = field(default_factory=dict)
-
-    def released(self, delivery: Delivery) -> None:
-        """A lease of this stream ended."""
-        self.held.pop(delivery.message.id, None)
-
-    def room(self) -> tuple[int, int]:
-        """Messages and bytes that may still be sent; limits of 0 or less are none."""
-        messages = self.max_messages - len(self.held) if self.max_messages > 0 else MAX_BATCH
-        size = self.max_bytes - sum(self.held.values()) if self.max_bytes > 0 else RESPONSE_BYTES
-        return messages, min(size, RESPONSE_BYTES)
+    request: Any
+    ids: list[str] = field(default_factory=list)
+    failure: BaseException | None = None
+    done: bool = False
 
 
 class Broker:
@@ -135,9 +61,12 @@ class Broker:
         self._clock = clock
         self._lock = threading.RLock()
         self._store = Store(path)
+        self._archive = Archive(self._store, self._acked_retention)
+        self._replay = Replay(self._store, self._archive)
         self._topics: dict[str, Any] = {}
         self._subscriptions: dict[str, Subscription] = {}
         self._by_topic: dict[str, dict[str, Subscription]] = {}
+        self._incoming: deque[_Publication] = deque()
         self._stopping = False
         self.on_change: Callable[[str, float], None] = lambda name, due: None
         self._load()
@@ -161,28 +90,30 @@ class Broker:
             for body in self._store.topics():
                 topic = Topic.FromString(body)
                 self._topics[topic.name] = topic
-            for body in self._store.subscriptions():
-                self._admit(SubscriptionSpec.FromString(body))
-            self._next_id = self._store.last_message_id() + 1
+            for row in self._store.subscriptions():
+                spec = SubscriptionSpec.FromString(row["body"])
+                self._admit(spec, **{key: row[key] for key in _KEPT})
             self._load_deliveries()
+            self._archive.purge(self._clock.now())
 
     def _load_deliveries(self) -> None:
-        messages = {row["id"]: _loaded(row) for row in self._store.messages()}
-        for row in self._store.deliveries():
-            subscription = self._subscriptions.get(row["subscription"])
-            message = messages.get(row["message"])
-            if subscription is None or message is None:
-                continue
-            lease = NO_LEASE if subscription.pushes else row["lease"]  # the posts died with us
-            delivery = Delivery(message, row["due"], row["attempts"], lease)
-            message.waiting += 1
-            subscription.backlog.add(delivery)
-        self._store.drop_messages(id_ for id_, m in messages.items() if not m.waiting)
+        rows = {(row["message"], row["subscription"]): row for row in self._store.deliveries()}
+        by_source: dict[str, list[Subscription]] = {}
+        for subscription in self._subscriptions.values():
+            by_source.setdefault(subscription.source, []).append(subscription)
+        for message in self._archive.load():
+            for subscription in by_source.get(message.batch.topic, ()):
+                row = rows.get((message.id, subscription.row))
+                delivery = _resumed(subscription, message, row)
+                if delivery is not None:
+                    self._archive.hold(message)
+                    subscription.backlog.add(delivery)
 
-    def _admit(self, spec: Any) -> Subscription:
-        subscription = Subscription(spec, self._lock)
+    def _admit(self, spec: Any, **kept: Any) -> Subscription:
+        subscription = Subscription(spec, self._lock, **kept)
         self._subscriptions[spec.name] = subscription
-        self._by_topic.setdefault(spec.topic, {})[spec.name] = subscription
+        if not spec.detached and subscription.until is None:
+            self._by_topic.setdefault(subscription.source, {})[spec.name] = subscription
         return subscription
 
     # -- topics ----------------------------------------------------------------------------
@@ -207,17 +138,27 @@ class Broker:
         with self._lock, self._store.transaction():
             topic = rules.merged_topic(self.topic(wanted.name), wanted, mask)
             rules.check_topic(topic)
-            return self._save_topic(topic)
+            self._save_topic(topic)
+            for subscription in self._by_topic.get(topic.name, {}).values():
+                _show_retention(topic, subscription.spec)
+                self._save(subscription)
+            self._archive.purge(self._clock.now())
+            return topic
 
     def delete_topic(self, name: str) -> None:
-        """Forget a topic; its subscriptions keep their backlog and point to no topic."""
+        """Forget a topic; its subscriptions and snapshots keep their messages, of no topic."""
         with self._lock, self._store.transaction():
             self.topic(name)
+            until = self._archive.last_id + 1
             for subscription in self._by_topic.pop(name, {}).values():
                 subscription.spec.topic = DELETED_TOPIC
-                self._store.put_subscription(subscription.spec)
+                subscription.spec.ClearField("topic_message_retention_duration")
+                subscription.until = until
+                self._save(subscription)
+            self._replay.orphan(name, DELETED_TOPIC, until)
             del self._topics[name]
             self._store.drop_topic(name)
+            self._archive.purge(self._clock.now())
 
     def topics(self, project: str) -> dict[str, Any]:
         """The topics of ``projects/P`` by name."""
@@ -229,6 +170,16 @@ class Broker:
         self._topics[topic.name] = topic
         return topic
 
+    def _acked_retention(self, topic: str) -> float:
+        """How long a topic's acknowledged messages stay: its own retention, its subscriptions'."""
+        known = self._topics.get(topic)
+        longest = seconds(known.message_retention_duration) if known else 0.0
+        for subscription in self._subscriptions.values():
+            spec = subscription.spec
+            if subscription.source == topic and spec.retain_acked_messages and not spec.detached:
+                longest = max(longest, seconds(spec.message_retention_duration))
+        return longest
+
     # -- subscriptions ---------------------------------------------------------------------
 
     def create_subscription(self, spec: Any) -> Any:
@@ -239,10 +190,11 @@ class Broker:
         with self._lock, self._store.transaction():
             if spec.name in self._subscriptions:
                 raise errors.exists(spec.name)
-            self.topic(spec.topic)
+            _show_retention(self.topic(spec.topic), spec)
             self._check_dead_letter_topic(spec)
-            self._store.put_subscription(spec)
-            self._admit(spec)
+            first = self._archive.last_id + 1
+            row = self._store.add_subscription(spec, first)
+            self._admit(spec, row=row, source=spec.topic, first=first)
         self.on_change(spec.name, -math.inf)
         return spec
 
@@ -267,16 +219,25 @@ class Broker:
             spec.push_config.CopyFrom(config)
             self._change(subscription, spec)
 
+    def detach_subscription(self, name: str) -> None:
+        """Cut it off its topic: its backlog is dropped, pulls and streams are refused."""
+        with self._lock, self._store.transaction():
+            subscription = self._subscription(name)
+            subscription.spec.detached = True
+            self._by_topic.get(subscription.source, {}).pop(name, None)
+            self._save(subscription)
+            self._store.drop_deliveries(subscription.row)
+            self._empty(subscription)
+        self.on_change(name, -math.inf)
+
     def delete_subscription(self, name: str) -> None:
         """Forget a subscription and its backlog; its pulls and streams end with NOT_FOUND."""
         with self._lock, self._store.transaction():
             subscription = self._subscription(name)
-            subscription.deleted = True
             del self._subscriptions[name]
-            self._by_topic.get(subscription.spec.topic, {}).pop(name, None)
-            self._store.drop_subscription(name)
-            self._unreference(delivery.message for delivery in subscription.backlog)
-            subscription.changed.notify_all()
+            self._by_topic.get(subscription.source, {}).pop(name, None)
+            self._store.drop_subscription(subscription.row)
+            self._empty(subscription)
         self.on_change(name, -math.inf)
 
     def subscriptions(self, project: str) -> dict[str, Any]:
@@ -289,7 +250,7 @@ class Broker:
             }
 
     def subscriptions_of(self, topic: str) -> list[str]:
-        """The names of the subscriptions of a topic."""
+        """The names of the subscriptions that are attached to a topic."""
         with self._lock:
             self.topic(topic)
             return list(self._by_topic.get(topic, {}))
@@ -304,15 +265,35 @@ class Broker:
             raise errors.missing(name)
         return self._subscriptions[name]
 
+    def _attached(self, name: str) -> Subscription:
+        subscription = self._subscription(name)
+        if subscription.spec.detached:
+            raise errors.precondition(f"{name} is detached from its topic.")
+        return subscription
+
     def _change(self, subscription: Subscription, spec: Any) -> Any:
         rules.fill_defaults(spec)
         rules.check_subscription(spec)
         self._check_dead_letter_topic(spec)
-        self._store.put_subscription(spec)
         subscription.spec = spec
+        self._save(subscription)
+        self._archive.purge(self._clock.now())
         subscription.changed.notify_all()
         self.on_change(spec.name, -math.inf)
         return spec
+
+    def _save(self, subscription: Subscription) -> None:
+        self._store.put_subscription(
+            subscription.row, subscription.spec, subscription.until, subscription.epoch
+        )
+
+    def _empty(self, subscription: Subscription) -> None:
+        """Drop the backlog, and what was kept for this subscription alone."""
+        now = self._clock.now()
+        self._archive.release((d.message for d in subscription.backlog), now)
+        subscription.replace_backlog([])
+        self._archive.purge(now)
+        subscription.changed.notify_all()
 
     def _check_dead_letter_topic(self, spec: Any) -> None:
         if spec.HasField("dead_letter_policy"):
@@ -320,40 +301,68 @@ class Broker:
 
     # -- publish ---------------------------------------------------------------------------
 
-    def publish(self, topic: str, bodies: Sequence[Any], size: int) -> list[str]:
-        """Store the messages on every matching subscription; their ids, once they are durable."""
-        rules.check_messages(bodies, size)
+    def publish(self, request: Any) -> list[str]:
+        """Store the messages on every matching subscription; their ids, once they are durable.
+
+        The request is the broker's from now on. Requests that wait together commit together.
+        """
+        rules.check_messages(request.messages, request.ByteSize())
+        publication = _Publication(request)
+        self._incoming.append(publication)
         with self._lock:
+            if not publication.done:
+                self._accept_incoming()
+        if publication.failure is not None:
+            raise publication.failure
+        return publication.ids
+
+    def _accept_incoming(self) -> None:
+        waiting = [self._incoming.popleft() for _ in range(len(self._incoming))]
+        batches: list[Batch] = []
+        try:
             with self._store.transaction():
-                self.topic(topic)
-                ids = [str(self._publish(topic, body)) for body in bodies]
-            self._notify(self._by_topic.get(topic, {}).values())
-        return ids
+                for publication in waiting:
+                    publication.done = True
+                    batches += self._accept(publication)
+                self._archive.purge_sometimes(self._clock.now())
+        except BaseException as error:
+            for publication in waiting:
+                publication.failure = publication.failure or error
+            raise
+        self._announce(batches)
 
-    def _publish(self, topic: str, body: Any) -> int:
-        now = self._clock.now()
-        stored = PubsubMessage()
-        stored.CopyFrom(body)
-        stored.message_id = str(self._next_id)
-        stored.publish_time.CopyFrom(timestamp(now))
-        message = Message(self._next_id, topic, now, stored, stored.ByteSize())
-        self._next_id += 1
-        wanted = [s for s in self._by_topic.get(topic, {}).values() if s.matches(stored.attributes)]
-        if wanted:
-            self._store.put_message(message)
-        for subscription in wanted:
-            delivery = Delivery(message, due=now)
-            message.waiting += 1
-            subscription.backlog.add(delivery)
-            self._store.put_deliveries(subscription.name, [delivery])
-        return message.id
+    def _accept(self, publication: _Publication) -> list[Batch]:
+        topic = publication.request.topic
+        if topic not in self._topics:
+            publication.failure = errors.missing(topic)
+            return []
+        batch = self._write(publication.request)
+        publication.ids = [body.message_id for body in publication.request.messages]
+        return [batch]
 
-    def _notify(self, subscriptions: Iterable[Subscription]) -> None:
-        for subscription in subscriptions:
-            if subscription.pushes:
-                self.on_change(subscription.name, -math.inf)
-            else:
-                subscription.changed.notify_all()
+    def _write(self, request: Any) -> Batch:
+        """Number, store and queue the messages of a request."""
+        batch = self._archive.register(request, self._clock.now())
+        for subscription in self._by_topic.get(batch.topic, {}).values():
+            for message in batch.messages:
+                if subscription.matches(message.body):
+                    self._archive.hold(message)
+                    subscription.backlog.add(Delivery(message, due=batch.published))
+        self._archive.store(batch, request)
+        self._store.put_last_message_id(self._archive.last_id)
+        return batch
+
+    def _announce(self, batches: Iterable[Batch]) -> None:
+        """Wake those who wait for messages of these topics."""
+        for topic in {batch.topic for batch in batches if batch.open}:
+            for subscription in self._by_topic.get(topic, {}).values():
+                self._wake(subscription)
+
+    def _wake(self, subscription: Subscription) -> None:
+        if subscription.pushes:
+            self.on_change(subscription.name, -math.inf)
+        else:
+            subscription.changed.notify_all()
 
     # -- pull ------------------------------------------------------------------------------
 
@@ -365,7 +374,7 @@ class Broker:
         with self._lock:
             while True:
                 subscription = self._pullable(name)
-                taken = self._take(subscription, count, RESPONSE_BYTES)
+                taken = self._take(subscription, min(count, MAX_BATCH), RESPONSE_BYTES)
                 left = until - time.monotonic()
                 if taken or left <= 0 or self._stopping:
                     return self._received(subscription, taken)
@@ -378,20 +387,27 @@ class Broker:
             self._pullable(name)
         return Stream(name, deadline_s, max_messages, max_bytes)
 
-    def next_batch(self, stream: Stream) -> list[Any]:
-        """The stream's next messages, waiting for them; empty when the stream was closed."""
+    def next_batch(self, stream: Stream) -> tuple[list[Any], list[Any]]:
+        """The stream's next messages and confirmations, waiting for either; none: it is closed."""
         with self._lock:
             while not stream.closed:
                 if self._stopping:
                     raise errors.stopping()
                 subscription = self._pullable(stream.subscription)
-                count, size = stream.room()
-                taken = self._take(subscription, count, size, stream)
-                if taken:
-                    stream.held.update((d.message.id, d.message.size) for d in taken)
-                    return self._received(subscription, taken)
+                taken = self._take(subscription, *stream.room(), stream)
+                if taken or stream.told:
+                    told = [stream.told.popleft() for _ in range(len(stream.told))]
+                    return self._received(subscription, taken), told
                 subscription.changed.wait()
-        return []
+        return [], []
+
+    def tell(self, stream: Stream, confirmation: Any) -> None:
+        """Send a confirmation on the stream."""
+        with self._lock:
+            stream.told.append(confirmation)
+            subscription = self._subscriptions.get(stream.subscription)
+            if subscription is not None:
+                subscription.changed.notify_all()
 
     def set_stream_deadline(self, stream: Stream, deadline_s: int) -> None:
         """The ack deadline of what the stream is sent from now on."""
@@ -406,31 +422,50 @@ class Broker:
             if subscription is not None:
                 subscription.changed.notify_all()
 
-    def acknowledge(self, name: str, ack_ids: Iterable[str]) -> None:
-        """Settle messages; an expired ack id still settles its message, as it may at Google."""
+    def acknowledge(self, name: str, ack_ids: Sequence[str]) -> list[str]:
+        """Settle messages; the ack ids that exactly-once delivery refuses (else none are).
+
+        Without it an expired ack id still settles its message, as it may at Google.
+        """
         with self._lock:
             subscription = self._subscription(name)
-            ids = [subscription.parse_ack_id(ack_id)[0] for ack_id in ack_ids]
-            with self._store.transaction():
-                self._settle(subscription, ids)
-            subscription.changed.notify_all()
+            found = self._speaking(subscription, ack_ids, subscription.exactly_once)
+            if found:
+                with self._store.transaction():
+                    self._settle(subscription, found.values())
+                subscription.changed.notify_all()
+            return _refused(subscription, ack_ids, found)
 
-    def modify_deadline(self, name: str, ack_ids: Iterable[str], deadline_s: int) -> None:
-        """Extend leases, or refuse the messages with 0; expired ack ids are let pass."""
+    def modify_deadline(self, name: str, ack_ids: Sequence[str], deadline_s: int) -> list[str]:
+        """Extend leases, or refuse the messages with 0; the ack ids that exactly-once refuses.
+
+        Without exactly-once delivery expired ack ids are let pass.
+        """
         rules.check_ack_deadline(deadline_s)
         with self._lock:
             subscription = self._subscription(name)
-            parsed = [subscription.parse_ack_id(ack_id) for ack_id in ack_ids]
-            held = [d for d in (_held(subscription, *each) for each in parsed) if d is not None]
-            with self._store.transaction():
-                if deadline_s == 0:
-                    self._failed(subscription, held)
-                else:
-                    self._extend(subscription, held, self._clock.now() + deadline_s)
-            subscription.changed.notify_all()
+            found = self._speaking(subscription, ack_ids, True)
+            if found:
+                with self._store.transaction():
+                    if deadline_s == 0:
+                        self._failed(subscription, found.values())
+                    else:
+                        self._extend(subscription, found.values(), self._clock.now() + deadline_s)
+                subscription.changed.notify_all()
+            return _refused(subscription, ack_ids, found)
+
+    def _speaking(
+        self, subscription: Subscription, ack_ids: Iterable[str], holding: bool
+    ) -> dict[str, Delivery]:
+        """The deliveries that these ack ids speak for; if ``holding``, only under a lease."""
+        if holding:
+            self._sweep(subscription, self._clock.now())
+        speaks = subscription.held if holding else subscription.named
+        found = ((ack_id, speaks(ack_id)) for ack_id in dict.fromkeys(ack_ids))
+        return {ack_id: delivery for ack_id, delivery in found if delivery is not None}
 
     def _pullable(self, name: str) -> Subscription:
-        subscription = self._subscription(name)
+        subscription = self._attached(name)
         if subscription.pushes:
             raise errors.precondition(f"{name} is a push subscription.")
         return subscription
@@ -441,27 +476,37 @@ class Broker:
         now = self._clock.now()
         self._sweep(subscription, now)
         deadline = stream.deadline_s if stream else subscription.spec.ack_deadline_seconds
-        taken = subscription.backlog.take(
-            now,
-            min(count, MAX_BATCH),
-            size,
-            now + deadline,
-            stream,
-            oversize=not (stream and stream.held),
-        )
-        if taken:
-            with self._store.transaction():
-                self._store.put_deliveries(subscription.name, taken)
-            self.on_change(subscription.name, now + deadline)
-        return taken
+        oversize = stream is None or not stream.held
+        while taken := subscription.backlog.take(
+            now, count, size, now + deadline, stream, oversize
+        ):
+            if kept := self._leased(subscription, taken, now):
+                if stream is not None:
+                    stream.hold(kept)
+                self.on_change(subscription.name, now + deadline)
+                return kept
+        return []
+
+    def _leased(
+        self, subscription: Subscription, taken: list[Delivery], now: float
+    ) -> list[Delivery]:
+        """Record the leases; what is past its retention is settled and left out."""
+        oldest = now - subscription.retention_s()
+        kept = [d for d in taken if d.message.published > oldest]
+        with self._store.transaction():
+            if len(kept) < len(taken):
+                stale = (d for d in taken if d.message.published <= oldest)
+                self._settle(subscription, stale)
+            self._store.put_deliveries(subscription.row, kept)
+        return kept
 
     def _received(self, subscription: Subscription, taken: Iterable[Delivery]) -> list[Any]:
-        counted = subscription.spec.HasField("dead_letter_policy")
+        counts = subscription.spec.HasField("dead_letter_policy")
         return [
             ReceivedMessage(
                 ack_id=subscription.ack_id(delivery),
                 message=delivery.message.body,
-                delivery_attempt=delivery.attempts if counted else 0,
+                delivery_attempt=delivery.attempts if counts else 0,
             )
             for delivery in taken
         ]
@@ -470,7 +515,7 @@ class Broker:
         changed = list(held)
         for delivery in changed:
             subscription.backlog.extend(delivery, lease)
-        self._store.put_deliveries(subscription.name, changed)
+        self._store.put_deliveries(subscription.row, changed)
         self.on_change(subscription.name, lease)
 
     # -- push ------------------------------------------------------------------------------
@@ -483,31 +528,29 @@ class Broker:
                 return []
             now = self._clock.now()
             self._sweep(subscription, now)
-            taken = subscription.backlog.take(now, count, RESPONSE_BYTES, math.inf)
-            if taken:
-                with self._store.transaction():
-                    self._store.put_deliveries(name, taken)
-            return [_push(subscription.spec, delivery) for delivery in taken]
+            while taken := subscription.backlog.take(now, count, RESPONSE_BYTES, math.inf):
+                if kept := self._leased(subscription, taken, now):
+                    return [_push(subscription.spec, delivery) for delivery in kept]
+            return []
 
     def settle_push(self, push: Push) -> None:
         """The endpoint accepted it."""
         with self._lock:
             subscription = self._subscriptions.get(push.subscription)
-            if subscription is not None:
+            if subscription is not None and _stands(subscription, push):
                 with self._store.transaction():
-                    self._settle(subscription, [push.message_id])
+                    self._settle(subscription, [push.delivery])
                 self.on_change(push.subscription, -math.inf)
 
     def refuse_push(self, push: Push) -> None:
         """The endpoint refused it or did not answer in time."""
         with self._lock:
             subscription = self._subscriptions.get(push.subscription)
-            if subscription is None:
+            if subscription is None or not _stands(subscription, push):
                 return
-            delivery = _held(subscription, push.message_id, push.attempt)
-            if delivery is not None:
+            if push.delivery.lease and push.delivery.attempts == push.attempt:
                 with self._store.transaction():
-                    self._failed(subscription, [delivery])
+                    self._failed(subscription, [push.delivery])
                 self.on_change(push.subscription, -math.inf)
 
     def tick(self, name: str) -> float | None:
@@ -534,29 +577,30 @@ class Broker:
             with self._store.transaction():
                 self._failed(subscription, ended)
 
-    def _settle(self, subscription: Subscription, ids: Iterable[int]) -> None:
-        found = [d for d in (subscription.backlog.get(id_) for id_ in dict.fromkeys(ids)) if d]
-        for delivery in found:
+    def _settle(self, subscription: Subscription, deliveries: Iterable[Delivery]) -> None:
+        """Acknowledged or given up: drop it, or mark it while others need its batch."""
+        settled = list(dict.fromkeys(deliveries))
+        for delivery in settled:
             subscription.backlog.settle(delivery)
-        self._store.drop_deliveries(subscription.name, (d.message.id for d in found))
-        self._unreference(d.message for d in found)
+        gone = self._archive.release((d.message for d in settled), self._clock.now())
+        marked = [d for d in settled if d.message.batch.first not in gone]
+        if marked:
+            self._store.put_deliveries(subscription.row, marked, settled=True)
 
     def _failed(self, subscription: Subscription, deliveries: Iterable[Delivery]) -> None:
         """Refused, or not acknowledged in time: try again later, or give up to the dead letters."""
         now = self._clock.now()
+        oldest = now - subscription.retention_s()
         retried: list[Delivery] = []
         for delivery in deliveries:
-            expires = delivery.message.published + seconds(
-                subscription.spec.message_retention_duration
-            )
             if subscription.spent(delivery.attempts) and self._bury(subscription, delivery):
                 continue
-            if expires <= now:
-                self._settle(subscription, [delivery.message.id])
+            if delivery.message.published <= oldest:
+                self._settle(subscription, [delivery])
                 continue
             subscription.backlog.retry(delivery, now + subscription.backoff(delivery.attempts))
             retried.append(delivery)
-        self._store.put_deliveries(subscription.name, retried)
+        self._store.put_deliveries(subscription.row, retried)
         self.on_change(subscription.name, min((d.due for d in retried), default=math.inf))
 
     def _bury(self, subscription: Subscription, delivery: Delivery) -> bool:
@@ -564,45 +608,131 @@ class Broker:
         topic = subscription.spec.dead_letter_policy.dead_letter_topic
         if topic not in self._topics:
             return False
-        self._publish(topic, _dead_letter(subscription.spec, delivery))
-        self._settle(subscription, [delivery.message.id])
-        self._notify(self._by_topic.get(topic, {}).values())
+        body = _dead_letter(subscription.spec, delivery)
+        self._announce([self._write(PublishRequest(topic=topic, messages=[body]))])
+        self._settle(subscription, [delivery])
         return True
 
-    def _unreference(self, messages: Iterable[Message]) -> None:
-        done = []
-        for message in messages:
-            message.waiting -= 1
-            if not message.waiting:
-                done.append(message.id)
-        self._store.drop_messages(done)
+    # -- seek and snapshots ----------------------------------------------------------------
+
+    def seek_to_time(self, name: str, at: float) -> None:
+        """Everything published from ``at`` on is unacknowledged, everything before is not."""
+        with self._lock, self._store.transaction():
+            subscription, now = self._seekable(name)
+            self._move(subscription, *self._replay.to_time(subscription, at, now))
+
+    def seek_to_snapshot(self, name: str, snapshot: str) -> None:
+        """What is unacknowledged in the snapshot is so here, and nothing else."""
+        with self._lock, self._store.transaction():
+            subscription, now = self._seekable(name)
+            self._move(subscription, *self._replay.to_snapshot(subscription, snapshot, now))
+
+    def _seekable(self, name: str) -> tuple[Subscription, float]:
+        """The subscription, without what its retention no longer covers."""
+        subscription, now = self._attached(name), self._clock.now()
+        self._sweep(subscription, now)
+        oldest = now - subscription.retention_s()
+        self._settle(
+            subscription, [d for d in subscription.backlog if d.message.published <= oldest]
+        )
+        return subscription, now
+
+    def _move(
+        self, subscription: Subscription, settled: list[Delivery], restored: list[Delivery]
+    ) -> None:
+        for delivery in restored:
+            self._archive.hold(delivery.message)
+        self._settle(subscription, settled)
+        subscription.epoch += 1
+        self._store.put_deliveries(subscription.row, restored)
+        subscription.replace_backlog([*subscription.backlog, *restored])
+        self._save(subscription)
+        self._wake(subscription)
+        self.on_change(subscription.name, -math.inf)
+
+    def create_snapshot(self, request: Any) -> Any:
+        """A snapshot of what the subscription has not acknowledged."""
+        with self._lock, self._store.transaction():
+            subscription, now = self._seekable(request.subscription)
+            return self._replay.create(subscription, request, now).spec
+
+    def snapshot(self, name: str) -> Any:
+        """The snapshot's description, or NOT_FOUND."""
+        with self._lock:
+            return self._replay.snapshot(name, self._clock.now()).spec
+
+    def snapshots(self, project: str) -> dict[str, Any]:
+        """The snapshots of ``projects/P`` by name."""
+        with self._lock:
+            found = self._replay.snapshots(self._clock.now())
+            return {n: s.spec for n, s in found.items() if n.startswith(project + "/")}
+
+    def snapshots_of(self, topic: str) -> list[str]:
+        """The names of the snapshots of a topic."""
+        with self._lock:
+            self.topic(topic)
+            found = self._replay.snapshots(self._clock.now())
+            return [name for name, snapshot in found.items() if snapshot.spec.topic == topic]
+
+    def update_snapshot(self, wanted: Any, mask: FieldMask) -> Any:
+        """The changed snapshot."""
+        with self._lock, self._store.transaction():
+            return self._replay.update(wanted, mask, self._clock.now()).spec
+
+    def delete_snapshot(self, name: str) -> None:
+        """Forget a snapshot and what only it kept."""
+        with self._lock, self._store.transaction():
+            self._replay.delete(name, self._clock.now())
 
 
-def _loaded(row: Any) -> Message:
-    body = PubsubMessage.FromString(row["body"])
-    return Message(row["id"], row["topic"], row["published"], body, body.ByteSize())
+def _falls_to(subscription: Subscription, message: Message) -> bool:
+    """Whether a message without a row of its own waits on a subscription."""
+    return (
+        not subscription.spec.detached
+        and subscription.gets(message.id, message.batch.topic)
+        and subscription.matches(message.body)
+    )
 
 
-def _held(subscription: Subscription, message_id: int, attempt: int) -> Delivery | None:
-    """The delivery that an ack id names, if that very attempt still holds its lease."""
-    delivery = subscription.backlog.get(message_id)
-    if delivery is None or not delivery.lease or delivery.attempts != attempt:
+def _resumed(subscription: Subscription, message: Message, row: Any) -> Delivery | None:
+    """A stored message's delivery as it stood; None when there is nothing to deliver."""
+    if row is None:
+        falls = _falls_to(subscription, message)
+        return Delivery(message, due=message.published) if falls else None
+    if row["settled"]:
         return None
-    return delivery
+    lease = NO_LEASE if subscription.pushes else row["lease"]  # the posts died with us
+    return Delivery(message, row["due"], row["attempts"], lease, epoch=row["epoch"])
+
+
+def _show_retention(topic: Any, spec: Any) -> None:
+    """A subscription shows its topic's retention, which lengthens its own."""
+    spec.ClearField("topic_message_retention_duration")
+    if topic.HasField("message_retention_duration"):
+        spec.topic_message_retention_duration.CopyFrom(topic.message_retention_duration)
+
+
+def _stands(subscription: Subscription, push: Push) -> bool:
+    """Whether a push's delivery is still to be settled (a seek may have replaced it)."""
+    return subscription.backlog.get(push.delivery.message.id) is push.delivery
+
+
+def _refused(
+    subscription: Subscription, ack_ids: Iterable[str], found: dict[str, Delivery]
+) -> list[str]:
+    if not subscription.exactly_once:
+        return []
+    return [ack_id for ack_id in dict.fromkeys(ack_ids) if ack_id not in found]
 
 
 def _push(spec: Any, delivery: Delivery) -> Push:
-    config = spec.push_config
     return Push(
         subscription=spec.name,
-        endpoint=config.push_endpoint,
-        message=delivery.message.body,
-        message_id=delivery.message.id,
+        config=spec.push_config,
+        delivery=delivery,
         attempt=delivery.attempts,
         timeout_s=spec.ack_deadline_seconds,
         dead_letters=spec.HasField("dead_letter_policy"),
-        service_account=config.oidc_token.service_account_email,
-        audience=config.oidc_token.audience or config.push_endpoint,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import grpc
@@ -11,8 +11,10 @@ from google.protobuf.empty_pb2 import Empty
 from google.pubsub_v1 import types
 
 from emulators.pubsub import errors
-from emulators.pubsub.state import Broker, Stream, SubscriptionSpec, Topic
-from emulators.rpc import ApiError, Method, page, raw
+from emulators.pubsub.archive import PublishRequest, SnapshotSpec
+from emulators.pubsub.state import Broker, SubscriptionSpec, Topic
+from emulators.pubsub.subscription import Stream
+from emulators.rpc import ApiError, Method, page, raw, seconds
 
 PULL_WAIT_S = 5.0  # machine seconds that a pull waits for a first message
 PAGE_SIZE = 1_000
@@ -24,6 +26,10 @@ StreamingPullResponse = raw(types.StreamingPullResponse)
 ListTopicsResponse = raw(types.ListTopicsResponse)
 ListSubscriptionsResponse = raw(types.ListSubscriptionsResponse)
 ListTopicSubscriptionsResponse = raw(types.ListTopicSubscriptionsResponse)
+ListTopicSnapshotsResponse = raw(types.ListTopicSnapshotsResponse)
+ListSnapshotsResponse = raw(types.ListSnapshotsResponse)
+DetachSubscriptionResponse = raw(types.DetachSubscriptionResponse)
+SeekResponse = raw(types.SeekResponse)
 
 
 def services(broker: Broker, has_minter: bool) -> dict[str, dict[str, Method]]:
@@ -51,7 +57,15 @@ class _Publisher:
                 ListTopicSubscriptionsResponse,
                 self._list_subscriptions,
             ),
-            "Publish": Method(raw(types.PublishRequest), PublishResponse, self._publish),
+            "ListTopicSnapshots": Method(
+                raw(types.ListTopicSnapshotsRequest),
+                ListTopicSnapshotsResponse,
+                self._list_snapshots,
+            ),
+            "DetachSubscription": Method(
+                raw(types.DetachSubscriptionRequest), DetachSubscriptionResponse, self._detach
+            ),
+            "Publish": Method(PublishRequest, PublishResponse, self._publish),
         }
 
     def _create(self, request: Any, context: grpc.ServicerContext) -> Any:
@@ -78,8 +92,16 @@ class _Publisher:
         return ListTopicSubscriptionsResponse(subscriptions=names, next_page_token=token)
 
     def _publish(self, request: Any, context: grpc.ServicerContext) -> Any:
-        ids = self._broker.publish(request.topic, request.messages, request.ByteSize())
-        return PublishResponse(message_ids=ids)
+        return PublishResponse(message_ids=self._broker.publish(request))
+
+    def _detach(self, request: Any, context: grpc.ServicerContext) -> Any:
+        self._broker.detach_subscription(request.subscription)
+        return DetachSubscriptionResponse()
+
+    def _list_snapshots(self, request: Any, context: grpc.ServicerContext) -> Any:
+        found = self._broker.snapshots_of(request.topic)
+        names, token = page(found, request.page_size, request.page_token, PAGE_SIZE)
+        return ListTopicSnapshotsResponse(snapshots=names, next_page_token=token)
 
 
 class _Subscriber:
@@ -102,8 +124,22 @@ class _Subscriber:
             "StreamingPull": Method(
                 raw(types.StreamingPullRequest), StreamingPullResponse, self._stream, streams=True
             ),
-            "Acknowledge": self._empty(types.AcknowledgeRequest, self._acknowledge),
-            "ModifyAckDeadline": self._empty(types.ModifyAckDeadlineRequest, self._modify_deadline),
+            "Acknowledge": Method(raw(types.AcknowledgeRequest), Empty, self._acknowledge),
+            "ModifyAckDeadline": Method(
+                raw(types.ModifyAckDeadlineRequest), Empty, self._modify_deadline
+            ),
+            "Seek": Method(raw(types.SeekRequest), SeekResponse, self._seek),
+            "CreateSnapshot": Method(
+                raw(types.CreateSnapshotRequest), SnapshotSpec, self._create_snapshot
+            ),
+            "GetSnapshot": Method(raw(types.GetSnapshotRequest), SnapshotSpec, self._get_snapshot),
+            "UpdateSnapshot": Method(
+                raw(types.UpdateSnapshotRequest), SnapshotSpec, self._update_snapshot
+            ),
+            "DeleteSnapshot": self._empty(types.DeleteSnapshotRequest, self._delete_snapshot),
+            "ListSnapshots": Method(
+                raw(types.ListSnapshotsRequest), ListSnapshotsResponse, self._list_snapshots
+            ),
         }
 
     @staticmethod
@@ -146,13 +182,44 @@ class _Subscriber:
         received = self._broker.pull(request.subscription, request.max_messages, wait)
         return PullResponse(received_messages=received)
 
-    def _acknowledge(self, request: Any) -> None:
-        self._broker.acknowledge(request.subscription, request.ack_ids)
+    def _acknowledge(self, request: Any, context: grpc.ServicerContext) -> Any:
+        _check_refused(context, self._broker.acknowledge(request.subscription, request.ack_ids))
+        return Empty()
 
-    def _modify_deadline(self, request: Any) -> None:
-        self._broker.modify_deadline(
+    def _modify_deadline(self, request: Any, context: grpc.ServicerContext) -> Any:
+        refused = self._broker.modify_deadline(
             request.subscription, request.ack_ids, request.ack_deadline_seconds
         )
+        _check_refused(context, refused)
+        return Empty()
+
+    def _seek(self, request: Any, context: grpc.ServicerContext) -> Any:
+        target = request.WhichOneof("target")
+        if target == "time":
+            self._broker.seek_to_time(request.subscription, seconds(request.time))
+        elif target == "snapshot":
+            self._broker.seek_to_snapshot(request.subscription, request.snapshot)
+        else:
+            raise errors.invalid("A SeekRequest names a time or a snapshot.")
+        return SeekResponse()
+
+    def _create_snapshot(self, request: Any, context: grpc.ServicerContext) -> Any:
+        return self._broker.create_snapshot(request)
+
+    def _get_snapshot(self, request: Any, context: grpc.ServicerContext) -> Any:
+        return self._broker.snapshot(request.snapshot)
+
+    def _update_snapshot(self, request: Any, context: grpc.ServicerContext) -> Any:
+        return self._broker.update_snapshot(request.snapshot, request.update_mask)
+
+    def _delete_snapshot(self, request: Any) -> None:
+        self._broker.delete_snapshot(request.snapshot)
+
+    def _list_snapshots(self, request: Any, context: grpc.ServicerContext) -> Any:
+        found = self._broker.snapshots(request.project)
+        names, token = page(found, request.page_size, request.page_token, PAGE_SIZE)
+        specs = [found[name] for name in names]
+        return ListSnapshotsResponse(snapshots=specs, next_page_token=token)
 
     def _stream(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
         first = next(requests, None)
@@ -169,15 +236,22 @@ class _Subscriber:
         threading.Thread(
             target=self._listen, args=(stream, first, requests, failure), daemon=True
         ).start()
-        while batch := self._broker.next_batch(stream):
-            yield self._batch(stream, batch)
+        while True:
+            received, told = self._broker.next_batch(stream)
+            yield from told
+            if received:
+                yield self._batch(stream, received)
+            elif not told:
+                break
         if failure:
             raise failure[0]
 
     def _batch(self, stream: Stream, received: list[Any]) -> Any:
         spec = self._broker.subscription(stream.subscription)
         response = StreamingPullResponse(received_messages=received)
-        response.subscription_properties.message_ordering_enabled = spec.enable_message_ordering
+        properties = response.subscription_properties
+        properties.message_ordering_enabled = spec.enable_message_ordering
+        properties.exactly_once_delivery_enabled = spec.enable_exactly_once_delivery
         return response
 
     def _listen(
@@ -200,20 +274,47 @@ class _Subscriber:
             self._broker.close_stream(stream)
 
     def _apply(self, stream: Stream, request: Any) -> None:
+        response = StreamingPullResponse()
         if request.ack_ids:
-            self._broker.acknowledge(stream.subscription, request.ack_ids)
-        if len(request.modify_deadline_seconds) != len(request.modify_deadline_ack_ids):
-            raise errors.invalid("modify_deadline_seconds and _ack_ids differ in length.")
-        by_deadline: dict[int, list[str]] = {}
-        for deadline, ack_id in zip(
-            request.modify_deadline_seconds, request.modify_deadline_ack_ids, strict=True
-        ):
-            by_deadline.setdefault(deadline, []).append(ack_id)
-        for deadline, ack_ids in by_deadline.items():
-            self._broker.modify_deadline(stream.subscription, ack_ids, deadline)
+            refused = self._broker.acknowledge(stream.subscription, request.ack_ids)
+            _confirm(response.acknowledge_confirmation, request.ack_ids, refused)
+        if request.modify_deadline_ack_ids or request.modify_deadline_seconds:
+            refused = self._modify_deadlines(stream, request)
+            _confirm(
+                response.modify_ack_deadline_confirmation, request.modify_deadline_ack_ids, refused
+            )
         if request.stream_ack_deadline_seconds:
             self._broker.set_stream_deadline(stream, request.stream_ack_deadline_seconds)
+        if response.ByteSize() and self._confirms(stream):
+            self._broker.tell(stream, response)
+
+    def _modify_deadlines(self, stream: Stream, request: Any) -> list[str]:
+        deadlines, ack_ids = request.modify_deadline_seconds, request.modify_deadline_ack_ids
+        if len(deadlines) != len(ack_ids):
+            raise errors.invalid("modify_deadline_seconds and _ack_ids differ in length.")
+        by_deadline: dict[int, list[str]] = {}
+        for deadline, ack_id in zip(deadlines, ack_ids, strict=True):
+            by_deadline.setdefault(deadline, []).append(ack_id)
+        refused: list[str] = []
+        for deadline, together in by_deadline.items():
+            refused += self._broker.modify_deadline(stream.subscription, together, deadline)
+        return refused
+
+    def _confirms(self, stream: Stream) -> bool:
+        return bool(self._broker.subscription(stream.subscription).enable_exactly_once_delivery)
 
     def _check_minter(self, config: Any) -> None:
         if config.HasField("oidc_token") and not self._has_minter:
             raise errors.not_emulated("PushConfig.oidc_token without a token minter")
+
+
+def _check_refused(context: grpc.ServicerContext, refused: list[str]) -> None:
+    if refused:
+        details = errors.ack_failures(refused).SerializeToString()
+        context.set_trailing_metadata((("grpc-status-details-bin", details),))
+        raise errors.invalid(errors.ACK_FAILURE)
+
+
+def _confirm(confirmation: Any, ack_ids: Iterable[str], refused: list[str]) -> None:
+    confirmation.ack_ids.extend(ack_id for ack_id in ack_ids if ack_id not in refused)
+    confirmation.invalid_ack_ids.extend(refused)

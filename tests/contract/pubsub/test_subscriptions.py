@@ -181,10 +181,10 @@ def test_an_oidc_token_names_its_service_account(cloud):
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("enable_exactly_once_delivery", True),
+        ("bigtable_config", {"table": "projects/p/instances/i/tables/t"}),
+        ("message_transforms", [{"disabled": True}]),
         ("bigquery_config", {"table": "p.d.t"}),
         ("cloud_storage_config", {"bucket": "b"}),
-        ("push_config", {"push_endpoint": "http://127.0.0.1:9/", "no_wrapper": {}}),
     ],
 )
 def test_what_is_not_emulated_is_refused_by_name(cloud, field, value):
