@@ -1,15 +1,18 @@
-"""Create what the graph declares on the local cloud, through the real Google clients.
+"""Bring the local cloud to what the graph declares, through the real Google clients.
 
-Applying again updates. Every type of the graph is applied here, read from the graph by the host,
-or on the ``CLOUD_ONLY`` list; any other is an error, so nothing is skipped in silence.
+Applying again applies the difference, as Pulumi would: what is new is created, what changed is
+updated, or replaced where the cloud cannot change it, and what an earlier apply had made and the
+program no longer declares is deleted. Every type of the graph is applied here, read from the graph
+by the host, or on the ``CLOUD_ONLY`` list; any other is an error, so nothing is skipped in silence.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from google.api_core.exceptions import NotFound
@@ -28,6 +31,7 @@ from emulators.topology.graph import (
     Graph,
     Resource,
 )
+from emulators.topology.ledger import Ledger
 
 TOPIC = "gcp:pubsub/topic:Topic"
 BUCKET = "gcp:storage/bucket:Bucket"
@@ -36,6 +40,8 @@ SUBSCRIPTION = "gcp:pubsub/subscription:Subscription"
 QUEUE = "gcp:cloudtasks/queue:Queue"
 SCHEDULE = "gcp:cloudscheduler/job:Job"
 
+# What no API can change on a subscription that exists: the provider makes it anew.
+_SUBSCRIPTION_FIXED = frozenset({"topic", "filter", "enable_message_ordering"})
 # Later ones refer to earlier ones; schedules come last, when their messages have a listener.
 ORDER = (TOPIC, BUCKET, NOTIFICATION, SUBSCRIPTION, QUEUE, RUN_JOB, SCHEDULE)
 READ_BY_HOST = frozenset(
@@ -71,6 +77,19 @@ CLOUD_ONLY = frozenset(
 )
 
 
+# The host and Firestore take these from the graph as they are.
+HOSTED = (FUNCTION, FIRESTORE_INDEX, FIRESTORE_FIELD)
+CREATED, UPDATED, REPLACED, UNCHANGED = "created", "updated", "replaced", "unchanged"
+DELETED = "deleted"
+
+
+class NotReplaceableError(RuntimeError):
+    """A change needs the resource to be made anew, and what is in it forbids that."""
+
+    def __init__(self, resource: Resource, why: str) -> None:
+        super().__init__(f"{resource.where}: {resource.type} {resource.name}: {why}")
+
+
 class NotApplicableError(RuntimeError):
     """The graph holds a type that the local cloud neither runs nor lists as cloud only."""
 
@@ -83,37 +102,79 @@ class NotApplicableError(RuntimeError):
 
 @dataclass(frozen=True)
 class Applied:
-    """What was done: resource id -> created, updated or unchanged; and what stays in the cloud."""
+    """What was done: resource id -> a verb; what only the cloud has, by type; and what was kept.
+
+    ``kept`` says why something that is no longer declared was not deleted.
+    """
 
     done: dict[str, str] = field(default_factory=dict)
     cloud_only: dict[str, int] = field(default_factory=dict)
+    kept: dict[str, str] = field(default_factory=dict)
 
     def summary(self) -> str:
-        """Two lines for a person: what was applied, and what only the cloud has."""
+        """For a person: what was applied, what only the cloud has, and what was not deleted."""
         counts = Counter(self.done.values())
         applied = ", ".join(f"{number} {verb}" for verb, number in sorted(counts.items()))
         rest = ", ".join(f"{kind} {n}" for kind, n in sorted(self.cloud_only.items()))
-        return f"applied: {applied or 'nothing'}\ncloud only: {rest or 'nothing'}"
+        lines = [f"applied: {applied or 'nothing'}", f"cloud only: {rest or 'nothing'}"]
+        return "\n".join([*lines, *(f"kept: {id_}: {why}" for id_, why in self.kept.items())])
+
+    def changes(self) -> list[str]:
+        """A line for each thing that is not as it was."""
+        return [f"{verb} {id_}" for id_, verb in self.done.items() if verb != UNCHANGED]
 
 
-def apply(graph: Graph, endpoints: Endpoints) -> Applied:
+def apply(graph: Graph, endpoints: Endpoints, ledger: Ledger | None = None) -> Applied:
     """Bring the local cloud to what ``graph`` declares; raises what a service answered.
 
-    Raises ``NotApplicableError`` before anything is done when a type has no place here.
+    ``ledger`` knows what earlier applies made; without one nothing is deleted. Raises
+    ``NotApplicableError`` before anything is done when a type has no place here.
     """
     for resource in graph.resources:
         _place(resource)
-    local = _Local(graph, endpoints)
+    applied = Applied(cloud_only=dict(_cloud_only(graph)))
+    local = _Local(graph, endpoints, ledger or Ledger())
     try:
-        done = {
-            resource.id: local.ensure(resource)
-            for kind in ORDER
-            for resource in graph.of_type(kind)
-        }
+        for kind in ORDER:
+            for resource in graph.of_type(kind):
+                applied.done[resource.id] = local.ensure(resource)
+        if ledger is not None:
+            applied.done.update(_hosted(graph, ledger))
+            _delete_rest(graph, local, ledger, applied)
     finally:
         local.close()
-    counts = Counter(_short(r.type) for r in graph.resources if r.type in CLOUD_ONLY)
-    return Applied(done, dict(counts))
+    return applied
+
+
+def _cloud_only(graph: Graph) -> Counter[str]:
+    return Counter(_short(r.type) for r in graph.resources if r.type in CLOUD_ONLY)
+
+
+def _hosted(graph: Graph, ledger: Ledger) -> dict[str, str]:
+    """What the host and Firestore have taken from the graph already, compared with earlier."""
+    done = {}
+    for kind in HOSTED:
+        for resource in graph.of_type(kind):
+            earlier = ledger.earlier(resource)
+            if earlier is None:
+                done[resource.id] = CREATED
+            else:
+                done[resource.id] = UNCHANGED if earlier.inputs == resource.inputs else UPDATED
+            ledger.claim(resource)
+    return done
+
+
+def _delete_rest(graph: Graph, local: _Local, ledger: Ledger, applied: Applied) -> None:
+    """Users of a thing go before it: the reverse of the order of creation."""
+    last_first = {kind: -place for place, kind in enumerate((*ORDER, *HOSTED))}
+    gone = [r for r in ledger.owned() if (r.type, r.id) not in graph.by_id]
+    for resource in sorted(gone, key=lambda r: last_first.get(r.type, 0)):
+        if reason := local.reason_to_keep(resource):
+            applied.kept[resource.id] = reason
+            continue
+        local.delete(resource)
+        ledger.release(resource)
+        applied.done[resource.id] = DELETED
 
 
 def _place(resource: Resource) -> None:
@@ -129,9 +190,10 @@ def _short(kind: str) -> str:
 class _Local:
     """The clients of one run, opened on first use."""
 
-    def __init__(self, graph: Graph, endpoints: Endpoints) -> None:
+    def __init__(self, graph: Graph, endpoints: Endpoints, ledger: Ledger) -> None:
         self._graph = graph
         self._endpoints = endpoints
+        self._ledger = ledger
         self._channels: list[Any] = []
         self._ensure: dict[str, Callable[[Resource], str]] = {
             TOPIC: self._topic,
@@ -142,10 +204,53 @@ class _Local:
             RUN_JOB: self._run_job,
             SCHEDULE: self._schedule,
         }
+        self._delete: dict[str, Callable[[Resource], None]] = {
+            TOPIC: lambda r: self._publisher.delete_topic(request={"topic": r.id}),
+            BUCKET: lambda r: self._storage.bucket(r.inputs["name"]).delete(force=_by_force(r)),
+            NOTIFICATION: self._delete_notification,
+            SUBSCRIPTION: lambda r: self._subscriber.delete_subscription({"subscription": r.id}),
+            QUEUE: lambda r: self._tasks.delete_queue(request={"name": r.id}),
+            RUN_JOB: lambda r: self._run.delete_job(request={"name": r.id}).result(),
+            SCHEDULE: lambda r: self._scheduler.delete_job(request={"name": r.id}),
+            **dict.fromkeys(HOSTED, lambda _: None),
+        }
 
     def ensure(self, resource: Resource) -> str:
-        """Create or update one resource; ``created``, ``updated`` or ``unchanged``."""
-        return self._ensure[resource.type](resource)
+        """Create, replace or update one resource; returns the verb."""
+        verb = self._ensure[resource.type](resource)
+        self._ledger.settle(resource)
+        return verb
+
+    def delete(self, resource: Resource) -> None:
+        """Delete what an earlier apply made; what is gone already is no error."""
+        with suppress(NotFound):
+            self._delete[resource.type](resource)
+
+    def reason_to_keep(self, resource: Resource) -> str:
+        """Why Pulumi would refuse to delete it; empty when it would not."""
+        if resource.protect:
+            return "it is protected: declare it without protect first, or start fresh"
+        if resource.type == BUCKET and not _by_force(resource) and self._holds_objects(resource):
+            return "it holds objects and has no forceDestroy"
+        return ""
+
+    def _holds_objects(self, resource: Resource) -> bool:
+        bucket = self._storage.bucket(resource.inputs["name"])
+        with suppress(NotFound):
+            return any(True for _ in bucket.list_blobs(versions=True, max_results=1))
+        return False
+
+    def _create(self, resource: Resource, create: Callable[[], Any]) -> str:
+        """Claimed first: what is created by us is ours, whenever this process dies."""
+        self._ledger.claim(resource)
+        create()
+        return CREATED
+
+    def _differences(self, resource: Resource, wanted: Message, found: Message) -> list[str]:
+        """Fields that differ from what is there, and those that are declared no longer."""
+        earlier = self._ledger.earlier(resource)
+        before = _parsed(earlier) if earlier is not None else None
+        return sorted({*_changed(wanted, found), *_changed_declaration(before, wanted)})
 
     def close(self) -> None:
         """Close every channel that was opened."""
@@ -221,14 +326,14 @@ class _Local:
         wanted = _parsed(resource)
         found = _or_none(lambda: self._publisher.get_topic(request={"topic": resource.id}))
         if found is None:
-            self._publisher.create_topic(request=types.Topic.wrap(wanted))
-            return "created"
-        changed = _changed(wanted, types.Topic.pb(found))
+            create = partial(self._publisher.create_topic, request=types.Topic.wrap(wanted))
+            return self._create(resource, create)
+        changed = self._differences(resource, wanted, types.Topic.pb(found))
         if changed:
             self._publisher.update_topic(
                 request={"topic": types.Topic.wrap(wanted), "update_mask": _mask(changed)}
             )
-        return "updated" if changed else "unchanged"
+        return UPDATED if changed else UNCHANGED
 
     def _subscription(self, resource: Resource) -> str:
         from google.pubsub_v1 import types
@@ -236,14 +341,16 @@ class _Local:
         wanted = _parsed(resource)
         request = {"subscription": resource.id}
         found = _or_none(lambda: self._subscriber.get_subscription(request=request))
-        # A subscription cannot move to another topic: like the provider, make it anew.
-        if found is not None and found.topic != resource.inputs["topic"]:
-            self._subscriber.delete_subscription(request=request)
-            found = None
+        create = partial(
+            self._subscriber.create_subscription, request=types.Subscription.wrap(wanted)
+        )
         if found is None:
-            self._subscriber.create_subscription(request=types.Subscription.wrap(wanted))
-            return "created"
-        changed = _changed(wanted, types.Subscription.pb(found))
+            return self._create(resource, create)
+        changed = self._differences(resource, wanted, types.Subscription.pb(found))
+        if not _SUBSCRIPTION_FIXED.isdisjoint(changed):
+            self._subscriber.delete_subscription(request=request)
+            self._create(resource, create)
+            return REPLACED
         if changed:
             self._subscriber.update_subscription(
                 request={
@@ -251,7 +358,7 @@ class _Local:
                     "update_mask": _mask(changed),
                 }
             )
-        return "updated" if changed else "unchanged"
+        return UPDATED if changed else UNCHANGED
 
     def _queue(self, resource: Resource) -> str:
         from google.cloud.tasks_v2 import types
@@ -260,14 +367,14 @@ class _Local:
         found = _or_none(lambda: self._tasks.get_queue(request={"name": resource.id}))
         if found is None:
             parent = resource.id.rpartition("/queues/")[0]
-            self._tasks.create_queue(request={"parent": parent, "queue": types.Queue.wrap(wanted)})
-            return "created"
-        changed = _changed(wanted, types.Queue.pb(found))
+            new = {"parent": parent, "queue": types.Queue.wrap(wanted)}
+            return self._create(resource, partial(self._tasks.create_queue, request=new))
+        changed = self._differences(resource, wanted, types.Queue.pb(found))
         if changed:
             self._tasks.update_queue(
                 request={"queue": types.Queue.wrap(wanted), "update_mask": _mask(changed)}
             )
-        return "updated" if changed else "unchanged"
+        return UPDATED if changed else UNCHANGED
 
     def _schedule(self, resource: Resource) -> str:
         from google.cloud.scheduler_v1 import types
@@ -276,14 +383,14 @@ class _Local:
         found = _or_none(lambda: self._scheduler.get_job(request={"name": resource.id}))
         if found is None:
             parent = resource.id.rpartition("/jobs/")[0]
-            self._scheduler.create_job(request={"parent": parent, "job": types.Job.wrap(wanted)})
-            return "created"
-        changed = _changed(wanted, types.Job.pb(found))
+            new = {"parent": parent, "job": types.Job.wrap(wanted)}
+            return self._create(resource, partial(self._scheduler.create_job, request=new))
+        changed = self._differences(resource, wanted, types.Job.pb(found))
         if changed:
             self._scheduler.update_job(
                 request={"job": types.Job.wrap(wanted), "update_mask": _mask(changed)}
             )
-        return "updated" if changed else "unchanged"
+        return UPDATED if changed else UNCHANGED
 
     def _run_job(self, resource: Resource) -> str:
         from google.cloud.run_v2 import types
@@ -293,14 +400,12 @@ class _Local:
         if found is None:
             wanted.ClearField("name")
             parent, _, job_id = resource.id.rpartition("/jobs/")
-            self._run.create_job(
-                request={"parent": parent, "job": types.Job.wrap(wanted), "job_id": job_id}
-            ).result()
-            return "created"
-        if not _changed(wanted, types.Job.pb(found)):
-            return "unchanged"
+            new = {"parent": parent, "job": types.Job.wrap(wanted), "job_id": job_id}
+            return self._create(resource, lambda: self._run.create_job(request=new).result())
+        if not self._differences(resource, wanted, types.Job.pb(found)):
+            return UNCHANGED
         self._run.update_job(request={"job": types.Job.wrap(wanted)}).result()
-        return "updated"
+        return UPDATED
 
     def _bucket(self, resource: Resource) -> str:
         inputs = resource.inputs
@@ -310,45 +415,75 @@ class _Local:
             "versioning_enabled": bool(inputs.get("versioning", {}).get("enabled")),
             "lifecycle_rules": [_lifecycle_rule(rule) for rule in inputs.get("lifecycleRules", [])],
         }
+        create = partial(self._make_bucket, bucket, wanted, inputs["location"])
         if found is None:
-            _set(bucket, wanted)
-            self._storage.create_bucket(bucket, location=inputs["location"])
-            return "created"
+            return self._create(resource, create)
+        if found.location != inputs["location"].upper():
+            return self._move_bucket(resource, found, create)
         actual = {
             "versioning_enabled": bool(found.versioning_enabled),
             "lifecycle_rules": [dict(rule) for rule in found.lifecycle_rules],
         }
         if actual == wanted:
-            return "unchanged"
+            return UNCHANGED
         _set(bucket, wanted)
         bucket.patch()
-        return "updated"
+        return UPDATED
+
+    def _make_bucket(self, bucket: Any, wanted: dict[str, Any], location: str) -> None:
+        _set(bucket, wanted)
+        self._storage.create_bucket(bucket, location=location)
+
+    def _move_bucket(self, resource: Resource, found: Any, create: Callable[[], None]) -> str:
+        """A bucket cannot move: Pulumi would delete it first, if it may."""
+        if reason := self.reason_to_keep(resource):
+            raise NotReplaceableError(resource, f"its location changes, but {reason}")
+        found.delete(force=_by_force(resource))
+        self._create(resource, create)
+        return REPLACED
 
     def _notification(self, resource: Resource) -> str:
-        inputs = resource.inputs
-        bucket = self._storage.bucket(inputs["bucket"])
-        wanted = (inputs["topic"], tuple(inputs.get("eventTypes", ())), inputs["payloadFormat"])
-        present, verb = False, "unchanged"
-        for item in bucket.list_notifications():
-            topic = f"projects/{item.topic_project}/topics/{item.topic_name}"
-            if (
-                not present
-                and (topic, tuple(item.event_types or ()), item.payload_format) == wanted
-            ):
-                present = True
-            elif topic == inputs["topic"]:
+        """Nothing of a notification can be changed: another one takes its place."""
+        if any(_is_it(item, resource) for item in self._notifications(resource)):
+            return UNCHANGED
+        earlier = self._ledger.earlier(resource)
+        if earlier is not None:
+            self._delete_notification(earlier)
+        _, project, _, name = resource.inputs["topic"].split("/")
+        bucket = self._storage.bucket(resource.inputs["bucket"])
+        new = bucket.notification(
+            topic_name=name,
+            topic_project=project,
+            event_types=list(resource.inputs.get("eventTypes", ())) or None,
+            payload_format=resource.inputs["payloadFormat"],
+            blob_name_prefix=resource.inputs.get("objectNamePrefix"),
+            custom_attributes=resource.inputs.get("customAttributes"),
+        )
+        self._create(resource, new.create)
+        return REPLACED if earlier is not None else CREATED
+
+    def _delete_notification(self, resource: Resource) -> None:
+        for item in self._notifications(resource):
+            if _is_it(item, resource):
                 item.delete()
-                verb = "updated"
-        if not present:
-            _, project, _, name = inputs["topic"].split("/")
-            bucket.notification(
-                topic_name=name,
-                topic_project=project,
-                event_types=list(wanted[1]) or None,
-                payload_format=wanted[2],
-            ).create()
-            return "updated" if verb == "updated" else "created"
-        return verb
+
+    def _notifications(self, resource: Resource) -> list[Any]:
+        return list(self._storage.bucket(resource.inputs["bucket"]).list_notifications())
+
+
+def _is_it(item: Any, resource: Resource) -> bool:
+    inputs = resource.inputs
+    return (
+        f"projects/{item.topic_project}/topics/{item.topic_name}" == inputs["topic"]
+        and list(item.event_types or ()) == list(inputs.get("eventTypes", ()))
+        and item.payload_format == inputs["payloadFormat"]
+        and (item.blob_name_prefix or "") == inputs.get("objectNamePrefix", "")
+        and dict(item.custom_attributes or {}) == inputs.get("customAttributes", {})
+    )
+
+
+def _by_force(bucket: Resource) -> bool:
+    return bool(bucket.inputs.get("forceDestroy"))
 
 
 def _parsed(resource: Resource) -> Message:
@@ -375,6 +510,16 @@ def _changed(wanted: Message, found: Message) -> list[str]:
         for descriptor, value in wanted.ListFields()
         if descriptor.name != "name" and not _covers(getattr(found, descriptor.name), value)
     )
+
+
+def _changed_declaration(before: Message | None, wanted: Message) -> list[str]:
+    """The top-level fields that were declared otherwise before, or are declared no longer."""
+    if before is None:
+        return []
+    fields = {
+        descriptor.name for message in (before, wanted) for descriptor, _ in message.ListFields()
+    }
+    return [n for n in fields if n != "name" and getattr(before, n) != getattr(wanted, n)]
 
 
 def _covers(found: Any, wanted: Any) -> bool:

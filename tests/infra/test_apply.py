@@ -226,7 +226,7 @@ def test_a_subscription_moves_to_another_topic(cloud, graph):
     apply(graph, cloud.endpoints)
     topic = f"{PROJECT}/topics/video-ingested"
     new = changed(graph, SUBSCRIPTION, "sweep", topic=topic)
-    assert apply(new, cloud.endpoints).done[f"{PROJECT}/subscriptions/sweep"] == "created"
+    assert apply(new, cloud.endpoints).done[f"{PROJECT}/subscriptions/sweep"] == "replaced"
     found = subscriber(cloud).get_subscription(
         request={"subscription": f"{PROJECT}/subscriptions/sweep"}
     )
