@@ -14,6 +14,7 @@ from geminivideo.runtime.clock import FILE_SIZE, SLICE_S, Clock, Reading, Shared
 # A move counts from a moment that comes only after it is written: whoever still reads the old
 # record by then has seen no later time than the new one begins with.
 _MARGIN_S = 0.002
+MOST_STEPS = 10_000
 
 
 class ClockMoveError(ValueError):
@@ -31,12 +32,11 @@ class OwnedClock(SharedClock):
     def __init__(self, path: Path, speed: float | None = None) -> None:
         _check_speed(speed)
         self._moving = threading.Lock()
-        self._kept_speed = path.with_name(f"{path.name}.speed")
-        begun = _begin(path, _resumed_speed(self._kept_speed, speed))
+        begun = _begin(path, kept_speed(path) if speed is None else speed)
         write(path, begun)
         super().__init__(path)
         self._map = self._mapped(mmap.ACCESS_WRITE)
-        self._keep_speed(begun.speed)
+        keep_speed(path, begun.speed)
 
     def advance(self, seconds: float) -> float:
         """Move it ``seconds`` ahead; returns the new time, raises ``ClockMoveError``."""
@@ -48,7 +48,7 @@ class OwnedClock(SharedClock):
         """Run at another speed from now on (0: stand still); returns the time."""
         _check_speed(speed)
         now = self._move(0.0, speed)
-        self._keep_speed(speed)
+        keep_speed(self.path, speed)
         return now
 
     def close(self) -> None:
@@ -65,8 +65,16 @@ class OwnedClock(SharedClock):
             self._map[place : place + len(raw)] = raw
             return anchor
 
-    def _keep_speed(self, speed: float) -> None:
-        self._kept_speed.write_text(repr(speed))
+
+def steps(seconds: float, step: float | None) -> list[float]:
+    """``seconds`` in moves of at most ``step``; raises ``ClockMoveError`` when that cannot be."""
+    if step is None or not seconds:
+        return [seconds]
+    if not seconds <= step * MOST_STEPS:  # also when step is no number above 0
+        raise ClockMoveError(f"{seconds} s in steps of {step} s are more than {MOST_STEPS} moves")
+    whole = int(seconds // step)
+    rest = seconds - whole * step
+    return [step] * whole + ([rest] if rest > 0 else [])
 
 
 async def pause(clock: Clock, seconds: float) -> None:
@@ -109,10 +117,19 @@ def _begin(path: Path, speed: float) -> Reading:
     return replace(last, real_anchor=real, anchor=last.at(real), speed=speed, sequence=1)
 
 
-def _resumed_speed(kept: Path, speed: float | None) -> float:
-    if speed is not None:
-        return speed
+def keep_speed(path: Path, speed: float) -> None:
+    """Remember how fast a clock is to run when it is gone on with."""
+    _speed_file(path).write_text(repr(speed))
+
+
+def kept_speed(path: Path) -> float:
+    """The speed that a clock ran at last; 1 on a new one."""
+    kept = _speed_file(path)
     return float(kept.read_text()) if kept.exists() else 1.0
+
+
+def _speed_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.speed")
 
 
 def _check_speed(speed: float | None) -> None:

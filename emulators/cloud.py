@@ -9,16 +9,20 @@ from __future__ import annotations
 import os
 import secrets
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
+import psutil
+from geminivideo.runtime.clock import SLICE_S
 from geminivideo.topology import FUNCTIONS, Https
 
 from emulators import (
+    addresses,
     firestore,
     host,
     identity,
@@ -30,10 +34,12 @@ from emulators import (
     tasks,
     vertex,
 )
-from emulators.clock import OwnedClock
+from emulators.clock import OwnedClock, steps
+from emulators.control import ControlServer
 from emulators.running import CARD, Running, held
 from emulators.service_accounts import key_file
 from emulators.serving import LOOPBACK, PortInUseError, free_ports
+from emulators.snapshots import Snapshots
 from emulators.topology.apply import apply
 from emulators.topology.check import check
 from emulators.topology.endpoints import Endpoints
@@ -59,11 +65,13 @@ SERVICE_PORTS = {
     "meta": 16,
     "vertex": 17,
     "identity": 18,
+    "control": 19,
 }
 # Whatever the clock does, what is called needs machine time to do its work: its own time-out's
 # seconds, up to so many.
 _LEAST_MACHINE_S = 600.0
 _FREE_PORT_TRIES = 3
+_STEP_PAUSE_S = 2 * SLICE_S
 
 
 class Service(Protocol):
@@ -195,10 +203,18 @@ class LocalCloud:
         """Stop the functions first, then what they talk to. No process is left."""
         self._open.close()
 
-    def advance(self, seconds: float) -> float:
-        """Move the clock ahead for every service, function and job; returns the new time."""
-        now = self.clock.advance(seconds)
-        self._nudge()
+    def advance(self, seconds: float, step: float | None = None) -> float:
+        """Move the clock ahead for every service, function and job; returns the new time.
+
+        With ``step`` (product seconds) it moves in steps, with a moment of machine time after
+        each for what becomes due: a lease that is renewed in time is not lost.
+        """
+        now = self.clock.now()
+        for seconds_ in steps(seconds, step):
+            now = self.clock.advance(seconds_)
+            self._nudge()
+            if step is not None:
+                time.sleep(_STEP_PAUSE_S)
         return now
 
     def set_speed(self, speed: float) -> float:
@@ -206,6 +222,20 @@ class LocalCloud:
         now = self.clock.set_speed(speed)
         self._nudge()
         return now
+
+    def status(self) -> dict[str, Any]:
+        """What runs where, for the control API: memory in bytes, uptime in machine seconds."""
+        return {
+            "pid": os.getpid(),
+            "project": self.project,
+            "state": str(self.state_dir),
+            "uptime_s": time.monotonic() - self._started,
+            "memory_bytes": psutil.Process().memory_info().rss,
+            "services": dict(self.ports.services),
+            "functions": self.urls,
+            "processes": [asdict(process) for process in self.host.processes()],
+            "jobs": [asdict(process) for process in self.jobs.processes()],
+        }
 
     def _nudge(self) -> None:
         for service in list(self._services):
@@ -256,10 +286,12 @@ class LocalCloud:
         return env
 
     def _start(self) -> None:
+        self._started = time.monotonic()
         self._open.enter_context(held(self.state_dir, fresh=self._fresh))
         self.ports = Ports.assign(self._port_base)
         self.clock = OwnedClock(self.state_dir / "clock", self.speed)
         self._open.callback(self.clock.close)
+        addresses.follow(self.state_dir, self.project, self.urls)
         self.meta_token = _secret(self.state_dir / "secrets" / META_SECRET)
         recording = _in_thread(self._record)
         self.service_account_key = key_file(
@@ -273,6 +305,13 @@ class LocalCloud:
         )
         self._start_host()
         self.applied = apply(self.graph, self._endpoints())
+        self._keep(
+            ControlServer(
+                self,
+                snapshots=Snapshots.beside(self.state_dir),
+                port=self.ports.services["control"],
+            )
+        )
         self._announce()
 
     def _record(self) -> Graph:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 CARD = "cloud.json"
-_MARK = ".geminivideo-cloud"
+MARK = ".geminivideo-cloud"
 
 
 class StateDirError(RuntimeError):
@@ -69,10 +69,10 @@ def held(state_dir: Path, *, fresh: bool) -> Iterator[None]:
     Raises ``StateDirError`` when another cloud holds it, or when it holds what is not a cloud's.
     """
     state_dir.mkdir(parents=True, exist_ok=True)
-    if not (state_dir / _MARK).exists() and any(state_dir.iterdir()):
+    if not (state_dir / MARK).exists() and any(state_dir.iterdir()):
         raise StateDirError(f"{state_dir} is not a local cloud's folder and is not empty")
-    (state_dir / _MARK).touch()
-    with (state_dir / _MARK).open("r+") as lock:
+    (state_dir / MARK).touch()
+    with (state_dir / MARK).open("r+") as lock:
         if not _try_lock(lock):
             raise StateDirError(
                 f"a local cloud runs on {state_dir} already (process {lock.read() or 'unknown'}): "
@@ -96,9 +96,9 @@ def _try_lock(lock: IO[str]) -> bool:
 
 def is_held(state_dir: Path) -> bool:
     """Whether a cloud runs on the directory now."""
-    if not (state_dir / _MARK).exists():
+    if not (state_dir / MARK).exists():
         return False
-    with (state_dir / _MARK).open() as lock:
+    with (state_dir / MARK).open() as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -108,6 +108,6 @@ def is_held(state_dir: Path) -> bool:
 
 def _empty(state_dir: Path) -> None:
     for path in state_dir.iterdir():
-        if path.name == _MARK:
+        if path.name == MARK:
             continue
         shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -417,6 +417,16 @@ class Jobs:
             child.ended.wait()
         return [child.pid for child in running]
 
+    def processes(self) -> list[ProcessInfo]:
+        """The tasks that run now; the name of one is JOB-EXECUTION-TASK-ATTEMPT."""
+        with self._lock:
+            running = [child for children in self._running.values() for child in children]
+        return [
+            ProcessInfo(child.name, child.pid, child.started_at, 1, memory_of(child.pid))
+            for child in running
+            if child.alive
+        ]
+
     def _forget(self, job: str, child: Child) -> None:
         with self._lock:
             remaining = [c for c in self._running.get(job, []) if c is not child]
