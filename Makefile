@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test contract lint bench lock clean-local
+.PHONY: demo test contract stress lint bench lock clean-local
 
 demo: $(STAMP)
 	$(BIN)/geminivideo demo $(ARGS)
@@ -15,6 +15,10 @@ test: $(STAMP)
 
 contract: $(STAMP)
 	$(BIN)/pytest -n 2 -q tests/contract --google $(ARGS)
+
+# kill -9 of the local cloud at twenty moments, each seeded: ARGS="--kills 100" for more.
+stress: $(STAMP)
+	$(BIN)/pytest -n 0 -q tests/stress --kills 20 $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
