@@ -2,48 +2,41 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from enum import IntEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from geminivideo.events import flow_id_of
 from geminivideo.records import Flow, FlowStatus
-from rich.console import Console
 from rich.table import Table
 
-STATE = Path(".local/cloud")
+from emulators.commands import clock, logs, snapshot
+from emulators.commands.console import (
+    STATE,
+    Exit,
+    JsonOption,
+    StateOption,
+    answer,
+    complain,
+    console,
+    fail,
+    told,
+)
+
 app = typer.Typer(
     help="Video ads made, published and paid for by evidence: the local cloud.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-console = Console(emoji=False)
-
-StateOption = Annotated[
-    Path, typer.Option("--state", envvar="GEMINIVIDEO_STATE", help="The cloud's folder.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
-
-
-class Exit(IntEnum):
-    """Exit codes; 2 is typer's own for a wrong command line."""
-
-    OK = 0
-    FAILED = 1
-    REJECTED = 3
-    DEAD = 4
-    NO_CLOUD = 5
-    STOPPED = 130
-
+app.add_typer(clock.app, name="clock")
+app.add_typer(snapshot.app, name="snapshot")
+app.command("logs")(logs.logs)
 
 _OF_STATUS = {
     FlowStatus.COMPLETED: Exit.OK,
@@ -62,7 +55,13 @@ def main() -> None:
 def up(
     state: StateOption = STATE,
     port_base: Annotated[int, typer.Option(help="First port; 0 takes free ones.")] = 8000,
-    speed: Annotated[float, typer.Option(min=1.0, help="How fast the clock runs.")] = 1.0,
+    speed: Annotated[
+        float | None,
+        typer.Option(min=0.0, help="How fast the clock runs; by default as at last, at first 1."),
+    ] = None,
+    standing_clock: Annotated[
+        bool, typer.Option("--standing-clock", help="As --speed 0: it is moved by hand only.")
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget earlier state first.")] = False,
     media_root: Annotated[
         list[Path] | None, typer.Option(help="A folder that may be ingested by path; repeatable.")
@@ -73,17 +72,18 @@ def up(
 ) -> None:
     """Run the local cloud until Ctrl-C."""
     from emulators.cloud import ROOT, SAMPLES, LocalCloud
+    from emulators.remote import Control
     from emulators.running import Running, StateDirError
     from emulators.serving import PortInUseError
     from emulators.topology.record import RecordError
     from emulators.watch import Watcher
 
-    with _told(PortInUseError, RecordError, StateDirError), _stoppable():
+    with told(PortInUseError, RecordError, StateDirError), _stoppable():
         console.print("starting the local cloud ...")
         with LocalCloud(
             state,
             port_base,
-            speed,
+            0.0 if standing_clock else speed,
             fresh,
             program_dir=program or ROOT,
             media_roots=[*(media_root or ()), SAMPLES],
@@ -92,6 +92,8 @@ def up(
             Watcher(running).seed_accounts()
             console.print(cloud.applied.summary(), style="dim", highlight=False)
             console.print(_endpoints(running))
+            if running.speed != 1:
+                console.print(f"the clock: {clock.line(Control(cloud.state_dir).get('/clock'))}")
             console.print("drop a video with: geminivideo drop VIDEO --wait   (Ctrl-C stops)")
             threading.Event().wait()
 
@@ -110,19 +112,19 @@ def drop(
     from emulators.running import Running
     from emulators.watch import Watcher
 
-    with _told(progress.FlowStuckError):
+    with told(progress.FlowStuckError):
         watcher = Watcher(Running.find(state))
         ref = watcher.drop(video, account)
         flow_id = flow_id_of(ref)
         if not wait:
-            _answer({"flow_id": flow_id, "object": asdict(ref)}, flow_id, as_json)
+            answer({"flow_id": flow_id, "object": asdict(ref)}, flow_id, as_json)
             return
         if as_json:
             flow = progress.wait(watcher, flow_id, limit_s)
         else:
             console.print(f"flow {flow_id}", highlight=False)
             flow = progress.follow(watcher, flow_id, console, limit_s)
-        _answer(_flow_json(watcher, flow), _flow_line(flow), as_json)
+        answer(_flow_json(watcher, flow), _flow_line(flow), as_json)
         raise typer.Exit(_OF_STATUS[flow.status])
 
 
@@ -136,7 +138,7 @@ def status(
     from emulators.running import Running
     from emulators.watch import Watcher
 
-    with _told():
+    with told():
         watcher = Watcher(Running.find(state))
         if flow:
             _show_flow(watcher, flow, as_json)
@@ -159,14 +161,14 @@ def demo(
     from emulators.topology.record import RecordError
 
     mendable = (PortInUseError, RecordError, StateDirError, show.SampleMissingError)
-    with _told(*mendable), _stoppable():
+    with told(*mendable), _stoppable():
         chosen = video or show.SAMPLE
         console.print("starting a fresh local cloud ...")
         cloud = show.run(chosen, show.FOLDER, port_base, console)
         try:
             wrong = show.show(cloud, chosen, show.FOLDER, console)
             for complaint in wrong:
-                _complain(f"not true: {complaint}")
+                complain(f"not true: {complaint}")
             console.print(
                 "[red]the flow is not true[/]" if wrong else "[green]the whole flow is true[/]"
             )
@@ -176,19 +178,6 @@ def demo(
         finally:
             cloud.stop()
         raise typer.Exit(Exit.FAILED if wrong else Exit.OK)
-
-
-@contextmanager
-def _told(*mendable: type[Exception]) -> Iterator[None]:
-    """Turn the errors a user can mend into one line and an exit code."""
-    from emulators.running import CloudNotRunningError
-
-    try:
-        yield
-    except CloudNotRunningError as error:
-        _fail(str(error), Exit.NO_CLOUD)
-    except mendable as error:
-        _fail(str(error), Exit.FAILED)
 
 
 @contextmanager
@@ -203,24 +192,8 @@ def _stoppable() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        _complain("stopped")
+        complain("stopped")
         raise typer.Exit(Exit.STOPPED) from None
-
-
-def _fail(message: str, code: Exit) -> NoReturn:
-    _complain(f"error: {message}")
-    raise typer.Exit(code)
-
-
-def _complain(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-
-
-def _answer(data: dict[str, Any], line: str, as_json: bool) -> None:
-    if as_json:
-        sys.stdout.write(json.dumps(data, default=str) + "\n")
-    else:
-        console.print(line, highlight=False, markup=False)
 
 
 def _endpoints(running: Any) -> Table:
@@ -257,9 +230,9 @@ def _show_flow(watcher: Any, flow_id: str, as_json: bool) -> None:
 
     flow = watcher.flow(flow_id)
     if flow is None:
-        _fail(f"no flow {flow_id} in this cloud: `geminivideo status` lists them", Exit.FAILED)
+        fail(f"no flow {flow_id} in this cloud: `geminivideo status` lists them", Exit.FAILED)
     if as_json:
-        _answer(_flow_json(watcher, flow), "", as_json)
+        answer(_flow_json(watcher, flow), "", as_json)
         return
     console.print(_flow_line(flow), highlight=False, markup=False)
     steps = progress.summarize(
@@ -274,7 +247,7 @@ def _show_flow(watcher: Any, flow_id: str, as_json: bool) -> None:
 def _list_flows(watcher: Any, as_json: bool) -> None:
     flows = watcher.latest_flows()
     if as_json:
-        _answer({"flows": [asdict(flow) for flow in flows]}, "", as_json)
+        answer({"flows": [asdict(flow) for flow in flows]}, "", as_json)
         return
     view = Table()
     for heading in ("flow", "status", "of", "reason"):

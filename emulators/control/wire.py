@@ -14,9 +14,9 @@ from aiohttp import web
 
 from emulators.clock import ClockMoveError
 from emulators.control import errors
-from emulators.control.logs import Tail, UnknownLogError, Wanted, files_of, last_lines, names
 from emulators.control.state import Cloud
 from emulators.snapshots import SnapshotError, SnapshotMissingError, Snapshots
+from emulators.step_logs import Tail, UnknownLogError, Wanted, names
 
 MOST_LINES = 100_000
 LINES = 200
@@ -99,12 +99,11 @@ class Api:
         lines = whole(query.get("lines", str(LINES)), "lines")
         follow = flag(query.get("follow", "false"), "follow")
         wanted = Wanted(trace=query.get("trace", ""), flow=query.get("flow", ""))
-        paths = partial(files_of, self._cloud.state_dir, request.match_info["step"])
         try:
-            tail = Tail(paths)
+            tail = Tail(self._cloud.state_dir, request.match_info["step"])
         except UnknownLogError as error:
             raise errors.missing(str(error)) from error
-        shown = await asyncio.to_thread(last_lines, paths(), lines, wanted)
+        shown = await asyncio.to_thread(tail.last, lines, wanted)
         if not follow:
             return web.Response(text="".join(shown), content_type="text/plain")
         return await _streamed(request, shown, _following(tail, wanted))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -113,29 +113,26 @@ def _label(record: dict[str, Any]) -> str:
     return str(labels.get(_EXECUTION, "")) if isinstance(labels, dict) else ""
 
 
-def lines_of(paths: list[Path]) -> Iterator[str]:
-    """Every line of the files in turn, each with its end."""
-    for path in paths:
-        if path.exists():
-            with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
-                yield from (line if line.endswith("\n") else line + "\n" for line in file)
-
-
-def last_lines(paths: list[Path], count: int, wanted: Wanted) -> list[str]:
-    """The last ``count`` lines that are wanted."""
-    return list(deque((line for line in lines_of(paths) if wanted.takes(line)), maxlen=count))
-
-
 class Tail:
-    """What is added to log files, also to those that come later, from the moment it is made."""
+    """A step's log files read from their beginning on, also those that come later."""
 
-    def __init__(self, paths: Callable[[], list[Path]]) -> None:
-        self._paths = paths
-        self._read = {path: path.stat().st_size for path in paths() if path.exists()}
+    def __init__(self, state_dir: Path, step: str) -> None:
+        """Raises ``UnknownLogError``."""
+        self._state_dir = state_dir
+        self._step = step
+        self._read: dict[Path, int] = {}
+        files_of(state_dir, step)
+
+    def last(self, count: int, wanted: Wanted) -> list[str]:
+        """The last ``count`` wanted lines of what has not been read yet."""
+        return list(deque(filter(wanted.takes, self.fresh()), maxlen=count))
 
     def fresh(self) -> Iterator[str]:
-        """The whole lines that have come since the last call."""
-        for path in self._paths():
+        """The lines that have come since the last call, each with its end.
+
+        What a process is still writing, or died over, comes with its end or not at all.
+        """
+        for path in files_of(self._state_dir, self._step):
             if path.exists():
                 yield from self._of(path)
 

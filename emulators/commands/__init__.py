@@ -1,0 +1,1 @@
+"""The groups of commands of ``geminivideo``, and what they share."""
