@@ -7,7 +7,9 @@ from pathlib import Path
 from aiohttp import web
 from geminivideo.runtime.clock import Clock
 
-from emulators.run.runner import Launch, NotReadyError, Runner
+from emulators.faults.engine import Faults
+from emulators.faults.http_hook import HttpFaults
+from emulators.run.runner import GRACE_S, Launch, NotReadyError, Runner
 from emulators.run.state import LaunchSpec, State
 from emulators.run.wire import Api
 from emulators.serving import HttpService
@@ -22,7 +24,7 @@ class Server(HttpService):
     (``start_new_session=True``) and with ``spec.env``; it raises ``NotReadyError`` while it cannot
     start anything yet. ``max_parallel`` bounds the processes of this server, whatever parallelism
     the jobs declare. ``least_attempt_timeout_s`` is machine time that every attempt has, however
-    fast the clock runs.
+    fast the clock runs; ``grace_s`` is machine time between SIGTERM and SIGKILL.
     """
 
     def __init__(
@@ -34,10 +36,16 @@ class Server(HttpService):
         launch: Launch,
         max_parallel: int = 2,
         least_attempt_timeout_s: float = 0.0,
+        grace_s: float = GRACE_S,
+        faults: Faults | None = None,
     ) -> None:
-        super().__init__("run", self._application, (port,))
+        self.faults = faults or Faults(clock)
+        hook = HttpFaults("run", self.faults)
+        super().__init__("run", self._application, (port,), hook)
         self.state = State(Path(state_dir), clock)
-        self._runner = Runner(self.state, clock, launch, max_parallel, least_attempt_timeout_s)
+        self._runner = Runner(
+            self.state, clock, launch, max_parallel, least_attempt_timeout_s, grace_s
+        )
 
     def start(self) -> None:
         """Serve, and start again what an earlier process was running."""

@@ -1,8 +1,13 @@
-"""Tasks as processes: started, timed, ended with their whole process group, and found again."""
+"""Tasks as processes: started, timed, ended with their whole process group, and found again.
+
+What has to end gets SIGTERM, and SIGKILL ten seconds of the machine later, as in production
+(https://cloud.google.com/run/docs/container-contract#jobs-lifecycle).
+"""
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import subprocess
@@ -20,6 +25,7 @@ Launch = Callable[[LaunchSpec], "subprocess.Popen[bytes]"]
 """Starts one attempt with ``start_new_session=True`` and ``spec.env`` in its environment."""
 
 _LOG = logging.getLogger(__name__)
+GRACE_S = 10.0
 _LOOK_S = 0.25
 _JOIN_S = 10.0
 _NOT_READY_S = 0.2
@@ -36,6 +42,53 @@ class NoSessionError(RuntimeError):
         super().__init__("the launcher must start the process with start_new_session=True")
 
 
+class Attempt:
+    """One process, and its end: SIGTERM, the grace, SIGKILL for its whole group."""
+
+    def __init__(self, claim: Claim, process: subprocess.Popen[bytes], grace_s: float) -> None:
+        self.claim = claim
+        self._process = process
+        self._grace_s = grace_s
+        self._kill_at = math.inf
+        self._lock = threading.Lock()
+
+    @property
+    def told(self) -> bool:
+        """Whether it was told to end."""
+        return self._kill_at < math.inf
+
+    def end(self) -> None:
+        """Tell it to end; who waits for it kills it when the grace is over."""
+        with self._lock:
+            if self.told:
+                return
+            self._kill_at = time.monotonic() + self._grace_s
+        self._process.send_signal(signal.SIGTERM)
+
+    def wait(self, left: Callable[[], float]) -> tuple[int, bool]:
+        """Its return code, and whether it ended because ``left()`` (machine seconds) ran out.
+
+        What it leaves running ends with it.
+        """
+        timed_out = False
+        while self._process.poll() is None and time.monotonic() < self._kill_at:
+            remaining = left()
+            if remaining <= 0 and not self.told:
+                timed_out = True
+                self.end()
+            self._look(remaining)
+        end_group(self._process.pid)
+        return self._process.wait(), timed_out
+
+    def _look(self, remaining: float) -> None:
+        """Wait a moment for its end, no longer than until there is something to do."""
+        until_due = self._kill_at - time.monotonic() if self.told else remaining
+        try:
+            self._process.wait(timeout=max(0.0, min(until_due, _LOOK_S)))
+        except subprocess.TimeoutExpired:
+            return
+
+
 class Runner:
     """At most ``max_parallel`` attempts at once, each watched by a thread."""
 
@@ -46,8 +99,10 @@ class Runner:
         launch: Launch,
         max_parallel: int,
         least_timeout_s: float = 0.0,
+        grace_s: float = GRACE_S,
     ) -> None:
         self._least_timeout_s = least_timeout_s
+        self._grace_s = grace_s
         self._state = state
         self._clock = clock
         self._launch = launch
@@ -55,7 +110,7 @@ class Runner:
         self._wake = threading.Event()
         self._stopping = False
         self._lock = threading.Lock()
-        self._processes: dict[str, tuple[Claim, subprocess.Popen[bytes]]] = {}
+        self._attempts: dict[str, Attempt] = {}
         self._watchers: set[threading.Thread] = set()
         self._dispatcher = threading.Thread(target=self._dispatch, name="run-jobs", daemon=True)
 
@@ -75,15 +130,15 @@ class Runner:
 
     def end_execution(self, execution: str) -> None:
         """End the processes of an execution that was cancelled or deleted."""
-        for claim, process in self._running():
-            if claim.execution == execution:
-                end_group(process.pid)
+        for attempt in self._running():
+            if attempt.claim.execution == execution:
+                attempt.end()
 
     def end_job(self, job: str) -> None:
         """End the processes of every execution of a deleted job."""
-        for claim, process in self._running():
-            if claim.execution.startswith(f"{job}/executions/"):
-                end_group(process.pid)
+        for attempt in self._running():
+            if attempt.claim.execution.startswith(f"{job}/executions/"):
+                attempt.end()
 
     def stop(self) -> None:
         """End every process; what was running goes on as the next attempt at the next start."""
@@ -91,14 +146,14 @@ class Runner:
         self._wake.set()
         if self._dispatcher.is_alive():
             self._dispatcher.join(timeout=_JOIN_S)
-        for _, process in self._running():
-            end_group(process.pid)
+        for attempt in self._running():
+            attempt.end()
         for watcher in list(self._watchers):
-            watcher.join(timeout=_JOIN_S)
+            watcher.join(timeout=self._grace_s + _JOIN_S)
 
-    def _running(self) -> list[tuple[Claim, subprocess.Popen[bytes]]]:
+    def _running(self) -> list[Attempt]:
         with self._lock:
-            return list(self._processes.values())
+            return list(self._attempts.values())
 
     def _dispatch(self) -> None:
         while not self._stopping:
@@ -131,7 +186,7 @@ class Runner:
     def _run(self, claim: Claim) -> Outcome | None:
         """Run one attempt to its end; None when only the emulator's own stop ended it."""
         try:
-            process = self._started(claim)
+            attempt = self._started(claim)
         except NotReadyError:
             time.sleep(_NOT_READY_S)
             self._state.put_back(claim)
@@ -140,47 +195,41 @@ class Runner:
             _LOG.warning("task %s could not be started: %s", claim.task, error)
             return Outcome(code_pb2.INTERNAL, f"The container could not be started: {error}")
         try:
-            timed_out = not self._wait(process, claim.timeout_s)
-            end_group(process.pid)
-            returncode = process.wait()
+            returncode, timed_out = attempt.wait(self._time_left(claim.timeout_s))
         finally:
             with self._lock:
-                del self._processes[claim.task]
-        if self._stopping and returncode < 0:
+                del self._attempts[claim.task]
+        if self._stopping and attempt.told and not timed_out:
             return None
         return Outcome.of_process(returncode, timed_out=timed_out)
 
-    def _started(self, claim: Claim) -> subprocess.Popen[bytes]:
+    def _started(self, claim: Claim) -> Attempt:
         process = self._launch(claim.spec)
         if not _leads_its_group(process.pid):
             process.kill()
             process.wait()
             raise NoSessionError
+        attempt = Attempt(claim, process, self._grace_s)
         with self._lock:
-            self._processes[claim.task] = (claim, process)
+            self._attempts[claim.task] = attempt
         if self._stopping or not self._state.is_wanted(claim):
-            end_group(process.pid)  # cancelled while it was being started
-        return process
+            attempt.end()  # cancelled while it was being started
+        return attempt
 
-    def _wait(self, process: subprocess.Popen[bytes], timeout_s: float) -> bool:
-        """Wait on the product clock, which may be advanced meanwhile; False at the deadline.
+    def _time_left(self, timeout_s: float) -> Callable[[], float]:
+        """Machine seconds left on the product clock, which may be advanced meanwhile.
 
         An attempt always has its time, up to ``least_timeout_s``, in machine seconds too: work is
         not faster when the clock is.
         """
         deadline = self._clock.now() + timeout_s
         least = time.monotonic() + min(timeout_s, self._least_timeout_s)
-        while (left := self._left(deadline, least)) > 0:
-            try:
-                process.wait(timeout=min(left, _LOOK_S))
-            except subprocess.TimeoutExpired:
-                continue
-            return True
-        return process.poll() is not None
 
-    def _left(self, deadline: float, least: float) -> float:
-        by_clock = self._clock.real_seconds(deadline - self._clock.now())
-        return max(by_clock, least - time.monotonic())
+        def left() -> float:
+            by_clock = self._clock.real_seconds(deadline - self._clock.now())
+            return max(by_clock, least - time.monotonic())
+
+        return left
 
 
 def _leads_its_group(pid: int) -> bool:

@@ -252,6 +252,18 @@ class State:
             self._complete(name, now)
             return self._done(name.rpartition("/jobs/")[0], self.execution(name))
 
+    def delete_execution(self, name: str, etag: str, *, only_validate: bool) -> Any:
+        """Forget an execution with its tasks; an operation. Raises 404 or 409 (etag)."""
+        with self._transaction() as database:
+            self._check_etag(self._execution(name), etag)
+            message = self.execution(name)
+            if only_validate:
+                return resources.done_operation("", message)
+            database.execute("DELETE FROM tasks WHERE execution = ?", (name,))
+            database.execute("DELETE FROM operations WHERE execution = ?", (name,))
+            database.execute("DELETE FROM executions WHERE name = ?", (name,))
+            return self._done(name.rpartition("/jobs/")[0], message)
+
     # tasks ---------------------------------------------------------------------------------------
 
     def tasks(self, execution: str, after: int, limit: int) -> list[Any]:

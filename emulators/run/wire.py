@@ -21,6 +21,13 @@ _JOB = "/v2/{name:projects/[^/]+/locations/[^/]+/jobs/[^/:]+}"
 _EXECUTION = "/v2/{name:projects/[^/]+/locations/[^/]+/jobs/[^/]+/executions/[^/:]+}"
 _TASK = "/v2/{name:projects/[^/]+/locations/[^/]+/jobs/[^/]+/executions/[^/]+/tasks/[^/:]+}"
 _OPERATION = "/v2/{name:projects/[^/]+/locations/[^/]+/operations/[^/:]+}"
+_COLLECTIONS = {
+    "tasks": "Tasks",
+    "executions": "Executions",
+    "jobs": "Jobs",
+    "services": "Services",
+    "workerPools": "WorkerPools",
+}
 _PAGE = 100
 _NEWEST = 1 << 62
 _WAIT_LOOK_S = 0.05
@@ -46,6 +53,7 @@ class Api:
             ("POST", f"{_JOB}:run", self._run_job),
             ("GET", f"{_JOB}/executions", self._list_executions),
             ("GET", _EXECUTION, self._get_execution),
+            ("DELETE", _EXECUTION, self._delete_execution),
             ("POST", f"{_EXECUTION}:cancel", self._cancel_execution),
             ("GET", f"{_EXECUTION}/tasks", self._list_tasks),
             ("GET", _TASK, self._get_task),
@@ -124,6 +132,14 @@ class Api:
             self._runner.end_execution(name)
         return _answer(request, operation)
 
+    async def _delete_execution(self, request: web.Request) -> web.Response:
+        name, only_validate = _name(request), _flag(request, "validateOnly")
+        etag = request.query.get("etag", "")
+        operation = self._state.delete_execution(name, etag, only_validate=only_validate)
+        if not only_validate:
+            self._runner.end_execution(name)
+        return _answer(request, operation)
+
     async def _list_tasks(self, request: web.Request) -> web.Response:
         size, after = _page(request)
         found = self._state.tasks(_name(request), _number(after, -1), size + 1)
@@ -159,7 +175,16 @@ class Api:
 
 
 async def _refuse(request: web.Request) -> web.StreamResponse:
-    raise errors.not_emulated(f"{request.method} {request.path}")
+    raise errors.not_emulated(f"{_rpc(request.path)}({request.method} {request.path})")
+
+
+def _rpc(path: str) -> str:
+    """The RPC behind a custom verb (``.../jobs/j:getIamPolicy``); nothing where there is none."""
+    kind = next((name for part, name in _COLLECTIONS.items() if f"/{part}/" in path), "")
+    verb = path.rpartition("/")[2].partition(":")[2]
+    if not (kind and verb):
+        return ""
+    return f"google.cloud.run.v2.{kind}.{verb[0].upper()}{verb[1:]} "
 
 
 @web.middleware

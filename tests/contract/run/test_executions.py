@@ -1,6 +1,7 @@
 """Executions and tasks: https://cloud.google.com/run/docs/execute/jobs."""
 
 import json
+import signal
 import time
 
 import psutil
@@ -200,7 +201,7 @@ def test_timeout_is_per_attempt_and_takes_the_process_group(cloud, clock):
     clock.advance(3601)
     assert "timeout was reached" in str(operation.exception(timeout=20))
     (task,) = tasks_of(cloud, operation.metadata.name)
-    assert task.last_attempt_result.term_signal == 9
+    assert task.last_attempt_result.term_signal == signal.SIGTERM
     until(lambda: gone(number(cloud.workdir / "child")))
 
 
@@ -347,3 +348,120 @@ def test_stop_ends_every_process(server, cloud):
     child = number(cloud.workdir / "child")
     server.stop()
     until(lambda: gone(child))
+
+
+ON_TERM = """
+import os, signal, sys, time
+def end(*_):
+    open('told', 'a').write(os.environ['CLOUD_RUN_TASK_ATTEMPT'])
+    {reaction}
+signal.signal(signal.SIGTERM, end)
+open('running-0', 'w').write(str(os.getpid()))
+time.sleep(600)
+"""
+CLEANS_UP = ON_TERM.format(reaction="time.sleep(0.2); open('clean', 'w').close(); os._exit(0)")
+IGNORES = ON_TERM.format(reaction="time.sleep(600)")
+
+
+@pytest.fixture
+def impatient(tmp_path, clock, launcher, connect):
+    """A server whose grace is half a second, and its clients."""
+    server = Server(state_dir=tmp_path / "state", clock=clock, launch=launcher, grace_s=0.5)
+    server.start()
+    yield server, connect(server.port)
+    server.stop()
+
+
+def started(cloud, program, **template):
+    """An operation of a job that runs ``program``, and the pid of its task."""
+    operation = cloud.run(cloud.create(program, **template).name)
+    until(lambda: number(cloud.workdir / "running-0"))
+    return operation, number(cloud.workdir / "running-0")
+
+
+def test_a_task_may_clean_up_before_it_is_ended(cloud):
+    """Container contract: SIGTERM first, with ten seconds to end by itself."""
+    operation, pid = started(cloud, CLEANS_UP)
+    cloud.executions.cancel_execution(name=operation.metadata.name).result(timeout=10)
+    until(lambda: gone(pid))
+    assert (cloud.workdir / "clean").exists()
+    assert operation.result(timeout=20).cancelled_count == 1
+
+
+def test_a_task_that_does_not_end_is_killed(impatient):
+    """Container contract: SIGKILL when the grace is over, for the children too."""
+    _, cloud = impatient
+    operation, pid = started(cloud, IGNORES)
+    began = time.monotonic()
+    cloud.executions.cancel_execution(name=operation.metadata.name).result(timeout=10)
+    until(lambda: (cloud.workdir / "told").exists())
+    until(lambda: gone(pid))
+    assert time.monotonic() - began >= 0.5
+
+
+def test_the_grace_of_a_time_out_counts_on_the_machine(impatient, clock):
+    """A time-out gives SIGTERM and the grace too; an exit with 0 in it does not undo it."""
+    _, cloud = impatient
+    operation, _ = started(cloud, CLEANS_UP, timeout={"seconds": 60}, max_retries=0)
+    clock.advance(61)
+    assert "timeout was reached" in str(operation.exception(timeout=20))
+    assert (cloud.workdir / "clean").exists()
+    (task,) = tasks_of(cloud, operation.metadata.name)
+    assert task.last_attempt_result.status.code == 4
+
+
+def test_stop_tells_tasks_to_end_and_makes_them_again(tmp_path, clock, launcher, connect):
+    """An attempt that the server's own stop ended is no outcome, whatever its exit code."""
+    server = Server(state_dir=tmp_path / "state", clock=clock, launch=launcher)
+    server.start()
+    cloud = connect(server.port)
+    _, first = started(cloud, CLEANS_UP, max_retries=0)
+    server.stop()
+    assert gone(first)
+    assert (cloud.workdir / "clean").exists()
+    (cloud.workdir / "running-0").unlink()
+    again = Server(state_dir=tmp_path / "state", clock=clock, launch=launcher)
+    again.start()
+    try:
+        until(lambda: number(cloud.workdir / "running-0"))
+    finally:
+        again.stop()
+    assert (cloud.workdir / "told").read_text() == "01"
+
+
+def test_delete_execution(cloud):
+    """DeleteExecution: the execution is gone with its tasks; the others stay."""
+    job = cloud.create("pass", tasks=2)
+    kept = cloud.run(job.name).result(timeout=20)
+    operation = cloud.run(job.name)
+    execution = operation.result(timeout=20)
+    deleted = cloud.executions.delete_execution(name=execution.name).result(timeout=10)
+    assert deleted.name == execution.name
+    with pytest.raises(exceptions.NotFound):
+        cloud.executions.get_execution(name=execution.name)
+    with pytest.raises(exceptions.NotFound):
+        tasks_of(cloud, execution.name)
+    assert [e.name for e in cloud.executions.list_executions(parent=job.name)] == [kept.name]
+    assert cloud.jobs.get_job(name=job.name).latest_created_execution.name in kept.name
+
+
+def test_delete_of_a_running_execution_ends_it(cloud):
+    """DeleteExecution ends what still runs."""
+    operation, pid = started(cloud, MARK_AND_WAIT)
+    cloud.executions.delete_execution(name=operation.metadata.name).result(timeout=10)
+    until(lambda: gone(pid))
+    with pytest.raises(exceptions.NotFound):
+        cloud.executions.delete_execution(name=operation.metadata.name)
+
+
+def test_delete_execution_with_etag_and_validation(cloud):
+    """DeleteExecutionRequest: etag guards against a change, validate_only changes nothing."""
+    execution = cloud.run(cloud.create("pass").name).result(timeout=20)
+    request = run_v2.DeleteExecutionRequest(name=execution.name, validate_only=True)
+    cloud.executions.delete_execution(request)
+    stale = run_v2.DeleteExecutionRequest(name=execution.name, etag="stale")
+    with pytest.raises(exceptions.Conflict):
+        cloud.executions.delete_execution(stale)
+    current = cloud.executions.get_execution(name=execution.name).etag
+    fresh = run_v2.DeleteExecutionRequest(name=execution.name, etag=current)
+    cloud.executions.delete_execution(fresh).result(timeout=10)

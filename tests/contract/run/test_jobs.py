@@ -130,7 +130,7 @@ def test_delete_takes_the_executions_along(cloud):
 
 
 def test_what_is_not_emulated_is_refused_by_name(cloud):
-    """Volumes, sidecars, IAM and the deletion of executions answer 501."""
+    """Volumes and sidecars answer 501."""
     job = cloud.create(PASS)
     task, image = run_v2.TaskTemplate, run_v2.Container(image="i")
     for template in (
@@ -140,7 +140,21 @@ def test_what_is_not_emulated_is_refused_by_name(cloud):
         job.template.template = template
         with pytest.raises(exceptions.MethodNotImplemented):
             cloud.jobs.update_job(job=job)
-    with pytest.raises(exceptions.MethodNotImplemented, match="getIamPolicy"):
-        cloud.jobs.get_iam_policy(request={"resource": job.name})
-    with pytest.raises(exceptions.MethodNotImplemented, match="DELETE"):
-        cloud.executions.delete_execution(name=f"{job.name}/executions/x")
+
+
+@pytest.mark.parametrize("method", ["get_iam_policy", "set_iam_policy", "test_iam_permissions"])
+def test_iam_is_refused_by_name(cloud, method):
+    """IAM of jobs answers 501 with the name of the method."""
+    job = cloud.create(PASS)
+    named = "Jobs." + "".join(word.capitalize() for word in method.split("_"))
+    with pytest.raises(exceptions.MethodNotImplemented, match=named):
+        getattr(cloud.jobs, method)(request={"resource": job.name})
+
+
+@pytest.mark.parametrize("path", ["services", "workerPools", "jobs/j/executions/e:exportStatus"])
+def test_other_resources_are_refused_by_path(server, path):
+    """What is no job, execution or task answers 501 with its path."""
+    url = f"http://127.0.0.1:{server.port}/v2/{PARENT}/{path}"
+    answer = requests.get(url, timeout=10)
+    assert answer.status_code == 501
+    assert path in answer.json()["error"]["message"]
