@@ -1,7 +1,7 @@
 """The local cloud: every service in one process, built from the recorded Pulumi graph.
 
 Two clouds run side by side when their state directories and port bases differ; everything else is
-derived from those two.
+derived from those two. The services are imported while the program is recorded.
 """
 
 from __future__ import annotations
@@ -13,60 +13,47 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
-import psutil
 from geminivideo.runtime.clock import SLICE_S
-from geminivideo.topology import FUNCTIONS, Https
 
-from emulators import (
-    addresses,
-    firestore,
-    host,
-    identity,
-    meta,
-    pubsub,
-    run,
-    scheduler,
-    storage,
-    tasks,
-    vertex,
-)
+from emulators import addresses
 from emulators.clock import OwnedClock, steps
-from emulators.control import ControlServer
+from emulators.ports import Ports, kept_places
+from emulators.profile import META_SECRET, PORT_BASE, REGION, UPLOADS, profile_of
 from emulators.running import CARD, Running, held
-from emulators.service_accounts import key_file
-from emulators.serving import LOOPBACK, PortInUseError, free_ports
-from emulators.snapshots import Snapshots
-from emulators.topology.apply import apply
-from emulators.topology.check import check
+from emulators.sockets import LOOPBACK, PortInUseError
+from emulators.topology import kept
 from emulators.topology.endpoints import Endpoints
-from emulators.topology.graph import FIRESTORE_INDEX, Graph, SecretRef
-from emulators.topology.record import RecordError, record
+from emulators.topology.graph import FIRESTORE_INDEX, FUNCTION, Graph, SecretRef
+from emulators.topology.ledger import Ledger
+from emulators.topology.program import Program
+from emulators.topology.record import Question, write
+
+if TYPE_CHECKING:
+    from emulators import (
+        firestore,
+        host,
+        identity,
+        meta,
+        pubsub,
+        run,
+        scheduler,
+        storage,
+        tasks,
+        vertex,
+        vision,
+    )
+    from emulators.topology.apply import Applied
+
+__all__ = ["PORT_BASE", "ROOT", "SAMPLES", "STACK", "LocalCloud", "Ports"]
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = ROOT / "samples"
-PROJECT = "geminivideo-local"
-REGION = "us-central1"
 STACK = "local"
-META_SECRET = "meta-token"
 SIGNER = "signer"  # the account whose key this cloud's clients sign URLs with
-PORT_BASE = 8000
-OTHER_FUNCTIONS_FROM = 100
-SERVICE_PORTS = {
-    "pubsub": 10,
-    "tasks": 11,
-    "scheduler": 12,
-    "firestore": 13,
-    "storage": 14,
-    "run": 15,
-    "meta": 16,
-    "vertex": 17,
-    "identity": 18,
-    "control": 19,
-}
 # Whatever the clock does, what is called needs machine time to do its work: its own time-out's
 # seconds, up to so many.
 _LEAST_MACHINE_S = 600.0
@@ -90,57 +77,19 @@ class Service(Protocol):
 _S = TypeVar("_S", bound=Service)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ports:
-    """Who listens where: services by name, functions by resource name."""
-
-    services: Mapping[str, int]
-    functions: Mapping[str, int]
-
-    @classmethod
-    def assign(cls, port_base: int) -> Ports:
-        """Ports from ``port_base``; with 0, any that are free now."""
-        return cls._free() if port_base == 0 else cls._from(port_base)
-
-    @classmethod
-    def _from(cls, base: int) -> Ports:
-        others = [s for s in FUNCTIONS if not isinstance(s.wakes_on, Https)]
-        https = {
-            step.resource_name: base + step.wakes_on.local_port - PORT_BASE
-            for step in FUNCTIONS
-            if isinstance(step.wakes_on, Https)
-        }
-        rest = {
-            step.resource_name: base + OTHER_FUNCTIONS_FROM + number
-            for number, step in enumerate(others)
-        }
-        services = {name: base + offset for name, offset in SERVICE_PORTS.items()}
-        return cls(services=services, functions={**https, **rest})
-
-    @classmethod
-    def _free(cls) -> Ports:
-        names = [step.resource_name for step in FUNCTIONS]
-        ports = free_ports(len(SERVICE_PORTS) + len(names))
-        services = dict(zip(SERVICE_PORTS, ports, strict=False))
-        return cls(
-            services=services,
-            functions=dict(zip(names, ports[len(SERVICE_PORTS) :], strict=True)),
-        )
-
-    def function_urls(self) -> dict[str, str]:
-        """Resource name to ``http://127.0.0.1:PORT``."""
-        return {name: _url(port) for name, port in self.functions.items()}
-
-
 class LocalCloud:
-    """A Google Cloud and a Meta on this machine, as far as the program in ``infra`` needs them.
+    """A Google Cloud on this machine, as far as a Pulumi program needs it.
 
     The services are attributes under their names once started (``pubsub``, ``firestore``,
-    ``host``, ...), ``graph`` is what they were built from. Raises ``PortInUseError`` by port,
-    ``StateDirError``, and ``RecordError`` with the line of infra that is wrong.
+    ``host``, ...), ``graph`` is what they were built from, ``applied`` what that took. Raises
+    ``PortInUseError`` by port, ``StateDirError``, and ``RecordError`` with the line of the program
+    that is wrong.
     """
 
     graph: Graph
+    applied: Applied
+    project: str
+    region: str
     pubsub: pubsub.Server
     tasks: tasks.Server
     scheduler: scheduler.Server
@@ -149,6 +98,8 @@ class LocalCloud:
     run: run.Server
     meta: meta.Server
     vertex: vertex.Server
+    vision: vision.Server
+    issuer: identity.Issuer
     host: host.Server
     jobs: host.Jobs
 
@@ -158,30 +109,40 @@ class LocalCloud:
         port_base: int = PORT_BASE,
         speed: float | None = 1.0,
         fresh: bool = False,
-        project: str = PROJECT,
+        project: str = "",
         *,
         program_dir: Path = ROOT,
+        stack: str = STACK,
+        config: Mapping[str, str] | None = None,
         gemini: bool = False,
+        vision: bool = False,
         media_roots: Sequence[Path] = (SAMPLES,),
         extra_env: Mapping[str, str] | None = None,
     ) -> None:
         """``speed`` of the clock: 0 stands still, None is the speed this folder ran at last.
 
-        ``gemini`` lets the functions ask the Vertex double; offline they do without.
+        ``program_dir`` is where Pulumi.yaml is; ``config`` is added to what that and the stack's
+        own file say. ``project`` is the stack's ``gcp:project`` if nothing else is asked for.
+        ``gemini`` and ``vision`` let the functions ask the doubles of Vertex and Video
+        Intelligence; offline they do without.
         ``media_roots`` are the folders that the services may ingest from by path.
         ``extra_env`` is given to every function and job on top of what it declares.
         """
         self.state_dir = state_dir.resolve()
-        self.project = project
         self.speed = speed
+        self._project = project
         self._port_base = port_base
         self._fresh = fresh
         self._program_dir = program_dir
+        self._stack = stack
+        self._config = dict(config or {})
         self._gemini = gemini
+        self._vision = vision
         self._media_roots = tuple(root.resolve() for root in media_roots)
         self._extra_env = dict(extra_env or {})
         self._open = ExitStack()
         self._services: list[Service] = []
+        self._applying = threading.Lock()
 
     def start(self) -> Self:
         """Everything up and provisioned when it returns; nothing left when it raises.
@@ -202,6 +163,20 @@ class LocalCloud:
     def stop(self) -> None:
         """Stop the functions first, then what they talk to. No process is left."""
         self._open.close()
+
+    def apply(self) -> Applied:
+        """Bring the running cloud to what the program declares now; functions take new bundles.
+
+        Raises ``RecordError`` and leaves everything as it was when the program is wrong.
+        """
+        with self._applying:
+            self._read_program()
+            self._take(kept.checked(self._question()))
+            self.jobs.deploy(self.graph.jobs())
+            self.host.deploy(self.graph.functions(), self.ports.functions)
+            self._provision()
+            self._card().save(self.state_dir)
+            return self.applied
 
     def advance(self, seconds: float, step: float | None = None) -> float:
         """Move the clock ahead for every service, function and job; returns the new time.
@@ -225,6 +200,8 @@ class LocalCloud:
 
     def status(self) -> dict[str, Any]:
         """What runs where, for the control API: memory in bytes, uptime in machine seconds."""
+        import psutil
+
         return {
             "pid": os.getpid(),
             "project": self.project,
@@ -254,18 +231,16 @@ class LocalCloud:
 
     @property
     def uploads_bucket(self) -> str:
-        """The bucket that videos are dropped into."""
-        return f"{self.project}-uploads"
+        """The bucket that videos are dropped into; empty without the product's program."""
+        return f"{self.project}-{UPLOADS}" if self.profile.buckets else ""
 
     def env(self) -> dict[str, str]:
         """The environment that points any client (and the product's ports) at this cloud."""
         return {
             **self._client_env(),
             "GOOGLE_CLOUD_PROJECT": self.project,
-            "GV_REGION": REGION,
-            "GV_UPLOADS_BUCKET": self.uploads_bucket,
-            "GV_MEDIA_BUCKET": f"{self.project}-media",
-            "GV_MODELS_BUCKET": f"{self.project}-models",
+            "GV_REGION": self.region,
+            **{name: f"{self.project}-{suffix}" for name, suffix in self.profile.buckets.items()},
         }
 
     def _client_env(self) -> dict[str, str]:
@@ -275,36 +250,97 @@ class LocalCloud:
             "FIRESTORE_EMULATOR_HOST": at["firestore"],
             "STORAGE_EMULATOR_HOST": f"http://{at['storage']}",
             "GV_SERVICE_ACCOUNT_KEY": str(self.service_account_key),
+            "CLOUD_TASKS_EMULATOR_HOST": at["tasks"],
+            "CLOUD_SCHEDULER_EMULATOR_HOST": at["scheduler"],
+            "CLOUD_RUN_EMULATOR_HOST": at["run"],
             "GV_TASKS_ENDPOINT": at["tasks"],
             "GV_SCHEDULER_ENDPOINT": at["scheduler"],
             "GV_RUN_ENDPOINT": at["run"],
-            "GV_META_GRAPH_URL": f"http://{at['meta']}",
             **self.clock.to_env(),
         }
-        if self._gemini:
+        if "meta" in at:
+            env["GV_META_GRAPH_URL"] = f"http://{at['meta']}"
+        if self._gemini and "vertex" in at:
             env |= {"GV_VERTEX_URL": f"http://{at['vertex']}", "GV_COUNCIL": "gemini"}
+        if self._vision and "vision" in at:
+            env |= {"GV_VISION_ENDPOINT": at["vision"], "GV_VISION": "video-intelligence"}
         return env
+
+    def _process_env(self) -> dict[str, str]:
+        """What functions and jobs are given on top of what they declare."""
+        env = {**self._client_env(), **self._extra_env}
+        if self.profile.buckets:
+            return {"GV_MEDIA_ROOTS": os.pathsep.join(map(str, self._media_roots)), **env}
+        # In the cloud the metadata server tells a process its project.
+        return {"GOOGLE_CLOUD_PROJECT": self.project, **env}
 
     def _start(self) -> None:
         self._started = time.monotonic()
         self._open.enter_context(held(self.state_dir, fresh=self._fresh))
-        self.ports = Ports.assign(self._port_base)
+        self._read_program()
+        recording = _in_thread(lambda: kept.checked(self._question()))
+        self._assign_ports()
         self.clock = OwnedClock(self.state_dir / "clock", self.speed)
         self._open.callback(self.clock.close)
         addresses.follow(self.state_dir, self.project, self.urls)
-        self.meta_token = _secret(self.state_dir / "secrets" / META_SECRET)
-        recording = _in_thread(self._record)
-        self.service_account_key = key_file(
-            self.state_dir, f"{SIGNER}@{self.project}.iam.gserviceaccount.com", self.project
-        )
+        self.secrets = {n: _secret(self._secret_file(n)) for n in self.profile.secrets}
         self._start_services()
-        self.graph = recording.result()
+        self._take(recording.result())
+        self._start_host()
+        self._provision()
+        self._start_control()
+        self._card().save(self.state_dir)
+        self._open.callback((self.state_dir / CARD).unlink, missing_ok=True)
+
+    def _read_program(self) -> None:
+        self.program = Program.read(self._program_dir, self._stack)
+        self.profile = profile_of(self.program)
+        config = {
+            **self.program.config,
+            **{self.program.key(k): v for k, v in self._config.items()},
+        }
+        own = config.get("gcp:project", f"{self.program.name}-local")
+        self.project = self._project or self.profile.project or own
+        self.region = config.get("gcp:region", REGION)
+
+    def _question(self) -> Question:
+        return Question(
+            root=str(self._program_dir.resolve()),
+            project=self.project,
+            region=self.region,
+            stack=self._stack,
+            config={**self.profile.settings, **self._config},
+        )
+
+    def _assign_ports(self) -> None:
+        """Ports of the services, and of the functions that are known here by name already."""
+        places = kept_places(self.state_dir, self.profile, ())
+        self.ports = Ports.assign(self._port_base, self.profile).with_functions(places, places)
+
+    def _take(self, graph: Graph) -> None:
+        """Build on this graph from now on: its functions get their ports, and their URLs it."""
+        functions = [r.inputs["name"] for r in graph.of_type(FUNCTION)]
+        places = kept_places(self.state_dir, self.profile, functions)
+        self.ports = self.ports.with_functions(functions, places)
+        self.graph = graph.localized(self.urls)
+        write(self.graph, self.state_dir / "topology.json")
+        addresses.follow(self.state_dir, self.project, self.urls)
+
+    def _provision(self) -> None:
+        from emulators import firestore
+        from emulators.topology.apply import apply
+
         self.firestore.declare_indexes(
             firestore.Index.of_resource(resource.inputs)
             for resource in self.graph.of_type(FIRESTORE_INDEX)
         )
-        self._start_host()
-        self.applied = apply(self.graph, self._endpoints())
+        ledger = Ledger(self.state_dir / "applied.json")
+        self.applied = apply(self.graph, self._endpoints(), ledger)
+
+    def _start_control(self) -> None:
+        from emulators.control import ControlServer
+        from emulators.snapshots import Snapshots
+
         self._keep(
             ControlServer(
                 self,
@@ -312,24 +348,14 @@ class LocalCloud:
                 port=self.ports.services["control"],
             )
         )
-        self._announce()
-
-    def _record(self) -> Graph:
-        """The graph of the program; raises ``RecordError`` with the line of what is wrong."""
-        graph = record(
-            self._program_dir,
-            project=self.project,
-            region=REGION,
-            stack=STACK,
-            config={"metaToken": self.meta_token, "vision": "local", "council": "default"},
-            function_urls=self.ports.function_urls(),
-            out=self.state_dir / "topology.json",
-        )
-        if findings := check(graph):
-            raise RecordError(findings)
-        return graph
 
     def _start_services(self) -> None:
+        from emulators import firestore, host, identity, pubsub, run, scheduler, storage, tasks
+        from emulators.service_accounts import key_file
+
+        self.service_account_key = key_file(
+            self.state_dir, f"{SIGNER}@{self.project}.iam.gserviceaccount.com", self.project
+        )
         self.issuer = identity.Issuer(state_dir=self.state_dir, clock=self.clock)
         self.processes = host.Processes()
         self._open.callback(self.processes.close)
@@ -354,9 +380,21 @@ class LocalCloud:
         self.run = self._serve(
             run.Server, "run", launch=self._launch, least_attempt_timeout_s=least
         )
+        self._keep(identity.Server(issuer=self.issuer, port=self.ports.services["identity"]))
+        if self.profile.doubles:
+            self._start_doubles()
+
+    def _start_doubles(self) -> None:
+        from emulators import meta, vertex, vision
+
         self.meta = self._serve(meta.Server, "meta", tokens={self.meta_token})
         self.vertex = self._serve(vertex.Server, "vertex")
-        self._keep(identity.Server(issuer=self.issuer, port=self.ports.services["identity"]))
+        self.vision = self._serve(vision.Server, "vision")
+
+    @property
+    def meta_token(self) -> str:
+        """The token that Meta's double accepts."""
+        return self.secrets[META_SECRET]
 
     def _serve(self, server: Callable[..., Any], name: str, **options: Any) -> Any:
         return self._keep(
@@ -376,8 +414,9 @@ class LocalCloud:
         return service
 
     def _start_host(self) -> None:
-        roots = os.pathsep.join(map(str, self._media_roots))
-        env = {**self._client_env(), "GV_MEDIA_ROOTS": roots, **self._extra_env}
+        from emulators import host
+
+        env = self._process_env()
         self.jobs = host.Jobs(
             state_dir=self.state_dir,
             jobs=self.graph.jobs(),
@@ -385,32 +424,36 @@ class LocalCloud:
             env=env,
             processes=self.processes,
         )
-        functions = self.graph.functions()
         self.host = self._keep(
             host.Server(
                 state_dir=self.state_dir,
                 clock=self.clock,
-                functions=functions,
+                functions=self.graph.functions(),
                 ports=self.ports.functions,
                 verify=self.issuer.verify,
                 secrets=self._secret_value,
                 env=env,
-                exempt=[s.resource_name for s in FUNCTIONS if isinstance(s.wakes_on, Https)],
+                exempt=self.profile.open_functions,
                 processes=self.processes,
             )
         )
 
     def _launch(self, spec: run.LaunchSpec) -> Any:
+        from emulators import run
+
         if not hasattr(self, "jobs"):  # a task from before a crash, while the graph is recorded
             raise run.NotReadyError
         return self.jobs.launch(spec)
 
     def _secret_value(self, ref: SecretRef) -> str:
-        """Secrets are files of the state directory: Meta's token is made up at the first start."""
-        path = self.state_dir / "secrets" / ref.secret
+        """Secrets are files of the state directory; the profile's are made up at the start."""
+        path = self._secret_file(ref.secret)
         if not path.exists():
             raise KeyError(ref.secret)
         return path.read_text()
+
+    def _secret_file(self, name: str) -> Path:
+        return self.state_dir / "secrets" / name
 
     def _endpoints(self) -> Endpoints:
         at = {name: f"{LOOPBACK}:{port}" for name, port in self.ports.services.items()}
@@ -424,11 +467,11 @@ class LocalCloud:
             function_urls=self.urls,
         )
 
-    def _announce(self) -> None:
-        running = Running(
+    def _card(self) -> Running:
+        return Running(
             pid=os.getpid(),
             project=self.project,
-            region=REGION,
+            region=self.region,
             speed=self.clock.speed,
             started_at=self.clock.now(),
             services=dict(self.ports.services),
@@ -436,12 +479,6 @@ class LocalCloud:
             env=self.env(),
             uploads_bucket=self.uploads_bucket,
         )
-        running.save(self.state_dir)
-        self._open.callback((self.state_dir / CARD).unlink, missing_ok=True)
-
-
-def _url(port: int) -> str:
-    return f"http://{LOOPBACK}:{port}"
 
 
 def _in_thread(work: Callable[[], Graph]) -> Future[Graph]:

@@ -11,9 +11,8 @@ from typing import Self
 import msgspec
 
 from emulators.profile import OTHER_FUNCTIONS_FROM, Profile, product
-from emulators.serving import LOOPBACK, free_ports
+from emulators.sockets import LOOPBACK, free_ports
 from emulators.topology.record import write_whole
-
 
 SERVICE_PORTS = {
     "pubsub": 10,

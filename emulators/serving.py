@@ -3,79 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import random
 import socket
 import sqlite3
 import threading
 from collections.abc import Awaitable, Callable
-from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
 from aiohttp import web
 
-LOOPBACK = "127.0.0.1"
-UNCLAIMED_PORTS = range(20_000, 32_000)
+from emulators.sockets import (
+    LOOPBACK,
+    UNCLAIMED_PORTS,
+    PortInUseError,
+    free_ports,
+    listening_socket,
+    listening_sockets,
+)
 
-
-class PortInUseError(RuntimeError):
-    """A port that the local cloud needs is taken; the message names the port and its user."""
-
-    def __init__(self, port: int, service: str) -> None:
-        super().__init__(
-            f"port {port} ({service}) is in use on {LOOPBACK}: stop what listens there, "
-            "or start this cloud elsewhere with --port-base"
-        )
-        self.port = port
-
-
-def listening_socket(port: int, service: str) -> socket.socket:
-    """A bound, listening loopback socket (port 0: any free one); raises ``PortInUseError``."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((LOOPBACK, port))
-        sock.listen(512)
-    except OSError as error:
-        sock.close()
-        if error.errno == errno.EADDRINUSE:
-            raise PortInUseError(port, service) from error
-        raise
-    return sock
-
-
-def _listening_sockets(ports: tuple[int, ...], service: str) -> list[socket.socket]:
-    socks: list[socket.socket] = []
-    try:
-        for port in ports:
-            socks.append(listening_socket(port, service))
-    except (OSError, PortInUseError):
-        for sock in socks:
-            sock.close()
-        raise
-    return socks
-
-
-def free_ports(count: int) -> list[int]:
-    """``count`` different ports that were free a moment ago.
-
-    They lie below the range from which the system takes the ports of outgoing connections: one of
-    those could be taken by any client before the cloud listens on it.
-    """
-    candidates = random.sample(UNCLAIMED_PORTS, len(UNCLAIMED_PORTS))
-    found = list(islice(filter(_is_free, candidates), count))
-    if len(found) < count:
-        raise PortInUseError(UNCLAIMED_PORTS[0], f"{count} free ports")
-    return found
-
-
-def _is_free(port: int) -> bool:
-    try:
-        listening_socket(port, "probe").close()
-    except PortInUseError:
-        return False
-    return True
+__all__ = [
+    "LOOPBACK",
+    "UNCLAIMED_PORTS",
+    "Hook",
+    "HttpService",
+    "PortInUseError",
+    "free_ports",
+    "listening_socket",
+    "open_database",
+]
 
 
 def open_database(path: Path) -> sqlite3.Connection:
@@ -111,9 +66,10 @@ class HttpService:
         self.name = name
         self._hook = hook
         self._build = build
-        self._socks = _listening_sockets(ports, name)
+        self._socks = listening_sockets(ports, name)
         self._loop = asyncio.new_event_loop()
         self._app_runner: web.AppRunner | None = None
+        self._sites: dict[int, web.SockSite] = {}
         self._thread = threading.Thread(target=self._serve, name=f"http-{name}", daemon=True)
 
     @property
@@ -151,6 +107,17 @@ class HttpService:
         self._thread.join(timeout=5)
         self._loop.close()
 
+    def listen(self, port: int) -> None:
+        """Serve on one more port while running; raises ``PortInUseError``."""
+        sock = listening_socket(port, self.name)
+        self._socks.append(sock)
+        asyncio.run_coroutine_threadsafe(self._open_site(sock), self._loop).result()
+
+    def unlisten(self, port: int) -> None:
+        """Serve no longer on one of the ports; what it is answering is answered."""
+        asyncio.run_coroutine_threadsafe(self._sites.pop(port).stop(), self._loop).result()
+        self._socks = [sock for sock in self._socks if sock.fileno() != -1]
+
     def clock_moved(self) -> None:
         """Its clock was moved; a service in which something waits for a time wakes it here."""
 
@@ -173,7 +140,13 @@ class HttpService:
         self._app_runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
         await self._app_runner.setup()
         for sock in self._socks:
-            await web.SockSite(self._app_runner, sock).start()
+            await self._open_site(sock)
+
+    async def _open_site(self, sock: socket.socket) -> None:
+        assert self._app_runner is not None
+        site = web.SockSite(self._app_runner, sock)
+        await site.start()
+        self._sites[sock.getsockname()[1]] = site
 
     async def _close(self) -> None:
         if self._app_runner is not None:

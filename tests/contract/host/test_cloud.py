@@ -12,15 +12,17 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import psutil
 import pytest
 from geminivideo.topology import STEPS
 
+from emulators import ports
 from emulators.cloud import LocalCloud, Ports
 from emulators.running import CloudNotRunningError, Running, StateDirError
-from emulators.serving import PortInUseError
+from emulators.serving import PortInUseError, free_ports
 from emulators.watch import Watcher
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -162,13 +164,13 @@ def test_a_folder_of_something_else_is_not_touched(tmp_path: Path):
 
 def test_ports_follow_from_the_base():
     """Services at their documented ports, everything else in fixed places, none twice."""
-    ports = Ports.assign(8000)
-    assert (ports.functions["gateway"], ports.functions["titan-core"]) == (8000, 8005)
+    base = Ports.assign(8000)
+    assert (base.functions["gateway"], base.functions["titan-core"]) == (8000, 8005)
     shifted = Ports.assign(9000)
-    assert {n: p + 1000 for n, p in ports.functions.items()} == dict(shifted.functions)
-    every = [*ports.functions.values(), *ports.services.values()]
+    assert {n: p + 1000 for n, p in base.functions.items()} == dict(shifted.functions)
+    every = [*base.functions.values(), *base.services.values()]
     assert len(every) == len(set(every))
-    assert min(p for n, p in ports.functions.items() if n == "ingest-video") == 8100
+    assert min(p for n, p in base.functions.items() if n == "ingest-video") == 8100
 
 
 UP = """
@@ -216,14 +218,12 @@ def test_a_free_port_that_was_taken_meanwhile_is_chosen_again(
     program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With base 0 nobody asked for a certain port: another set is taken, and the cloud is up."""
-    free = Ports._free
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        first = free()
-        lost = {**first.functions, "gateway": taken.getsockname()[1]}
-        offers = iter([Ports(services=first.services, functions=lost)])
-        monkeypatch.setattr(Ports, "_free", lambda: next(offers, None) or free())
+        lost = taken.getsockname()[1]
+        offers = iter([lost])
+        monkeypatch.setattr(ports, "free_ports", lambda n: [*islice(offers, 1), *free_ports(n)][:n])
         with LocalCloud(tmp_path / "cloud", port_base=0, program_dir=program) as cloud:
-            assert cloud.ports.functions["gateway"] != taken.getsockname()[1]
+            assert lost not in cloud.ports.services.values()
             assert Running.find(cloud.state_dir).urls == cloud.urls
