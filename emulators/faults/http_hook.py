@@ -58,8 +58,8 @@ class HttpFaults:
         self._reads_first = reads_first
 
     def install(self, app: web.Application) -> None:
-        """Put the script around every route of an application that does not serve yet."""
-        app.middlewares.insert(0, self._strike)
+        """Put the script next to the routes: an error that ``render`` raises is the service's."""
+        app.middlewares.append(self._strike)
         app.on_response_prepare.append(lose)
 
     @web.middleware

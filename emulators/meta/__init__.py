@@ -7,13 +7,15 @@ from typing import Any
 
 from geminivideo.runtime.clock import Clock
 
-from emulators.meta.faults import Fault, Faults
+from emulators.faults.engine import Faults
+from emulators.faults.http_hook import HttpFaults
+from emulators.faults.rules import META, Rule
 from emulators.meta.limits import TIERS
 from emulators.meta.state import Graph, Pace, Write
-from emulators.meta.wire import Wire, fingerprint
+from emulators.meta.wire import Wire, endpoint, fingerprint
 from emulators.serving import HttpService, open_database
 
-__all__ = ["TIERS", "Fault", "Pace", "Server", "Write", "fingerprint"]
+__all__ = ["TIERS", "Pace", "Server", "Write", "fingerprint"]
 
 
 class Server(HttpService):
@@ -32,12 +34,14 @@ class Server(HttpService):
         tokens: set[str],
         tier: str = "full",
         pace: Pace | None = None,
+        faults: Faults | None = None,
     ) -> None:
-        super().__init__("meta", lambda: self._wire.application(), (port,))
+        self.faults = faults or Faults(clock)
+        hook = HttpFaults(META, self.faults, endpoint=endpoint, render=None, reads_first=True)
+        super().__init__("meta", lambda: self._wire.application(), (port,), hook)
         self._database = open_database(state_dir / "meta.sqlite")
-        self._faults = Faults()
         self.graph = Graph(self._database, clock, pace or Pace(), tier)
-        self._wire = Wire(self.graph, self._faults, clock, tokens)
+        self._wire = Wire(self.graph, self.faults, clock, tokens)
 
     def stop(self) -> None:
         """Stop serving and close the files."""
@@ -45,12 +49,8 @@ class Server(HttpService):
         self._database.close()
 
     def fault(self, match: str = "*", **members: Any) -> None:
-        """Script a fault (see ``Fault``): ``fault("POST act_*/ads", drop="after")``."""
-        self._faults.add(Fault(match=match, **members))
-
-    def clear_faults(self) -> None:
-        """Forget the faults that have not struck."""
-        self._faults.clear()
+        """Add a rule for this double: ``fault("POST act_*/ads", drop="after")``."""
+        self.faults.add(Rule(service=META, endpoint=match, **members))
 
     def writes(self) -> list[Write]:
         """Every write that reached the double, in order."""

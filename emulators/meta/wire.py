@@ -9,14 +9,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import msgspec
 from aiohttp import web
 from geminivideo.runtime.clock import Clock
 
-from emulators.clock import pause
+from emulators.faults import control
+from emulators.faults.engine import Faults
+from emulators.faults.http_hook import STRUCK
+from emulators.faults.rules import Rule
 from emulators.meta import errors, schema
 from emulators.meta.errors import API_VERSION, GraphApiError
-from emulators.meta.faults import Fault, Faults
 from emulators.meta.state import Caller, Graph
 
 MAX_UPLOAD = 2 * 1024**3
@@ -65,8 +66,14 @@ def fingerprint(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()[:12]
 
 
+def endpoint(request: web.Request) -> str | None:
+    """What fault rules match: ``METHOD id/edge`` without the version; None for the controls."""
+    target = request.match_info.get("target")
+    return None if target is None else f"{request.method} {target.rstrip('/')}"
+
+
 class Wire:
-    """Routes calls to the state, strikes faults, adds the usage header."""
+    """Routes calls to the state, answers scripted errors, adds the usage header."""
 
     def __init__(self, graph: Graph, faults: Faults, clock: Clock, tokens: set[str]) -> None:
         self._graph = graph
@@ -79,9 +86,7 @@ class Wire:
         app = web.Application(client_max_size=MAX_UPLOAD)
         app.router.add_get("/_health", self._health)
         app.router.add_get("/_log", self._log)
-        app.router.add_post("/_faults", self._add_fault)
-        app.router.add_get("/_faults", self._left_faults)
-        app.router.add_delete("/_faults", self._clear_faults)
+        app.router.add_routes(control.routes(self._faults, "/_faults"))
         app.router.add_route("*", "/{version}/{target:.*}", self._graph_call)
         return app
 
@@ -91,40 +96,16 @@ class Wire:
     async def _log(self, request: web.Request) -> web.Response:
         return web.json_response([asdict(write) for write in self._graph.writes()])
 
-    async def _add_fault(self, request: web.Request) -> web.Response:
-        try:
-            fault = msgspec.json.decode(await request.read(), type=Fault)
-        except msgspec.ValidationError as error:
-            return web.json_response({"error": str(error)}, status=422)
-        self._faults.add(fault)
-        return web.json_response({"success": True})
-
-    async def _left_faults(self, request: web.Request) -> web.Response:
-        return web.json_response([asdict(fault) for fault in self._faults.left()])
-
-    async def _clear_faults(self, request: web.Request) -> web.Response:
-        self._faults.clear()
-        return web.json_response({"success": True})
-
     async def _graph_call(self, request: web.Request) -> web.StreamResponse:
         target = request.match_info["target"].rstrip("/")
-        fault = self._faults.take(request.method, target)
-        if fault.delay_s:
-            await request.post()  # what was received is applied, though the caller dies meanwhile
-            await pause(self._clock, fault.delay_s)
-        if fault.drop == "before":
-            return _dropped(request)
-        answer = await self._answer(request, target, fault)
-        return _dropped(request) if fault.drop == "after" else answer
-
-    async def _answer(self, request: web.Request, target: str, fault: Fault) -> web.Response:
+        struck = request.get(STRUCK)
         seed = f"{request.method} {target} {self._clock.now()!r}"
         account = self._graph.account_of(target.partition("/")[0])
         try:
             call = await self._parsed(request, target)
             if account:
                 self._graph.admit(account, call.writes)
-            body = self._served(call, fault)
+            body = self._served(call, struck)
         except GraphApiError as error:
             headers = self._usage(account) | _authenticate(error)
             return web.json_response(error.body(seed), status=error.status, headers=headers)
@@ -148,16 +129,16 @@ class Wire:
         params = schema.decoded(named) | uploads
         return Call(request.method, target, raw, params, raw["access_token"])
 
-    def _served(self, call: Call, fault: Fault) -> dict[str, Any]:
+    def _served(self, call: Call, struck: Rule | None) -> dict[str, Any]:
         caller = Caller(
             token=fingerprint(call.token),
             method=call.method,
             path=call.target,
-            told=fault.drop != "after",
+            told=struck is None or struck.drop != "after",
         )
         try:
-            if fault.code is not None:
-                raise _scripted(fault)
+            if struck is not None and struck.refuses:
+                raise _scripted(struck)
             return self._dispatch(call, caller)
         except GraphApiError as error:
             if call.writes:
@@ -199,25 +180,21 @@ class Wire:
         return {"X-Business-Use-Case-Usage": self._graph.usage_header(account)}
 
 
-def _dropped(request: web.Request) -> web.StreamResponse:
-    if request.transport is not None:
-        request.transport.abort()
-    return web.Response()
-
-
 def _authenticate(error: GraphApiError) -> dict[str, str]:
     if error.code != 190:
         return {}
     return {"WWW-Authenticate": 'OAuth "Facebook Platform" "invalid_token"'}
 
 
-def _scripted(fault: Fault) -> GraphApiError:
+def _scripted(rule: Rule) -> GraphApiError:
+    if not isinstance(rule.code, int):
+        return errors.use_case_limited()
     return GraphApiError(
-        fault.message,
-        fault.code or 1,
-        status=fault.status,
-        subcode=fault.subcode,
-        transient=fault.transient,
+        rule.message or "scripted fault",
+        rule.code,
+        status=rule.status,
+        subcode=rule.subcode,
+        transient=rule.transient,
     )
 
 

@@ -9,7 +9,12 @@ from aiohttp import web
 from geminivideo.runtime.clock import Clock
 
 from emulators import service_accounts
+from emulators.faults import shapes
+from emulators.faults.engine import Faults
+from emulators.faults.http_hook import HttpFaults
+from emulators.faults.rules import Rule
 from emulators.serving import HttpService
+from emulators.storage import errors
 from emulators.storage.lifecycle import Sweeper
 from emulators.storage.notifier import Notifier, Publish
 from emulators.storage.state import State
@@ -28,9 +33,17 @@ class Server(HttpService):
     """
 
     def __init__(
-        self, *, state_dir: Path, clock: Clock, port: int = 0, publish: Publish | None = None
+        self,
+        *,
+        state_dir: Path,
+        clock: Clock,
+        port: int = 0,
+        publish: Publish | None = None,
+        faults: Faults | None = None,
     ) -> None:
-        super().__init__("storage", self._application, (port,))
+        self.faults = faults or Faults(clock)
+        hook = HttpFaults("storage", self.faults, render=_scripted)
+        super().__init__("storage", self._application, (port,), hook)
         self._keys, self._clock = Path(state_dir), clock
         self.state = State(Path(state_dir), clock, self.url)
         self._notifier = Notifier(self.state, clock, publish) if publish else None
@@ -60,3 +73,8 @@ class Server(HttpService):
     def _application(self) -> web.Application:
         key_of = partial(service_accounts.public_key, self._keys)
         return Api(self.state, self._clock, key_of, self.url, self._sweeper.look).application()
+
+
+def _scripted(_: web.Request, rule: Rule) -> web.StreamResponse:
+    message = shapes.message_of(rule)
+    raise errors.scripted(shapes.status_of(rule), message, shapes.retry_after(rule))

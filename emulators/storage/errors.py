@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from xml.sax.saxutils import escape
 
 
@@ -18,12 +19,13 @@ class ApiError(Exception):
         self.message = message
         self.location = location
         self.code = code or reason[:1].upper() + reason[1:]
+        self.domain = "global"
         self.headers: dict[str, str] = {}
         self.details: dict[str, str] = {}
 
     def json(self) -> bytes:
         """The body of the JSON API's error answer."""
-        item = {"message": self.message, "domain": "global", "reason": self.reason}
+        item = {"message": self.message, "domain": self.domain, "reason": self.reason}
         if self.location:
             item |= {"locationType": "header", "location": self.location}
         error = {"code": self.status, "message": self.message, "errors": [item]}
@@ -155,3 +157,27 @@ def not_emulated(method: str) -> ApiError:
         f"{method} is not emulated: see docs/emulators/storage.md",
         code="NotImplemented",
     )
+
+
+_SCRIPTED = {
+    401: ("authError", "Unauthorized"),
+    403: ("forbidden", "AccessDenied"),
+    404: ("notFound", "NoSuchKey"),
+    408: ("uploadBrokenConnection", "RequestTimeout"),
+    409: ("conflict", "OperationAborted"),
+    412: ("conditionNotMet", "PreconditionFailed"),
+    429: ("rateLimitExceeded", "SlowDown"),
+    500: ("internalError", "InternalError"),
+    502: ("backendError", "BadGateway"),
+    503: ("backendError", "ServiceUnavailable"),
+    504: ("gatewayTimeout", "GatewayTimeout"),
+}
+
+
+def scripted(status: int, message: str, headers: Mapping[str, str]) -> ApiError:
+    """Any documented status, for a fault; 429 is of the domain ``usageLimits``."""
+    reason, code = _SCRIPTED.get(status, ("invalid", "InvalidArgument"))
+    error = ApiError(status, reason, message, code=code)
+    error.domain = "usageLimits" if status == 429 else "global"
+    error.headers |= headers
+    return error

@@ -8,6 +8,8 @@ from typing import Any
 from aiohttp import web
 from geminivideo.runtime.clock import Clock
 
+from emulators.faults.engine import Faults
+from emulators.faults.http_hook import HttpFaults
 from emulators.serving import HttpService
 from emulators.vertex.errors import ApiError, unimplemented
 from emulators.vertex.state import Reply, State
@@ -23,8 +25,11 @@ class Server(HttpService):
     ``GV_VERTEX_URL`` is set to its ``url``.
     """
 
-    def __init__(self, *, state_dir: Path, clock: Clock, port: int = 0) -> None:
-        super().__init__("vertex", self._app, (port,))
+    def __init__(
+        self, *, state_dir: Path, clock: Clock, port: int = 0, faults: Faults | None = None
+    ) -> None:
+        self.faults = faults or Faults(clock)
+        super().__init__("vertex", self._app, (port,), HttpFaults("vertex", self.faults))
         self.state = State()
 
     def _app(self) -> web.Application:

@@ -10,6 +10,8 @@ from geminivideo.runtime.clock import Clock
 from google.cloud import videointelligence_v1 as vi
 from google.protobuf import json_format
 
+from emulators.faults.engine import Faults
+from emulators.faults.http_hook import HttpFaults
 from emulators.serving import LOOPBACK, HttpService
 from emulators.vision.errors import ApiError, invalid, unimplemented
 from emulators.vision.state import Operation, State
@@ -22,9 +24,16 @@ class Server(HttpService):
     """The endpoint on one loopback port; answers are given through ``state``."""
 
     def __init__(
-        self, *, state_dir: Path, clock: Clock, port: int = 0, latency_s: float = 0.0
+        self,
+        *,
+        state_dir: Path,
+        clock: Clock,
+        port: int = 0,
+        latency_s: float = 0.0,
+        faults: Faults | None = None,
     ) -> None:
-        super().__init__("vision", self._app, (port,))
+        self.faults = faults or Faults(clock)
+        super().__init__("vision", self._app, (port,), HttpFaults("vision", self.faults))
         self.state = State(state_dir, clock, latency_s)
 
     @property

@@ -393,10 +393,10 @@ def test_the_log_names_effects_and_no_token(account: AdAccount, server: Server) 
 
 def test_faults_can_be_scripted_over_http(account: AdAccount, server: Server) -> None:
     """Another process scripts a fault with one POST; a bad script is 422 by member."""
-    script = {"match": "POST act_*/ads", "code": 368}
+    script = {"service": "meta", "endpoint": "POST act_*/ads", "code": 368}
     assert requests.post(f"{server.url}/_faults", json=script, timeout=5).ok
-    assert requests.get(f"{server.url}/_faults", timeout=5).json()[0]["code"] == 368
-    bad = requests.post(f"{server.url}/_faults", json={"times": "x"}, timeout=5)
+    assert requests.get(f"{server.url}/_faults", timeout=5).json()["faults"][0]["code"] == 368
+    bad = requests.post(f"{server.url}/_faults", json=script | {"times": "x"}, timeout=5)
     assert bad.status_code == 422
     assert "times" in bad.json()["error"]
 

@@ -22,6 +22,7 @@ from geminivideo.records import (
     Blueprint,
     Brief,
     ChangeStatus,
+    ChangeType,
     HistoryRow,
     HookType,
     PendingChange,
@@ -52,6 +53,9 @@ class MovingClock:
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
         return event.wait(seconds)
+
+    def real_seconds(self, seconds: float) -> float:
+        return seconds
 
     def sleep(self, seconds: float) -> None:
         self.at += seconds
@@ -135,6 +139,58 @@ class World:
             self.queue.enqueue(change.id, change.not_before_at, None)
         return changes
 
+    def live_ad(self, budget: int = 2000) -> PendingChange:
+        """An executed CREATE_AD whose ad set has ``budget`` a day (minor units)."""
+        (made,) = self.plan(daily_budget=budget)
+        self.drain()
+        return self.change(made.id)
+
+    def adset_of(self, made: PendingChange) -> str:
+        """Meta's id of the ad set of an executed CREATE_AD."""
+        return made.steps["adset"]["meta_id"]
+
+    def budget_of(self, made: PendingChange) -> int:
+        """The live daily budget of an ad's ad set (minor units)."""
+        (adset,) = [o for o in self.meta.objects(ACT, "adset") if o["id"] == self.adset_of(made)]
+        return int(adset["daily_budget"])
+
+    def want(self, made: PendingChange, kind: ChangeType, **payload: Any) -> PendingChange:
+        """Queue a change of an ad that exists."""
+        change = PendingChange(
+            id=f"ch-{uuid.uuid4().hex[:20]}",
+            change_type=kind,
+            status=ChangeStatus.PENDING,
+            account_id=made.account_id,
+            campaign_id=made.campaign_id,
+            ad_id=made.meta_id,
+            payload=payload,
+            requested_by="budget",
+            reasoning="test",
+            created_at=self.clock.now(),
+            not_before_at=self.clock.now() + 3.5,
+            jitter_s=3.5,
+        )
+        self.documents.create(f"pending_ad_changes/{change.id}", change)
+        self.documents.create(f"ad_change_history/{change.id}-000", queued_row(change))
+        self.queue.enqueue(change.id, change.not_before_at, None)
+        return change
+
+    def raise_to(self, made: PendingChange, budget: int) -> PendingChange:
+        """Queue a budget increase (minor units)."""
+        return self.want(made, ChangeType.BUDGET_INCREASE, new_budget=budget)
+
+    def cut_to(self, made: PendingChange, budget: int) -> PendingChange:
+        """Queue a budget decrease (minor units)."""
+        return self.want(made, ChangeType.BUDGET_DECREASE, new_budget=budget)
+
+    def budget_writes(self) -> list[tuple[float, str, int]]:
+        """(time, ad set, budget) of every budget change that took effect, as Meta logged them."""
+        return [
+            (w.at, w.object_id, int(w.params["daily_budget"]))
+            for w in self.meta.writes()
+            if w.effect == "updated" and "daily_budget" in w.params
+        ]
+
     def execute(self, change_id: str, ports: Ports | None = None) -> Outcome:
         outcome = execute(change_id, ports or self.ports, self.clock, self.policy)
         self.outcomes.append(outcome)
@@ -176,11 +232,12 @@ class World:
         ads = self.meta.objects(ACT, "ad")
         assert all(ad["status"] == "PAUSED" for ad in ads)
         changes = self.documents.query(Query("pending_ad_changes"), PendingChange)
-        completed = {c.meta_id for c in changes if c.status is ChangeStatus.COMPLETED}
+        made = [c for c in changes if c.change_type is ChangeType.CREATE_AD]
+        completed = {c.meta_id for c in made if c.status is ChangeStatus.COMPLETED}
         assert completed == {ad["id"] for ad in ads}
         for change in changes:
             rows = self.terminal_rows(change.id)
-            assert len(rows) == (change.status in ("COMPLETED", "FAILED"))
+            assert len(rows) == (change.status in ("COMPLETED", "FAILED", "CANCELLED"))
             for row in rows:
                 assert (row.status, row.meta_id) == (change.status, change.meta_id)
 
