@@ -15,7 +15,7 @@ from geminivideo.events import flow_id_of
 from geminivideo.records import Flow, FlowStatus
 from rich.table import Table
 
-from emulators.commands import clock, logs, snapshot
+from emulators.commands import apply, clock, logs, snapshot
 from emulators.commands.console import (
     STATE,
     Exit,
@@ -37,6 +37,7 @@ app = typer.Typer(
 app.add_typer(clock.app, name="clock")
 app.add_typer(snapshot.app, name="snapshot")
 app.command("logs")(logs.logs)
+app.command("apply")(apply.apply)
 
 _OF_STATUS = {
     FlowStatus.COMPLETED: Exit.OK,
@@ -67,10 +68,21 @@ def up(
         list[Path] | None, typer.Option(help="A folder that may be ingested by path; repeatable.")
     ] = None,
     program: Annotated[
-        Path | None, typer.Option(help="A tree with another Pulumi.yaml, infra and functions.")
+        Path | None, typer.Option(help="A folder with a Pulumi.yaml; by default the product's.")
     ] = None,
+    stack: Annotated[str, typer.Option(help="Its settings: Pulumi.STACK.yaml.")] = "local",
+    config: Annotated[
+        list[str] | None, typer.Option(help="A setting of the stack, KEY=VALUE; repeatable.")
+    ] = None,
+    project: Annotated[str, typer.Option(help="Instead of the stack's gcp:project.")] = "",
+    gemini_double: Annotated[
+        bool, typer.Option("--gemini-double", help="The Council asks the double of Gemini.")
+    ] = False,
+    vision_double: Annotated[
+        bool, typer.Option("--vision-double", help="The double of Video Intelligence looks.")
+    ] = False,
 ) -> None:
-    """Run the local cloud until Ctrl-C."""
+    """Run the local cloud until Ctrl-C; what has changed since the last time is applied."""
     from emulators.cloud import ROOT, SAMPLES, LocalCloud
     from emulators.remote import Control
     from emulators.running import Running, StateDirError
@@ -85,16 +97,24 @@ def up(
             port_base,
             0.0 if standing_clock else speed,
             fresh,
+            project,
             program_dir=program or ROOT,
+            stack=stack,
+            config=_settings(config or []),
+            gemini=gemini_double,
+            vision=vision_double,
             media_roots=[*(media_root or ()), SAMPLES],
         ) as cloud:
             running = Running.find(cloud.state_dir)
-            Watcher(running).seed_accounts()
+            if running.uploads_bucket:
+                Watcher(running).seed_accounts()
             console.print(cloud.applied.summary(), style="dim", highlight=False)
             console.print(_endpoints(running))
             if running.speed != 1:
                 console.print(f"the clock: {clock.line(Control(cloud.state_dir).get('/clock'))}")
-            console.print("drop a video with: geminivideo drop VIDEO --wait   (Ctrl-C stops)")
+            if running.uploads_bucket:
+                console.print("drop a video with: geminivideo drop VIDEO --wait")
+            console.print("ready   (Ctrl-C stops; geminivideo apply takes a changed program)")
             threading.Event().wait()
 
 
@@ -196,6 +216,15 @@ def _stoppable() -> Iterator[None]:
         raise typer.Exit(Exit.STOPPED) from None
 
 
+def _settings(given: list[str]) -> dict[str, str]:
+    """``KEY=VALUE`` each; raises what typer shows."""
+    pairs = [setting.partition("=") for setting in given]
+    for key, equals, _ in pairs:
+        if not key or not equals:
+            raise typer.BadParameter(f"--config {key!r} is not KEY=VALUE")
+    return {key: value for key, _, value in pairs}
+
+
 def _endpoints(running: Any) -> Table:
     view = Table(title=f"local cloud {running.project}", title_justify="left")
     view.add_column("what")
@@ -204,7 +233,8 @@ def _endpoints(running: Any) -> Table:
         view.add_row(f"function {name}", url)
     for name, port in running.services.items():
         view.add_row(name, f"127.0.0.1:{port}")
-    view.add_row("uploads", f"gs://{running.uploads_bucket}")
+    if running.uploads_bucket:
+        view.add_row("uploads", f"gs://{running.uploads_bucket}")
     return view
 
 

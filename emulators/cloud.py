@@ -338,6 +338,7 @@ class LocalCloud:
         self.applied = apply(self.graph, self._endpoints(), ledger)
 
     def _start_control(self) -> None:
+        from emulators import deploying
         from emulators.control import ControlServer
         from emulators.snapshots import Snapshots
 
@@ -346,6 +347,7 @@ class LocalCloud:
                 self,
                 snapshots=Snapshots.beside(self.state_dir),
                 port=self.ports.services["control"],
+                routes=deploying.routes(self),
             )
         )
 
