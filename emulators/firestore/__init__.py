@@ -15,14 +15,21 @@ from geminivideo.runtime.clock import Clock
 
 from emulators.faults.engine import Faults
 from emulators.faults.rpc_hook import FaultInterceptor
-from emulators.firestore.indexes import COLLECTION, COLLECTION_GROUP, Index, IndexField
+from emulators.firestore.expiry import Expiry
+from emulators.firestore.indexes import (
+    COLLECTION,
+    COLLECTION_GROUP,
+    FieldOverride,
+    Index,
+    IndexField,
+)
 from emulators.firestore.state import State
 from emulators.firestore.wire import handlers
 from emulators.serving import LOOPBACK, PortInUseError
 
-__all__ = ["COLLECTION", "COLLECTION_GROUP", "Index", "IndexField", "Server"]
+__all__ = ["COLLECTION", "COLLECTION_GROUP", "FieldOverride", "Index", "IndexField", "Server"]
 
-_MAX_WORKERS = 64
+_MAX_WORKERS = 256  # threads start as they are needed; an open listener holds one
 _EXPIRY_GRACE = 10.0
 
 
@@ -60,6 +67,7 @@ class Server:
         self.port = _bound(self._server, port)
         path = state_dir / "firestore.sqlite"
         self._state = State(path, clock, indexes, max_workers // 2, expiry_grace)
+        self._expiry = Expiry(self._state, clock)
         self._server.add_generic_rpc_handlers(handlers(self._state))
 
     @property
@@ -72,17 +80,27 @@ class Server:
         self._server.start()
 
     def clock_moved(self) -> None:
-        """The clock was moved: every call looks at the time for itself, nothing sleeps on it."""
+        """The clock was moved: what has expired meanwhile is deleted before this returns."""
+        self._expiry.delete_expired()
 
     def stop(self) -> None:
         """Let running calls end (one second at most), then close the state."""
-        self._server.stop(grace=1.0).wait()
+        self._expiry.stop()
+        stopped = self._server.stop(grace=1.0)
+        self._state.stop_listeners()
+        stopped.wait()
         self._executor.shutdown(wait=True, cancel_futures=True)
         self._state.close()
 
     def declare_indexes(self, indexes: Iterable[Index]) -> None:
         """Demand composite indexes from now on, and have these (replacing what was declared)."""
         self._state.declare_indexes(indexes)
+
+    def declare_fields(self, overrides: Iterable[FieldOverride]) -> None:
+        """Have these time-to-live fields and single-field indexes (replacing the declared)."""
+        declared = tuple(overrides)
+        self._state.declare_fields(declared)
+        self._expiry.declare(declared)
 
     def clear(self) -> None:
         """Delete every document of every database."""

@@ -70,7 +70,39 @@ class Index:
         return _without_implied_name([(fields.parse(one.path), one.mode) for one in self.fields])
 
 
-def check(plan: query.Plan, declared: Iterable[Index], aggregated: set[FieldPath]) -> None:
+@dataclass(frozen=True)
+class FieldOverride:
+    """What is declared of one field: time to live, and its single-field indexes.
+
+    ``indexes``: (scope, mode) of each, none at all for an exempted field; None leaves the
+    automatic ones. The fields of a map follow the map.
+    """
+
+    collection: str
+    path: str
+    is_time_to_live: bool = False
+    indexes: frozenset[tuple[str, str]] | None = None
+
+    @classmethod
+    def of_resource(cls, resource: Mapping[str, Any]) -> FieldOverride:
+        """From the inputs of a ``gcp:firestore/field:Field`` (camel or snake case)."""
+        configured = _either(resource, "indexConfig", "index_config")
+        indexes = None
+        if configured is not None:
+            indexes = frozenset(
+                (_either(one, "queryScope", "query_scope") or COLLECTION, _mode(one))
+                for one in configured.get("indexes") or ()
+            )
+        is_time_to_live = _either(resource, "ttlConfig", "ttl_config") is not None
+        return cls(resource["collection"], resource["field"], is_time_to_live, indexes)
+
+
+def check(
+    plan: query.Plan,
+    declared: Iterable[Index],
+    aggregated: set[FieldPath],
+    overrides: Iterable[FieldOverride] = (),
+) -> None:
     """Raise FAILED_PRECONDITION naming the index that ``plan`` lacks among ``declared``."""
     scope = COLLECTION_GROUP if plan.descendants else COLLECTION
     usable = [
@@ -78,10 +110,32 @@ def check(plan: query.Plan, declared: Iterable[Index], aggregated: set[FieldPath
         for index in declared
         if index.collection == plan.collection_id and index.scope == scope
     ]
+    automatic = _Automatic.of(plan.collection_id, scope, overrides)
     for term in query.disjunctions(plan.where):
         need = _need(plan, term, aggregated)
-        if not need.served_by(usable, automatic=scope == COLLECTION):
+        if not need.served_by(usable, automatic):
             raise index_required(plan.collection_id, scope, need.shown())
+
+
+@dataclass(frozen=True)
+class _Automatic:
+    """The single-field indexes of a collection or collection group."""
+
+    scope: str
+    overridden: Mapping[FieldPath, frozenset[tuple[str, str]]]
+
+    @classmethod
+    def of(cls, collection: str, scope: str, overrides: Iterable[FieldOverride]) -> _Automatic:
+        mine = [one for one in overrides if one.collection == collection]
+        return cls(scope, {fields.parse(o.path): o.indexes for o in mine if o.indexes is not None})
+
+    def has(self, path: FieldPath, *modes: str) -> bool:
+        """Whether the field has an index in one of the modes."""
+        for length in range(len(path), 0, -1):
+            found = self.overridden.get(path[:length])
+            if found is not None:
+                return any((self.scope, mode) in found for mode in modes)
+        return self.scope == COLLECTION
 
 
 @dataclass(frozen=True)
@@ -93,10 +147,10 @@ class _Need:
     ordered: tuple[Member, ...]
     extra: frozenset[FieldPath]
 
-    def served_by(self, declared: list[tuple[Member, ...]], *, automatic: bool) -> bool:
+    def served_by(self, declared: list[tuple[Member, ...]], automatic: _Automatic) -> bool:
         if not (self.equal or self.array or self.ordered or self.extra):
             return True
-        if automatic and self._is_simple():
+        if self._is_simple() and self._is_automatic(automatic):
             return True
         return self._is_covered(self._candidates(declared, automatic))
 
@@ -112,13 +166,22 @@ class _Need:
         by_name = any(path == NAME for path, _ in self.ordered)
         return others == 0 or (others == 1 and not self.equal and not by_name)
 
+    def _is_automatic(self, automatic: _Automatic) -> bool:
+        either = (*self.equal, *self.extra)
+        return (
+            all(automatic.has(path, ASCENDING, DESCENDING) for path in either)
+            and all(automatic.has(path, mode) for path, mode in self.ordered)
+            and (self.array is None or automatic.has(self.array, CONTAINS))
+        )
+
     def _candidates(
-        self, declared: list[tuple[Member, ...]], automatic: bool
+        self, declared: list[tuple[Member, ...]], automatic: _Automatic
     ) -> list[frozenset[Member]]:
         """The prefixes of the indexes that end as this query is ordered."""
         prefixes = [prefix for one in declared if (prefix := self._prefix(one)) is not None]
-        if automatic and not self.ordered and not self.extra:
-            prefixes += [frozenset({(path, ASCENDING)}) for path in self.equal]
+        if not self.ordered and not self.extra:
+            single = [path for path in self.equal if automatic.has(path, ASCENDING, DESCENDING)]
+            prefixes += [frozenset({(path, ASCENDING)}) for path in single]
         return prefixes
 
     def _prefix(self, index: tuple[Member, ...]) -> frozenset[Member] | None:
@@ -187,5 +250,13 @@ def _path_of(member: Mapping[str, Any]) -> str:
 
 
 def _declared(member: Mapping[str, Any]) -> IndexField:
-    contains = member.get("arrayConfig") or member.get("array_config")
-    return IndexField(_path_of(member), CONTAINS if contains else member.get("order") or ASCENDING)
+    return IndexField(_path_of(member), _mode(member))
+
+
+def _mode(member: Mapping[str, Any]) -> str:
+    contains = _either(member, "arrayConfig", "array_config")
+    return CONTAINS if contains else str(member.get("order") or ASCENDING)
+
+
+def _either(resource: Mapping[str, Any], camel: str, snake: str) -> Any:
+    return resource.get(camel, resource.get(snake))

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from emulators.firestore.errors import invalid_argument
 
-_DATABASE = re.compile(r"projects/[^/]+/databases/[^/]+")
+DATABASE = re.compile(r"projects/[^/]+/databases/[^/]+")
 _ROOT_PARTS = 5
 _MAX_ID_BYTES = 1500
 _MAX_SUBCOLLECTIONS = 100
@@ -20,7 +20,7 @@ NameKey = tuple[tuple[int, int | str], ...]
 @lru_cache(maxsize=1024)
 def database_of(name: str) -> str:
     """``projects/P/databases/D`` of any resource name below it."""
-    found = _DATABASE.match(name)
+    found = DATABASE.match(name)
     if found is None:
         raise invalid_argument(f'Resource name "{name}" names no project and database.')
     return found.group()

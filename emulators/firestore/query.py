@@ -119,6 +119,19 @@ class Plan:
     limit: int | None
     select: tuple[FieldPath, ...] | None
 
+    @classmethod
+    def of_group(cls, parent: str, collection_id: str, where: Filter) -> Plan:
+        """Everything in a collection group that meets the filter, by name."""
+        by_name = (Order(NAME, descending=False),)
+        return cls(parent, collection_id, True, where, by_name, None, None, 0, None, None)
+
+    @property
+    def is_partitionable(self) -> bool:
+        """Whether PartitionQuery takes it."""
+        whole = not (self.where or self.start or self.end or self.offset)
+        by_name = self.orders == (Order(NAME, descending=False),)
+        return self.descendants and whole and by_name and self.limit is None
+
     def run(self, versions: Iterable[Version]) -> tuple[list[Version], int]:
         """The documents found, in order, and how many the offset skipped."""
         found = self._sorted(self.matching(versions))

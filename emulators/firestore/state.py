@@ -15,10 +15,13 @@ from typing import Any
 from geminivideo.runtime.clock import Clock
 
 from emulators.firestore import aggregates, errors, indexes, writes
+from emulators.firestore.fields import parse
+from emulators.firestore.listening import STOPPED, Change, Listener, Snapshot, Source, Target
 from emulators.firestore.names import below_collection, database_of, document_name, name_key
-from emulators.firestore.query import Plan
+from emulators.firestore.query import Condition, Plan
 from emulators.firestore.store import HISTORY_MICROS, Store
 from emulators.firestore.transactions import Lines, Registry, Transaction
+from emulators.firestore.values import TIMESTAMP
 from emulators.firestore.version import Version
 
 
@@ -56,6 +59,13 @@ class State:
         self._transactions = Registry(clock, expiry_grace)
         self._lines = Lines(self._lock, max_waiters)
         self._indexes = None if declared is None else list(declared)
+        self._overrides: tuple[indexes.FieldOverride, ...] = ()
+        self._listeners: set[Listener] = set()
+        self._source = Source(
+            self._store.version,
+            lambda plan, moment: plan.run(self._store.pick(plan, moment))[0],
+        )
+        self.stopping = False
 
     def close(self) -> None:
         """Close the storage."""
@@ -65,6 +75,12 @@ class State:
         """Delete every document; the clock of commits goes on."""
         with self._lock:
             self._store.clear(self._next_commit())
+            self._tell(None)
+
+    def declare_fields(self, overrides: Iterable[indexes.FieldOverride]) -> None:
+        """Have these exemptions from the automatic single-field indexes."""
+        with self._lock:
+            self._overrides = tuple(overrides)
 
     def declare_indexes(self, declared: Iterable[indexes.Index]) -> None:
         """Demand composite indexes from now on, and have these."""
@@ -184,6 +200,88 @@ class State:
             finally:
                 self._end(transaction)
 
+    def delete_expired(self, collection: str, field: str) -> int:
+        """Delete the documents whose ``field`` is a time that has passed; how many there were.
+
+        The time must be the field itself; in an array or a map it expires nothing.
+        """
+        deleted = 0
+        with self._lock:
+            now = writes.to_timestamp(self._now())
+            passed = Condition(parse(field), "<=", (TIMESTAMP, now.seconds, now.nanos))
+            for database in self._store.databases_with(collection):
+                plan = Plan.of_group(f"{database}/documents", collection, passed)
+                expired, _ = plan.run(self._store.pick(plan, None))
+                if expired:
+                    self._apply([writes.Write(delete=version.name) for version in expired])
+                deleted += len(expired)
+        return deleted
+
+    def partition(self, plan: Plan, most: int, read_time: int | None) -> list[str]:
+        """At most ``most`` names that part the documents of a plan into even shares."""
+        if not plan.is_partitionable:
+            raise errors.invalid_argument(
+                "A partition query must select a collection group in ascending order of "
+                "__name__, without filters, cursors, offset or limit."
+            )
+        with self._lock:
+            moment = self._moment(Consistency(read_time=read_time), [])
+            names = [one.name for one in plan.run(self._store.pick(plan, moment))[0]]
+        parts = min(most + 1, len(names))
+        return [names[len(names) * part // parts] for part in range(1, parts)]
+
+    def attend(self, listener: Listener) -> None:
+        """Tell the listener of commits from now on."""
+        with self._lock:
+            self._listeners.add(listener)
+
+    def dismiss(self, listener: Listener) -> None:
+        """Tell it no more."""
+        with self._lock:
+            self._listeners.discard(listener)
+
+    def stop_listeners(self) -> None:
+        """End every listener's stream."""
+        self.stopping = True
+        with self._lock:
+            for listener in self._listeners:
+                listener.events.put(STOPPED)
+
+    def add_target(self, listener: Listener, target: Target, resume_at: int | None) -> Snapshot:
+        """Begin a target at the newest state, or with what changed since ``resume_at``.
+
+        A moment that history does not reach back to resets the target: it begins anew.
+        """
+        if target.plan is not None:
+            self._check_index(target.plan, set())
+        with self._lock:
+            if resume_at is not None:
+                target.is_reset = not self._is_resumable(resume_at)
+                target.resume_at = None if target.is_reset else resume_at
+            return self._snapshot(listener.add(target, self._source))
+
+    def remove_target(self, listener: Listener, identity: int) -> bool:
+        """End a target; whether there was one."""
+        with self._lock:
+            return listener.targets.pop(identity, None) is not None
+
+    def snapshot(self, listener: Listener) -> Snapshot:
+        """What has changed for the listener's targets since its last snapshot."""
+        with self._lock:
+            return self._snapshot(listener.changes(self._source))
+
+    def _snapshot(self, changes: list[Change]) -> Snapshot:
+        return Snapshot(changes, self._now(), self._store.last_commit)
+
+    def _is_resumable(self, moment: int) -> bool:
+        """Whether the state of the moment is known; the future and another file's are not."""
+        oldest = max(self._now() - HISTORY_MICROS, self._store.history_from)
+        return moment == self._store.last_commit or oldest <= moment <= self._now()
+
+    def _tell(self, names: Iterable[str] | None) -> None:
+        for listener in self._listeners:
+            listener.notice(names)
+
     def _apply(self, requested: Sequence[Any]) -> Committed:
         at = self._next_commit()
         changes: dict[str, Any | None] = {}
@@ -191,6 +289,7 @@ class State:
         effective = {name: new for name, new in changes.items() if self._differs(name, new)}
         if effective:
             self._store.write(effective, at, self._transactions.oldest_snapshot(at))
+            self._tell(effective)
         return Committed(
             at,
             [
@@ -248,7 +347,7 @@ class State:
     def _check_index(self, plan: Plan, aggregated: set[Any]) -> None:
         declared = self._indexes
         if declared is not None:
-            indexes.check(plan, declared, aggregated)
+            indexes.check(plan, declared, aggregated, self._overrides)
 
     def _missing_below(self, plan: Plan, moment: int | None) -> set[str]:
         """The documents of the collection that are not, but have documents below them."""

@@ -117,6 +117,10 @@ class Store:
             if path.startswith(prefix) and (plan.descendants or "/" not in path[len(prefix) :])
         ]
 
+    def databases_with(self, collection_id: str) -> list[str]:
+        """The databases that have or had a collection of this id."""
+        return [database for database, held in self._groups if held == collection_id]
+
     def every_collection(self) -> Iterator[str]:
         """Every collection path that has or had a document."""
         return iter(list(self._collections))

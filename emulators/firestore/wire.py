@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 from google.cloud.firestore_v1.types import firestore as requests
+from google.cloud.firestore_v1.types import query as query_types
 from google.cloud.firestore_v1.types import write as write_types
 from google.protobuf import empty_pb2
 from google.rpc import status_pb2
@@ -17,16 +18,18 @@ from google.rpc import status_pb2
 from emulators.firestore import aggregates, errors, fields, query
 from emulators.firestore.errors import ApiError
 from emulators.firestore.names import collection_id, database_of, document_name, parent_name
-from emulators.firestore.state import Committed, Consistency, State
-from emulators.firestore.version import Version
-from emulators.firestore.writes import Document, to_micros, to_timestamp
+from emulators.firestore.responses import shown, write_results
+from emulators.firestore.state import Consistency, State
+from emulators.firestore.streams import Listening, Writing
+from emulators.firestore.writes import Document, Value, Write, to_micros, to_timestamp
 
 SERVICE = "google.firestore.v1.Firestore"
 _MAX_REQUEST_BYTES = 10 * 1024 * 1024
 _PAGE_SIZE = 300
 _AUTO_ID = string.ascii_letters + string.digits
 
-Write = write_types.Write.pb()
+Cursor = query_types.Cursor.pb()
+PartitionQueryResponse = requests.PartitionQueryResponse.pb()
 WriteResult = write_types.WriteResult.pb()
 BatchGetDocumentsResponse = requests.BatchGetDocumentsResponse.pb()
 BatchWriteResponse = requests.BatchWriteResponse.pb()
@@ -43,6 +46,7 @@ class Firestore:
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self._writing = Writing(state)
 
     def get_document(self, request: Any) -> Any:
         """GetDocument."""
@@ -50,7 +54,7 @@ class Firestore:
         version = found[0][1]
         if version is None:
             raise errors.document_not_found(request.name)
-        return _shown(version, _mask(request))
+        return shown(version, _mask(request))
 
     def batch_get_documents(self, request: Any) -> Iterator[Any]:
         """BatchGetDocuments: found and missing, each once."""
@@ -67,7 +71,7 @@ class Firestore:
             if version is None:
                 yield BatchGetDocumentsResponse(missing=name, read_time=read_time)
             else:
-                yield BatchGetDocumentsResponse(found=_shown(version, mask), read_time=read_time)
+                yield BatchGetDocumentsResponse(found=shown(version, mask), read_time=read_time)
 
     def create_document(self, request: Any) -> Any:
         """CreateDocument; an id of 20 characters is assigned when none is given."""
@@ -108,7 +112,7 @@ class Firestore:
         mask = _mask(request)
         response = ListDocumentsResponse(
             documents=[
-                Document(name=name) if version is None else _shown(version, mask)
+                Document(name=name) if version is None else shown(version, mask)
                 for name, version in page
             ]
         )
@@ -137,7 +141,7 @@ class Firestore:
         """Commit: atomic, in order, within a transaction or without one."""
         committed = self._state.commit(request.database, request.writes, request.transaction)
         return CommitResponse(
-            write_results=_write_results(committed), commit_time=to_timestamp(committed.at)
+            write_results=write_results(committed), commit_time=to_timestamp(committed.at)
         )
 
     def rollback(self, request: Any) -> Any:
@@ -173,7 +177,7 @@ class Firestore:
             yield RunQueryResponse(read_time=read_time, skipped_results=skipped, done=True)
         for number, version in enumerate(found, 1):
             response = RunQueryResponse(
-                document=_shown(version, plan.select), read_time=read_time, skipped_results=skipped
+                document=shown(version, plan.select), read_time=read_time, skipped_results=skipped
             )
             skipped = 0
             if number == len(found):
@@ -192,6 +196,31 @@ class Firestore:
         for alias, value in result.items():
             response.result.aggregate_fields[alias].CopyFrom(value)
         yield response
+
+    def partition_query(self, request: Any) -> Any:
+        """PartitionQuery: cursors that part a collection group into even shares, in pages."""
+        if request.partition_count <= 0:
+            raise errors.invalid_argument("partition_count must be positive.")
+        plan = query.plan(request.parent, request.structured_query)
+        read_time = to_micros(request.read_time) if request.HasField("read_time") else None
+        names = self._state.partition(plan, request.partition_count, read_time)
+        begin = _page_start(request.page_token, names)
+        size = request.page_size if request.page_size > 0 else len(names)
+        page = names[begin : begin + size]
+        response = PartitionQueryResponse(
+            partitions=[Cursor(values=[Value(reference_value=name)], before=True) for name in page]
+        )
+        if begin + size < len(names):
+            response.next_page_token = _page_token(page[-1])
+        return response
+
+    def listen(self, incoming: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        """Listen."""
+        return Listening(self._state, incoming, context).responses()
+
+    def write(self, incoming: Iterator[Any], _: grpc.ServicerContext) -> Iterator[Any]:
+        """Write."""
+        return self._writing.responses(incoming)
 
     def _begin_with(self, request: Any) -> tuple[Consistency, bytes]:
         """How to read, and the id of the transaction that the request asked to begin, if any."""
@@ -216,7 +245,7 @@ class Firestore:
         version = found[0][1]
         if version is None or version.at != at:
             return Document(name=name, update_time=to_timestamp(at or committed.at))
-        return _shown(version, mask)
+        return shown(version, mask)
 
     def _write_alone(self, database: str, write: Any) -> tuple[Any, Any]:
         try:
@@ -224,7 +253,7 @@ class Firestore:
         except ApiError as error:
             status = status_pb2.Status(code=error.code.value[0], message=error.message)
             return WriteResult(), status
-        return _write_results(committed)[0], status_pb2.Status()
+        return write_results(committed)[0], status_pb2.Status()
 
 
 def handlers(state: State) -> Sequence[grpc.GenericRpcHandler]:
@@ -241,6 +270,7 @@ def handlers(state: State) -> Sequence[grpc.GenericRpcHandler]:
         "Commit": (service.commit, requests.CommitRequest),
         "Rollback": (service.rollback, requests.RollbackRequest),
         "BatchWrite": (service.batch_write, requests.BatchWriteRequest),
+        "PartitionQuery": (service.partition_query, requests.PartitionQueryRequest),
     }
     streaming = {
         "BatchGetDocuments": (service.batch_get_documents, requests.BatchGetDocumentsRequest),
@@ -250,8 +280,13 @@ def handlers(state: State) -> Sequence[grpc.GenericRpcHandler]:
             requests.RunAggregationQueryRequest,
         ),
     }
+    two_way = {
+        "Listen": (service.listen, requests.ListenRequest),
+        "Write": (service.write, requests.WriteRequest),
+    }
     methods = {name: _unary(method, kind) for name, (method, kind) in unary.items()}
     methods |= {name: _streaming(method, kind) for name, (method, kind) in streaming.items()}
+    methods |= {name: _two_way(method, kind) for name, (method, kind) in two_way.items()}
     return [grpc.method_handlers_generic_handler(SERVICE, methods), _NotEmulated()]
 
 
@@ -290,6 +325,18 @@ def _streaming(method: Callable[[Any], Iterator[Any]], kind: Any) -> grpc.RpcMet
     return grpc.unary_stream_rpc_method_handler(answer, kind.pb().FromString, _serialized)
 
 
+def _two_way(
+    method: Callable[[Iterator[Any], grpc.ServicerContext], Iterator[Any]], kind: Any
+) -> grpc.RpcMethodHandler:
+    def answer(incoming: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
+        try:
+            yield from method(incoming, context)
+        except ApiError as error:
+            context.abort(error.code, error.message)
+
+    return grpc.stream_stream_rpc_method_handler(answer, kind.pb().FromString, _serialized)
+
+
 def _serialized(message: Any) -> bytes:
     return bytes(message.SerializeToString())
 
@@ -316,32 +363,11 @@ def _mask(request: Any) -> tuple[fields.FieldPath, ...] | None:
     return tuple(fields.parse(path) for path in request.mask.field_paths)
 
 
-def _shown(version: Version, paths: tuple[fields.FieldPath, ...] | None) -> Any:
-    stored: Any = version.document
-    if paths is None:
-        return stored
-    shown = Document(
-        name=stored.name, create_time=stored.create_time, update_time=stored.update_time
-    )
-    fields.project(stored.fields, shown.fields, paths)
-    return shown
-
-
 def _written_name(write: Any) -> str:
     operation = write.WhichOneof("operation")
     if operation == "update":
         return str(write.update.name)
     return str(write.delete if operation == "delete" else write.transform.document)
-
-
-def _write_results(committed: Committed) -> list[Any]:
-    results = []
-    for at, transform_results in committed.results:
-        result = WriteResult(transform_results=transform_results)
-        if at is not None:
-            result.update_time.CopyFrom(to_timestamp(at))
-        results.append(result)
-    return results
 
 
 def _listing(request: Any) -> query.Plan:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from google.cloud.firestore_v1.types import document as document_types
+from google.cloud.firestore_v1.types import write as write_types
 from google.protobuf import timestamp_pb2
 
 from emulators.firestore import errors, fields
@@ -14,6 +15,7 @@ from emulators.firestore.values import NAN_KEY, document_size, is_number, number
 
 Document = document_types.Document.pb()
 Value = document_types.Value.pb()
+Write = write_types.Write.pb()
 
 _MAX_TRANSFORMS = 500
 _INT64 = 2**63

@@ -13,7 +13,7 @@ from emulators.firestore import Server
 from emulators.serving import PortInUseError
 
 
-@pytest.mark.parametrize("method", ["Listen", "Write", "PartitionQuery", "ExecutePipeline"])
+@pytest.mark.parametrize("method", ["ExecutePipeline"])
 def test_what_is_not_emulated_says_so_by_name(server, method):
     """UNIMPLEMENTED naming the method, never a silent success."""
     with grpc.insecure_channel(server.host) as channel:
@@ -48,12 +48,6 @@ def test_vector_search_and_explain_are_refused_by_name(client):
     explained = client.collection("c").limit(1).stream(explain_options=ExplainOptions())
     with pytest.raises(exceptions.MethodNotImplemented, match="explain_options"):
         list(explained)
-
-
-def test_a_listener_is_told_that_there_is_none(api):
-    """on_snapshot needs Listen; the raw call fails at once instead of staying silent."""
-    with pytest.raises(exceptions.MethodNotImplemented):
-        list(api.raw.listen(requests=iter([{"database": api.database}]), timeout=5))
 
 
 def test_a_port_in_use_is_named(server, tmp_path):
