@@ -8,7 +8,7 @@ import math
 import secrets
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from emulators.outbound import Answer
 from emulators.rpc import raw, seconds, timestamp
 from emulators.tasks import errors, rules
 from emulators.tasks.rules import Queue, Task
-from emulators.tasks.store import Store
+from emulators.tasks.store import Bucket, Store
 
 Attempt = raw(types.Attempt)
 
@@ -78,6 +78,11 @@ class Lane:
     def paused(self) -> bool:
         """Whether dispatching is switched off."""
         return bool(self.spec.state == Queue.PAUSED)
+
+    @property
+    def bucket(self) -> Bucket:
+        """What is kept of it over a restart."""
+        return Bucket(self.tokens, self.filled_at, self.slowed_until, self.slowed_for)
 
     def refill(self, now: float) -> None:
         """Add the tokens that time has brought."""
@@ -143,8 +148,10 @@ class Queues:
     def _load(self) -> None:
         self._store.free_names(self._clock.now())
         self._blocked = self._store.blocked_names()
+        buckets = self._store.buckets()
         for body in self._store.queues():
-            self._open(Queue.FromString(body))
+            spec = Queue.FromString(body)
+            self._open(spec, buckets.get(spec.name))
         for row in self._store.tasks():
             lane = self._lanes[row["queue"]]
             task = Pending(
@@ -157,11 +164,10 @@ class Queues:
             lane.tasks[row["name"]] = task
             self._offer(lane, task)
 
-    def _open(self, spec: Any) -> Lane:
-        burst = float(spec.rate_limits.max_burst_size)
-        lane = Lane(spec, tokens=burst, filled_at=self._clock.now())
-        self._lanes[spec.name] = lane
-        return lane
+    def _open(self, spec: Any, left: Bucket | None = None) -> None:
+        """A new queue's bucket is full; a restarted one's is as its last dispatch left it."""
+        full = Bucket(float(spec.rate_limits.max_burst_size), self._clock.now())
+        self._lanes[spec.name] = Lane(spec, **asdict(left or full))
 
     # -- queues ----------------------------------------------------------------------------
 
@@ -389,7 +395,9 @@ class Queues:
             deadline_s=seconds(task.body.dispatch_deadline),
         )
         task.body.dispatch_count += 1
-        self._keep(lane.spec.name, task)
+        with self._store.together():
+            self._keep(lane.spec.name, task)
+            self._store.put_bucket(lane.spec.name, lane.bucket)
         return dispatch
 
     def _record(self, task: Pending, answer: Answer, now: float) -> None:
@@ -430,6 +438,8 @@ class Queues:
         wait = float(asked) if asked.isdigit() else 0.0
         lane.slowed_for = min(SLOWED_MOST_S, max(SLOWED_FIRST_S, lane.slowed_for * 2))
         lane.slowed_until = max(lane.slowed_until, now + max(lane.slowed_for, wait))
+        if lane is self._lanes.get(lane.spec.name):
+            self._store.put_bucket(lane.spec.name, lane.bucket)
         return wait
 
     def _offer(self, lane: Lane, task: Pending) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from emulators.outbound import Answer
 from emulators.tasks.rules import Queue, Task
-from emulators.tasks.state import Queues
+from emulators.tasks.state import Pending, Queues
 
 PARENT = "projects/p1/locations/l"
 NAME = f"{PARENT}/queues/q"
@@ -88,3 +88,69 @@ def test_following_the_next_time_sends_everything_as_early_as_allowed(rate, conc
     assert len(set(names)) == count
     burst = max(1, math.ceil(rate))
     assert clock.now() - started <= max(0, count - burst) / rate + 1e-3
+
+
+def test_a_restart_gives_no_tokens(tmp_path):
+    """RateLimits hold over a restart: the bucket is as full as the last dispatch left it."""
+    clock = Still()
+    queues = filled(tmp_path, clock, 15 / 3600, 1000, 5)
+    assert len(queues.take(NAME)) == 1
+    queues.close()
+    queues = Queues(tmp_path / "t.sqlite", clock)
+    assert queues.take(NAME) == []
+    clock.times.append(clock.now() + 239)
+    assert queues.take(NAME) == []
+    clock.times.append(clock.now() + 1)
+    assert len(queues.take(NAME)) == 1
+    queues.close()
+
+
+def test_a_restart_keeps_the_queue_slowed(tmp_path):
+    """HttpRequest: a queue that 429 slowed stays slowed for its time, also by the next process."""
+    clock = Still()
+    queues = filled(tmp_path, clock, 500, 1, 2)
+    [dispatch] = queues.take(NAME)
+    queues.finished(dispatch, Answer(429, {"Retry-After": "30"}), success=False)
+    queues.close()
+    queues = Queues(tmp_path / "t.sqlite", clock)
+    clock.times.append(clock.now() + 29.9)
+    assert queues.take(NAME) == []
+    clock.times.append(clock.now() + 0.2)
+    assert len(queues.take(NAME)) == 1
+    queues.close()
+
+
+def test_a_new_queue_of_an_old_name_starts_afresh(tmp_path):
+    """queues.delete and create: nothing of the old queue's rate is left, also after a restart."""
+    clock = Still()
+    queues = filled(tmp_path, clock, 15 / 3600, 1000, 2)
+    [dispatch] = queues.take(NAME)
+    queues.delete_queue(NAME)
+    queues.finished(dispatch, Answer(503), success=False)
+    queues.close()
+    queues = filled(tmp_path, clock, 15 / 3600, 1000, 1)
+    queues.close()
+    queues = Queues(tmp_path / "t.sqlite", clock)
+    assert len(queues.take(NAME)) == 1
+    queues.close()
+
+
+def test_many_tasks_cost_what_they_are(tmp_path, monkeypatch):
+    """Creating, dispatching, retrying and finishing tasks looks at the next one on a heap, and
+    never walks over the others: 2,000 tasks are looked at a few times each."""
+    looks = []
+    due = Pending.due.fget
+    monkeypatch.setattr(Pending, "due", property(lambda task: looks.append(1) or due(task)))
+    clock, count = Still(), 2_000
+    queues = filled(tmp_path, clock, 500, 5000, count)
+    done = 0
+    while done < count:
+        clock.times.append(clock.now() + 1)
+        for dispatch in queues.take(NAME):
+            failed = dispatch.body.name.endswith("7") and dispatch.retry_count == 0
+            queues.finished(dispatch, Answer(500 if failed else 200), success=not failed)
+            done += not failed
+    assert queues.tasks(NAME) == {}
+    assert math.isinf(queues.next_time(NAME))
+    queues.close()
+    assert len(looks) < 15 * count
