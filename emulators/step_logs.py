@@ -14,7 +14,6 @@ from emulators import addresses
 
 # JOB-EXECUTION-TASK-ATTEMPT, where the execution's own name begins with the job's
 _OF_JOB = re.compile(r"(.+)-\1-[^-]+-\d+-\d+\.log")
-_EXECUTION = "execution_id"
 _LABELS = "logging.googleapis.com/labels"
 _TRACE = "logging.googleapis.com/trace"
 
@@ -23,37 +22,30 @@ _TRACE = "logging.googleapis.com/trace"
 class Wanted:
     """Which lines: of one trace, of one flow, or all.
 
-    A line names its trace itself, or an execution whose trace an earlier line of the host gave;
-    a flow takes the whole of every trace in which it was named, from that line on.
+    A flow is every trace in which it was named: in a line that is shown, or one learnt before.
     """
 
     trace: str = ""
     flow: str = ""
-    _executions: dict[str, str] = field(default_factory=dict)
     _traces: set[str] = field(default_factory=set)
 
+    def learn(self, line: str) -> None:
+        """Take note of a line that may only later be asked for."""
+        if self.flow and self.flow in line:
+            record = parsed(line)
+            if record.get("flow_id") == self.flow:
+                self._traces.add(trace_of(record))
+
     def takes(self, line: str) -> bool:
-        """Whether the line is wanted; lines are to be shown in their order."""
+        """Whether the line is wanted."""
         if not self.trace and not self.flow:
             return True
+        self.learn(line)
         record = parsed(line)
-        trace = self._trace_of(record)
+        trace = trace_of(record)
         if self.trace and trace != self.trace:
             return False
-        return not self.flow or self._of_flow(record, trace)
-
-    def _trace_of(self, record: dict[str, Any]) -> str:
-        execution = str(record.get(_EXECUTION) or _label(record))
-        trace = trace_of(record)
-        if trace and execution:
-            self._executions[execution] = trace
-        return trace or self._executions.get(execution, "")
-
-    def _of_flow(self, record: dict[str, Any], trace: str) -> bool:
-        if record.get("flow_id") == self.flow:
-            self._traces.add(trace)
-            return True
-        return bool(trace) and trace in self._traces
+        return not self.flow or record.get("flow_id") == self.flow or trace in self._traces - {""}
 
 
 class UnknownLogError(LookupError):
@@ -104,13 +96,14 @@ def parsed(line: str) -> dict[str, Any]:
 
 
 def trace_of(record: dict[str, Any]) -> str:
-    """The 32 hexadecimal digits of a line's trace, "" when it names none."""
-    return str(record.get(_TRACE) or record.get("trace") or "").rpartition("/")[2]
+    """The 32 hexadecimal digits of a line's trace, "" when it names none.
 
-
-def _label(record: dict[str, Any]) -> str:
+    A structured line names it as Cloud Logging has it; what a function merely prints is labelled
+    with its execution, which the host calls after the trace.
+    """
     labels = record.get(_LABELS)
-    return str(labels.get(_EXECUTION, "")) if isinstance(labels, dict) else ""
+    execution = labels.get("execution_id") if isinstance(labels, dict) else ""
+    return str(record.get(_TRACE) or record.get("trace") or execution or "").rpartition("/")[2]
 
 
 class Tail:
@@ -125,7 +118,10 @@ class Tail:
 
     def last(self, count: int, wanted: Wanted) -> list[str]:
         """The last ``count`` wanted lines of what has not been read yet."""
-        return list(deque(filter(wanted.takes, self.fresh()), maxlen=count))
+        lines = list(self.fresh())
+        for line in lines:
+            wanted.learn(line)
+        return list(deque(filter(wanted.takes, lines), maxlen=count))
 
     def fresh(self) -> Iterator[str]:
         """The lines that have come since the last call, each with its end.

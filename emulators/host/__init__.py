@@ -23,6 +23,9 @@ import aiohttp
 from aiohttp import web
 from geminivideo.runtime.clock import Clock
 
+from emulators.faults.engine import Faults
+from emulators.faults.host_hook import FunctionFaults, dying
+from emulators.faults.rules import HOST
 from emulators.host import errors, wire
 from emulators.host.bundles import unpack
 from emulators.host.errors import (
@@ -33,7 +36,7 @@ from emulators.host.errors import (
     SecretMissingError,
     UnknownFunctionError,
 )
-from emulators.host.processes import GRACE_S, MIB, Child, Processes, memory_of
+from emulators.host.processes import GRACE_S, MIB, Child, Processes, memory_of, note
 from emulators.host.state import Backoff, Gate, Instance, ProcessInfo, is_open, may_invoke
 from emulators.identity import TokenError
 from emulators.run import LaunchSpec
@@ -71,6 +74,7 @@ class Function:
         self.starting = asyncio.Lock()
         self.last_used = time.monotonic()
         self.log_name = f"{spec.name}.log"
+        self.replaced = False
 
     @property
     def current(self) -> Instance | None:
@@ -95,6 +99,7 @@ class Server:
         processes: Processes | None = None,
         idle_s: float = IDLE_S,
         grace_s: float = GRACE_S,
+        faults: Faults | None = None,
     ) -> None:
         """``ports`` maps a function's name to its port (0: any free one).
 
@@ -108,13 +113,18 @@ class Server:
         self._processes = processes or Processes()
         self._idle_s = idle_s
         self._grace_s = grace_s
-        exempted = frozenset(exempt)
-        self._functions = {
-            spec.name: Function(spec, declared_env(spec, secrets, env), is_open(spec, exempted))
-            for spec in functions
-        }
+        self._secrets = secrets
+        self._env = env
+        self._exempted = frozenset(exempt)
+        self._functions = {spec.name: self._function(spec) for spec in functions}
+        self.faults = faults or Faults(clock)
+        for name in self._functions:
+            self.faults.knows(f"{HOST}/{name}", {})
         self._service = HttpService(
-            "function host", self._application, tuple(ports[spec.name] for spec in functions)
+            "function host",
+            self._application,
+            tuple(ports[spec.name] for spec in functions),
+            FunctionFaults(self.faults, self._called, self._email_of),
         )
         self._by_port = dict(zip(self._service.ports, self._functions.values(), strict=True))
 
@@ -139,6 +149,50 @@ class Server:
 
     def clock_moved(self) -> None:
         """The clock was moved: the host's own durations are machine seconds, tokens read it."""
+
+    def deploy(self, functions: Sequence[FunctionSpec], ports: Mapping[str, int]) -> None:
+        """Run exactly these from now on; one that is unchanged keeps its process.
+
+        What is replaced or gone finishes the requests that it has. Raises ``PortInUseError``,
+        and then nothing has changed.
+        """
+        before = self.ports
+        new = {
+            spec.name: old
+            if (old := self._functions.get(spec.name)) and old.spec == spec
+            else self._function(spec)
+            for spec in functions
+        }
+        self._listen([ports[name] for name in new if name not in before])
+        by_port = {ports[name]: function for name, function in new.items()}
+        self._on_loop(lambda: self._swap(new, by_port))
+        for name in before.keys() - new.keys():
+            self._service.unlisten(before[name])
+
+    def _function(self, spec: FunctionSpec) -> Function:
+        env = declared_env(spec, self._secrets, self._env)
+        return Function(spec, env, is_open(spec, self._exempted))
+
+    def _listen(self, ports: Sequence[int]) -> None:
+        with contextlib.ExitStack() as undo:
+            for port in ports:
+                self._service.listen(port)
+                undo.callback(self._service.unlisten, port)
+            undo.pop_all()
+
+    def _swap(self, new: dict[str, Function], by_port: dict[int, Function]) -> None:
+        for name, function in self._functions.items():
+            if new.get(name) is not function:
+                self._retire(function)
+        self._functions, self._by_port = new, by_port
+        for name in new:
+            self.faults.knows(f"{HOST}/{name}", {})
+
+    def _retire(self, function: Function) -> None:
+        function.replaced = True
+        for instance in function.instances:
+            instance.retired = True
+            self._release(instance)
 
     def processes(self) -> list[ProcessInfo]:
         """The function processes that run now."""
@@ -199,17 +253,53 @@ class Server:
             with contextlib.suppress(asyncio.CancelledError):
                 await keeping
 
+    def _called(self, request: web.Request) -> str:
+        function = self._by_port.get(wire.local_port(request))
+        return function.spec.name if function else ""
+
+    def _email_of(self, request: web.Request) -> str:
+        """The account that a rule may name; who it is without a good token is not known."""
+        function = self._by_port.get(wire.local_port(request))
+        if function is None:
+            return ""
+        try:
+            return self._verify(wire.bearer(request), function.spec.url)
+        except TokenError:
+            return ""
+
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         function = self._by_port.get(wire.local_port(request))
         if function is None:
             return wire.unknown_port()
+        begun = time.monotonic()
+        answer = await self._answered(request, function)
+        self._log_request(request, function, answer, time.monotonic() - begun)
+        return answer
+
+    async def _answered(self, request: web.Request, function: Function) -> web.StreamResponse:
         try:
             verified = self._admit(request, function)
             wire.check_size(request)
             async with function.gate.slot():
                 return await self._serve(request, function, verified)
         except Refusal as refusal:
+            request[wire.REFUSED] = refusal.message
             return refusal.response()
+
+    def _log_request(
+        self, request: web.Request, function: Function, answer: web.StreamResponse, seconds: float
+    ) -> None:
+        """Cloud Run's request log: a line for each request, the host's own answers with why."""
+        project = function.env.get("GOOGLE_CLOUD_PROJECT", "")
+        why = request.get(wire.REFUSED, "")
+        severity = "INFO" if answer.status < 400 else "WARNING" if answer.status < 500 else "ERROR"
+        said = f"{request.method} {request.path} {answer.status}" + (f": {why}" if why else "")
+        note(
+            self._log(function),
+            severity,
+            said,
+            **wire.request_line(request, project, answer.status, seconds),
+        )
 
     def _admit(self, request: web.Request, function: Function) -> bool:
         """Cloud Run's check at the edge; True when a caller's identity was verified."""
@@ -258,10 +348,13 @@ class Server:
         spec = function.spec
         headers = wire.forwarded_headers(request, verified=verified)
         try:
-            async with asyncio.timeout(spec.timeout_s):
+            async with (
+                asyncio.timeout(spec.timeout_s),
+                dying(request, self._clock, lambda: instance.child.signal(signal.SIGKILL)),
+            ):
                 response = await wire.exchange(self._session, request, instance.port, headers)
         except TimeoutError as error:
-            self._overran(function, instance)
+            self._overran(request, function, instance)
             wire.cut_begun_answer(request)
             raise errors.timed_out(spec.name, spec.timeout_s) from error
         except aiohttp.ClientConnectorError:
@@ -280,13 +373,14 @@ class Server:
         started = "" if instance.answered else " (it never answered: did it start?)"
         return f"{type(error).__name__}{started}; see logs/{instance.child.log.name}"
 
-    def _overran(self, function: Function, instance: Instance) -> None:
+    def _overran(self, request: web.Request, function: Function, instance: Instance) -> None:
         """What works on past its time gets no new requests; it goes when its last one is done."""
         instance.retired = True
         instance.child.note(
             "ERROR",
             f"A request reached the maximum time-out of {function.spec.timeout_s} s and was "
             "answered 504; the process takes no new requests and is stopped.",
+            trace=wire.trace_of(request),
         )
 
     def _release(self, instance: Instance) -> None:
@@ -305,6 +399,7 @@ class Server:
                 function.backoff.failed()
                 raise errors.broken(function.spec.name, str(error)) from error
             function.instances.append(instance)
+            instance.retired = function.replaced  # while it started, another took its place
             return instance
 
     def _start_instance(self, function: Function) -> Instance:
@@ -377,6 +472,10 @@ class Jobs:
         self._processes = processes
         self._lock = threading.Lock()
         self._running: dict[str, list[Child]] = {}
+
+    def deploy(self, jobs: Iterable[JobSpec]) -> None:
+        """Run exactly these from now on; tasks that run already go on."""
+        self._jobs = {job.name: job for job in jobs}
 
     def spec(self, job: str) -> JobSpec:
         """The job's specification; raises ``UnknownFunctionError``."""
@@ -464,6 +563,7 @@ def declared_env(spec: FunctionSpec, secrets: Secrets, local: Mapping[str, str])
         "K_CONFIGURATION": spec.name,
         "FUNCTION_TARGET": spec.entry_point,
         "FUNCTION_SIGNATURE_TYPE": "http",
+        "LOG_EXECUTION_ID": "true",
         "WORKERS": "1",
         "THREADS": str(spec.concurrency),
     }

@@ -56,11 +56,9 @@ class Child:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
 
-    def note(self, severity: str, message: str) -> None:
+    def note(self, severity: str, message: str, **members: object) -> None:
         """Write a line of the host's own into the process's log."""
-        line = json.dumps({"severity": severity, "message": message, "logger": "host"})
-        with self.log.open("ab") as log:
-            log.write(line.encode() + b"\n")
+        note(self.log, severity, message, **members)
 
     def stop(self, grace_s: float = GRACE_S) -> None:
         """SIGTERM, then SIGKILL after ``grace_s`` machine seconds; returns when it is gone."""
@@ -68,6 +66,14 @@ class Child:
         self.ended.wait(grace_s)
         self.signal(signal.SIGKILL)
         self.ended.wait()
+
+
+def note(log: Path, severity: str, message: str, **members: object) -> None:
+    """Write a line of the host's own into a log, whole: others write to it too."""
+    line = {"severity": severity, "message": message, "logger": "host", **members}
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab", buffering=0) as file:
+        file.write(json.dumps(line).encode() + b"\n")
 
 
 class Processes:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import AsyncIterator, Mapping
 from http import HTTPStatus
+from typing import Any
 
 import aiohttp
 from aiohttp import web
@@ -32,6 +34,13 @@ _HOP_BY_HOP = frozenset(
 _NOT_OURS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 
 
+# functions-framework labels what a function prints with the request's execution id; the trace is
+# one, so that each line of a log names its trace.
+EXECUTION_HEADER = "Function-Execution-Id"
+_W3C = re.compile(r"[0-9a-fA-F]{2}-([0-9a-fA-F]{32})-[0-9a-fA-F]{16}-[0-9a-fA-F]{2}")
+_GOOGLES = re.compile(r"([0-9a-fA-F]{32})(?:/|$)")
+_TRACE = web.RequestKey("trace", str)
+REFUSED = web.RequestKey("refused", str)
 _BEGUN = web.RequestKey("begun", bool)
 _TOO_LARGE = web.RequestKey("too_large", bool)
 
@@ -70,11 +79,35 @@ def forwarded_headers(request: web.Request, *, verified: bool) -> CIMultiDict[st
         headers["Authorization"] = f"Bearer {without_signature(bearer(request))}"
     headers.setdefault("X-Forwarded-For", request.remote or LOOPBACK)
     headers.setdefault("X-Forwarded-Proto", "http")
-    if "traceparent" not in headers:
-        trace, span = secrets.token_hex(16), secrets.token_hex(8)
-        headers["traceparent"] = f"00-{trace}-{span}-01"
-        headers.setdefault("X-Cloud-Trace-Context", f"{trace}/{int(span, 16)};o=1")
+    trace, span = trace_of(request), secrets.token_hex(8)
+    headers.setdefault("traceparent", f"00-{trace}-{span}-01")
+    headers.setdefault("X-Cloud-Trace-Context", f"{trace}/{int(span, 16)};o=1")
+    headers.setdefault(EXECUTION_HEADER, trace)
     return headers
+
+
+def trace_of(request: web.Request) -> str:
+    """The 32 hexadecimal digits of the trace that a request is part of, or that it begins."""
+    if _TRACE not in request:
+        sent = request.headers
+        given = _W3C.match(sent.get("traceparent", ""))
+        given = given or _GOOGLES.match(sent.get("X-Cloud-Trace-Context", ""))
+        request[_TRACE] = given[1].lower() if given else secrets.token_hex(16)
+    return request[_TRACE]
+
+
+def request_line(request: web.Request, project: str, status: int, seconds: float) -> dict[str, Any]:
+    """What Cloud Run's request log says of a request (``LogEntry.httpRequest``), and its trace."""
+    return {
+        "httpRequest": {
+            "requestMethod": request.method,
+            "requestUrl": request.path,
+            "status": status,
+            "userAgent": request.headers.get("User-Agent", ""),
+            "latency": f"{seconds:.3f}s",
+        },
+        "logging.googleapis.com/trace": f"projects/{project}/traces/{trace_of(request)}",
+    }
 
 
 def end_to_end(headers: Mapping[str, str]) -> CIMultiDict[str]:

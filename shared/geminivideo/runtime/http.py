@@ -234,7 +234,9 @@ class Api:
         return self.routes[number], dict(values)
 
     def _call(self, route: Route, values: dict[str, str], request: flask.Request) -> Call:
-        logs.CONTEXT.set({"route": route.path})
+        parent = logs.parent_of(dict(request.headers))
+        trace = logs.trace_members(parent, self.ports.settings.project)
+        logs.CONTEXT.set({"route": route.path, **trace})
         body = parse(request.get_data(), route.body) if route.body is not None else None
         return Call(ports=self.ports, body=body, path=values, query=request.args.to_dict())
 

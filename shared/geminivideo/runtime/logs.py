@@ -6,8 +6,10 @@ import logging
 import os
 import re
 import sys
+from collections.abc import Mapping
 from contextvars import ContextVar
 
+TRACE = "logging.googleapis.com/trace"
 CONTEXT: ContextVar[dict[str, str] | None] = ContextVar("log_context", default=None)
 
 _SECRET = re.compile(
@@ -15,6 +17,21 @@ _SECRET = re.compile(
     r"(Bearer )?[^&\s\"',}]+",
     re.IGNORECASE,
 )
+
+
+def trace_members(parent: str, project: str) -> dict[str, str]:
+    """What makes a line part of a trace in Cloud Logging; {} without a trace.
+
+    ``parent`` is ``00-TRACE-SPAN-01`` (W3C) or ``TRACE/SPAN;o=1`` (Google's older header).
+    """
+    trace_id = parent.split("-")[1] if parent.count("-") == 3 else parent.partition("/")[0]
+    return {TRACE: f"projects/{project}/traces/{trace_id}"} if trace_id else {}
+
+
+def parent_of(headers: Mapping[str, str]) -> str:
+    """A request's trace context, "" when it has none; header names in any case."""
+    names = {name.lower(): value for name, value in headers.items()}
+    return names.get("traceparent", "") or names.get("x-cloud-trace-context", "")
 
 
 def redact(text: str) -> str:

@@ -460,14 +460,8 @@ def _write(transaction: Transaction, writes: list[tuple[str, str, Any]]) -> None
 
 
 def _context(parent: str, event: Event, ports: Ports) -> dict[str, str]:
-    # "00-TRACE-SPAN-01" (W3C), or "TRACE/SPAN;o=1" (Google's older header)
-    trace_id = parent.split("-")[1] if parent.count("-") == 3 else parent.partition("/")[0]
-    context = {"flow_id": event.flow_id, "key": event.key}
-    if trace_id:
-        context["logging.googleapis.com/trace"] = (
-            f"projects/{ports.settings.project}/traces/{trace_id}"
-        )
-    return context
+    trace = logs.trace_members(parent, ports.settings.project)
+    return {"flow_id": event.flow_id, "key": event.key, **trace}
 
 
 __all__ = ["Answer", "Permanent", "Ports", "Rejected", "Step", "StepDoor", "Transient", "step"]

@@ -118,6 +118,8 @@ def tasks_door(step_name: str) -> Callable[[Callable[[ChangeDue, ChangeDoor], En
 
     def around(main: Callable[[ChangeDue, ChangeDoor], Ended]) -> Door:
         def answer(request: flask.Request) -> tuple[str, int]:
+            parent = logs.parent_of(dict(request.headers))
+            logs.CONTEXT.set(logs.trace_members(parent, ports.settings.project))
             try:
                 due = ChangeDue.decode(request.get_data())
             except msgspec.MsgspecError as error:
@@ -135,17 +137,18 @@ def _run(
 ) -> tuple[str, int]:
     from google.api_core.exceptions import GoogleAPIError
 
-    token = logs.CONTEXT.set({"flow_id": due.flow_id, "change_id": due.change_id})
+    members = {"flow_id": due.flow_id, "change_id": due.change_id}
+    token = logs.CONTEXT.set({**(logs.CONTEXT.get() or {}), **members})
     try:
         with tempfile.TemporaryDirectory(prefix="change-") as folder:
             outcome = main(due, ChangeDoor(ports, due, Path(folder)))
+        said = {"outcome": str(outcome.kind), "why": outcome.reason}
+        ports.log.info("change executed", extra=said)
     except GoogleAPIError as error:
         ports.log.warning("change comes back", extra={"why": f"{type(error).__name__}: {error}"})
         return "transient", 503
     finally:
         logs.CONTEXT.reset(token)
-    members = {"outcome": str(outcome.kind), "why": outcome.reason, "change_id": due.change_id}
-    ports.log.info("change executed", extra=members)
     return str(outcome.kind), 200
 
 

@@ -30,7 +30,7 @@ def test_a_function_sees_only_its_declared_environment(serve, monkeypatch):
     assert set(seen) <= {
         "DECLARED", "PUBSUB_EMULATOR_HOST", "PATH", "HOME", "LANG", "LC_CTYPE", "PORT", "HOST",
         "K_SERVICE", "K_REVISION", "K_CONFIGURATION", "FUNCTION_TARGET",
-        "FUNCTION_SIGNATURE_TYPE", "WORKERS", "THREADS", "SERVER_SOFTWARE",
+        "FUNCTION_SIGNATURE_TYPE", "LOG_EXECUTION_ID", "WORKERS", "THREADS", "SERVER_SOFTWARE",
     }  # fmt: skip
 
 
