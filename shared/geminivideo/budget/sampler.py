@@ -158,19 +158,41 @@ def split(posterior: Posterior, returns: Column, lower: Cents, upper: Cents, tot
     return fill(_weights(posterior, returns), lower, upper, total)
 
 
-def certainty(posterior: Posterior, level: float) -> Column:
-    """The probability (0-1) that an ad should get more than now, at a water level of the means.
+def certainty(posterior: Posterior, change: Column) -> Column:
+    """The probability (0-1) that each ad's ``change`` of budget moves money the right way.
 
-    Its marginal return at the current budget is above the level's when its weight times the level
-    is above its budget; returns are taken as lognormal with the posterior's spread.
+    A cut is right when the ads that are raised return more at the margin than this one, a raise
+    when those that are cut return less; each side is the mean of its ads by the money moved. With
+    nothing on the other side (the total itself changes), all ads by their budgets stand for it.
+    Returns are lognormal with the posteriors' spread. An ad that keeps its budget has the
+    probability that the larger of both errors is avoided (0.5 to 1).
     """
     import numpy as np
 
-    if level <= 0:
-        return np.ones(len(posterior.budget))
-    wished = np.maximum(level * _weights(posterior, posterior.mean_returns), 1e-300)
-    distance = (1.0 - posterior.elasticity) * np.log(wished / posterior.budget)
-    return normal_cdf(distance / posterior.spread)
+    returns = np.maximum(posterior.mean_returns, 1e-300)
+    raised = _side(posterior, returns, np.maximum(change, 0.0))
+    cut = _side(posterior, returns, np.maximum(-change, 0.0))
+    over_cut = _above(posterior, returns, cut)
+    under_raised = 1.0 - _above(posterior, returns, raised)
+    keeps = np.maximum(over_cut, 1.0 - over_cut)
+    return np.where(change > 0, over_cut, np.where(change < 0, under_raised, keeps))
+
+
+def _side(posterior: Posterior, returns: Column, moved: Column) -> tuple[float, float]:
+    """(mean return of the money moved, its relative variance)."""
+    money = moved if float(moved.sum()) > 0 else posterior.budget
+    share = money / max(float(money.sum()), 1e-300)
+    mean = float((share * returns).sum())
+    variance = float(((share * returns * posterior.spread) ** 2).sum())
+    return mean, variance / max(mean, 1e-300) ** 2
+
+
+def _above(posterior: Posterior, returns: Column, side: tuple[float, float]) -> Column:
+    import numpy as np
+
+    mean, variance = side
+    distance = np.log(returns) - math.log(max(mean, 1e-300))
+    return normal_cdf(distance / np.sqrt(posterior.spread**2 + variance))
 
 
 def below(posterior: Posterior, roas: float) -> Column:

@@ -32,12 +32,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """The split as columns: who is killed, what each gets, how sure that is."""
+    """The split as columns: who is killed, what each gets, and how sure each move is."""
 
     filled: Filled
     killed: NDArray[np.bool_]
-    raise_certainty: Column
-    kill_certainty: Column
+    certainty: Column
 
 
 def decide(request: Request) -> DecisionRecord:
@@ -121,9 +120,9 @@ def _plan(
     alive_lower, alive_upper = np.where(killed, 0, lower), np.where(killed, 0, upper)
     returns = posterior.returns(draws.ctr, draws.value)
     filled = sampler.split(posterior, returns, alive_lower, alive_upper, total)
-    usual = sampler.split(posterior, posterior.mean_returns, alive_lower, alive_upper, total)
-    certain = sampler.certainty(posterior, usual.level)
-    return _Plan(filled=filled, killed=killed, raise_certainty=certain, kill_certainty=loss)
+    live = np.fromiter((ad.daily_budget or 0 for ad in request.ads), np.float64, len(request.ads))
+    certain = sampler.certainty(posterior, filled.amounts - live)
+    return _Plan(filled=filled, killed=killed, certainty=np.where(killed, loss, certain))
 
 
 def _killed(request: Request, loss: Column, upper: Cents, total: int) -> NDArray[np.bool_]:
@@ -166,8 +165,7 @@ def _recommend(
         request.ads,
         plan.filled.amounts.tolist(),
         plan.killed.tolist(),
-        plan.raise_certainty.tolist(),
-        plan.kill_certainty.tolist(),
+        plan.certainty.tolist(),
         boundaries,
         numbers,
         strict=True,
@@ -179,24 +177,20 @@ def _one(
     ad: AdSignals,
     amount: int,
     killed: bool,
-    raising: float,
-    losing: float,
+    certainty: float,
     boundary: Bound,
     metrics: Metrics,
 ) -> Recommendation:
     move = Move.KILL if killed else _move(ad.daily_budget, amount)
-    confidence = {Move.KILL: losing, Move.INCREASE: raising, Move.DECREASE: 1.0 - raising}.get(
-        move, max(raising, 1.0 - raising)
-    )
     bound_by = "" if killed else _bound_by(amount, boundary)
-    unsure = round(min(1.0, max(0.0, confidence)), 4)
+    confidence = round(min(1.0, max(0.0, certainty)), 4)
     return Recommendation(
         ad_id=ad.ad_id,
         move=move,
         current=ad.daily_budget,
         recommended=amount,
-        confidence=unsure,
-        reason=_reason(ad, move, amount, unsure, boundary, bound_by, metrics),
+        confidence=confidence,
+        reason=_reason(ad, move, amount, confidence, boundary, bound_by, metrics),
         metrics=metrics,
         bound_by=bound_by,
         degraded=reasons.degraded(ad, boundary.contradiction),
