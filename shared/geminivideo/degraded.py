@@ -63,6 +63,7 @@ RENDER_REASONS: dict[str, str] = {
     "overlay-unplaced": "A text is shown too briefly to be read and was left out.",
     "unknown-grade": "The plan asked for a look that does not exist; the natural one was used.",
     "duplicate-plan": "The plan was the same as another one and was rejected.",
+    "budget-too-small": "The account's daily budget is too small for every ad: some were left out.",
 }
 FAULT_REASONS: dict[str, str] = {
     CHAMPION_UNREADABLE: (

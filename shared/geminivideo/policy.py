@@ -153,6 +153,8 @@ class RenderPolicy:
 class ExecutorPolicy:
     """The SafeExecutor's limits.
 
+    ``account_daily_cap`` bounds the sum of an account's daily budgets (minor units; None: no cap).
+    ``min_daily_budget`` is what a new ad set is given at least; Meta's own minimum is read live.
     A held change is looked at again after ``recheck_s``; attempt n of a failing one waits
     ``backoff_first_s * 4 ** (n - 1)``, at most ``backoff_max_s``. A limit without a time of its own
     waits ``limited_wait_s``; from ``usage_pause_percent`` of Meta's usage header on, the account
@@ -167,7 +169,9 @@ class ExecutorPolicy:
     budget_changes_per_adset_hour: int = 4
     max_budget_change: float = 0.20
     budget_window_hours: float = 6.0
+    account_daily_cap: int | None = None
     fuzz: float = 0.005
+    min_daily_budget: int = 100
     max_attempts: int = 5
     lease_s: float = 60.0
     settle_s: float = 5.0

@@ -376,7 +376,7 @@ class Account:
 class Campaign:
     """``campaigns/{id}``: the planned Meta tree of one flow, and what exists of it.
 
-    ``steps`` is the saga of the objects that the campaign's ads share (``campaign``, ``adset``):
+    ``steps`` is the saga of the one object that the campaign's ads share (``campaign``):
     ``{step: {state: INTENT|DONE|UNKNOWN, name, meta_id, owner, epoch, at}}``; a step is owned as
     long as the lease of the owning change's ``epoch`` lives.
     """
@@ -420,7 +420,8 @@ class PendingChange:
     """``pending_ad_changes/{id}``: one wish at Meta, executed by the SafeExecutor alone.
 
     ``not_before_at`` is the earliest slot plus the jitter drawn once; ``steps`` is this change's
-    own saga (``video``, ``image``, ``creative``, ``ad``) in the shape of ``Campaign.steps``.
+    own saga (``adset``, ``video``, ``image``, ``creative``, ``ad``; ``budget``; ``status``) in the
+    shape of ``Campaign.steps``.
     """
 
     id: str

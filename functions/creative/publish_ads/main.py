@@ -41,6 +41,9 @@ def main(event: VariationsRendered, step: Step) -> list[ChangeDue]:
     )  # fmt: skip
     if not changes:
         raise Permanent("no variation could be rendered: see render_jobs for each one's reason")
+    rendered_count = sum(v.media is not None for v in variations)
+    if len(changes) < rendered_count:
+        step.degrade(f"budget-too-small:{rendered_count - len(changes)}")
     if campaign:
         step.update(f"campaigns/{campaign.id}", {"plan": plan.as_plan(), "flow_id": event.flow_id})
     else:

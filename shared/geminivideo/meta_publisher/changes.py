@@ -50,9 +50,14 @@ def plan_changes(
 ) -> list[PendingChange]:
     """One PENDING ``CREATE_AD`` per RENDERED variation that has its media, in their order.
 
-    ``blueprints`` is by id and must hold every variation's. Outside mode ``auto`` each change
-    needs approval.
+    ``blueprints`` is by id and must hold every variation's. The plan's daily budget is shared
+    equally; when it cannot give each ad ``min_daily_budget``, the first ones get it and the rest
+    is left out. Outside mode ``auto`` each change needs approval.
     """
+    budget, least = plan.adset["daily_budget"], policy.executor.min_daily_budget
+    ready = [v for v in variations if v.status is VariationStatus.RENDERED and v.media is not None]
+    afforded = ready[: max(budget // least, 1)]
+    share = budget // max(len(afforded), 1)
 
     def change(blueprint: Blueprint, variation: Variation) -> PendingChange:
         change_id = change_id_of(flow_id, variation.id)
@@ -64,7 +69,8 @@ def plan_changes(
             account_id=account.id,
             campaign_id=plan.campaign_id,
             ad_id=None,
-            payload=_payload(change_id, flow_id, account, brief, blueprint, variation),
+            payload=_payload(change_id, flow_id, account, brief, blueprint, variation)
+            | {"adset": _adset(plan, blueprint, change_id, share)},
             requested_by=requested_by,
             reasoning=_reasoning(blueprint),
             created_at=now,
@@ -76,11 +82,7 @@ def plan_changes(
             policy_version=policy.version,
         )
 
-    return [
-        change(blueprints[variation.blueprint_id], variation)
-        for variation in variations
-        if variation.status is VariationStatus.RENDERED and variation.media is not None
-    ]
+    return [change(blueprints[variation.blueprint_id], variation) for variation in afforded]
 
 
 def queued_row(change: PendingChange) -> HistoryRow:
@@ -115,6 +117,13 @@ def _payload(
         ),
         "ad": {"name": f"{blueprint.title[:60]} [{change_id}]", "status": "PAUSED"},
     }
+
+
+def _adset(
+    plan: CampaignPlan, blueprint: Blueprint, change_id: str, daily_budget: int
+) -> dict[str, Any]:
+    name = f"{blueprint.title[:60]} [{change_id}-as]"
+    return plan.adset | {"name": name, "daily_budget": daily_budget}
 
 
 def _reasoning(blueprint: Blueprint) -> str:

@@ -1,4 +1,7 @@
-"""The campaign and the ad set that a flow's ads share, as Graph parameters."""
+"""The campaign that a flow's ads share and the ad set of each, as Graph parameters.
+
+Meta's daily budgets sit on ad sets: an ad set per ad gives each ad a budget of its own.
+"""
 
 from __future__ import annotations
 
@@ -46,10 +49,11 @@ class PlanError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class CampaignPlan:
-    """What ``Campaign.plan`` holds: the parameters of the shared objects, all PAUSED.
+    """What ``Campaign.plan`` holds: the campaign, and the pattern of its ads' ad sets; all PAUSED.
 
-    ``campaign`` goes to ``act_.../campaigns``; ``adset`` to ``act_.../adsets`` once Meta's
-    ``campaign_id`` is known. Names end with our id, so that an object can be found by its name.
+    ``campaign`` goes to ``act_.../campaigns``; ``adset`` with a name and a share of the daily
+    budget to ``act_.../adsets`` once Meta's ``campaign_id`` is known. Names end with our id, so
+    that an object can be found by its name.
     """
 
     campaign_id: str
@@ -103,10 +107,11 @@ def plan_campaign(
     objective: str | None = None,
     daily_budget: int | None = None,
 ) -> CampaignPlan:
-    """Plan the tree of one flow: one campaign, one ad set with its own daily budget, PAUSED.
+    """Plan the tree of one flow: one campaign and the pattern of its ad sets, PAUSED.
 
-    ``title`` names the campaign when the brief has no product; ``daily_budget`` is in minor units
-    of the account's currency. Raises ``PlanError`` when the account cannot carry the plan.
+    ``title`` names the campaign when the brief has no product; ``daily_budget``, in minor units
+    of the account's currency, is what all ads share. Raises ``PlanError`` when the account cannot
+    carry the plan.
     """
     ours = campaign_id or campaign_id_of(flow_id)
     subject = (brief.product_name or title or "video").strip()[:MAX_TITLE]
@@ -119,17 +124,16 @@ def plan_campaign(
             "special_ad_categories": list(account.special_ad_categories),
             "is_adset_budget_sharing_enabled": False,
         },
-        adset=_adset(f"{subject} [{ours}-as]", account, daily_budget or account.daily_budget),
+        adset=_adset(account, daily_budget or account.daily_budget),
     )
 
 
-def _adset(name: str, account: Account, daily_budget: int) -> dict[str, Any]:
+def _adset(account: Account, daily_budget: int) -> dict[str, Any]:
     if daily_budget <= 0:
         raise PlanError(f"account {account.id}: daily_budget must be above 0 minor units")
     if not account.countries:
         raise PlanError(f"account {account.id}: set countries, the audience needs a place")
     return {
-        "name": name,
         "status": "PAUSED",
         "daily_budget": daily_budget,
         "billing_event": "IMPRESSIONS",

@@ -93,6 +93,7 @@ def _situation(
         token_breaker=transaction.get(ledger.TOKEN_BREAKER, ledger.Breaker),
         account_breaker=transaction.get(ledger.breaker_path(change.account_id), ledger.Breaker),
         pause=transaction.get(ledger.pause_path(change.account_id), ledger.Pause),
+        app_pause=transaction.get(ledger.APP_PAUSE, ledger.Pause),
         window=window or ledger.RateWindow(),
     )
 

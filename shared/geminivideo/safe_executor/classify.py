@@ -21,6 +21,7 @@ class Reaction(StrEnum):
     RETRY = "retry"  # bounded; a create becomes UNKNOWN
     DEFER = "defer"  # this change waits
     PAUSE_ACCOUNT = "pause-account"  # every change of the account waits
+    PAUSE_APP = "pause-app"  # every change of every account waits
     REFUSED = "refused"  # permanent: trying again cannot help
     FORBIDDEN = "forbidden"  # permission: stop this action, tell a person
     OPEN_BREAKER = "open-breaker"  # the account stops until a person looked
@@ -39,7 +40,8 @@ class Verdict:
 TRANSIENT_CODES = frozenset({1, 2, 104, 960})
 TOKEN_CODES = frozenset({102, 190})
 PERMISSION_CODES = frozenset({10, 200, 294})
-ACCOUNT_LIMIT_CODES = frozenset({4, 17, 32})
+APP_LIMIT = 4
+ACCOUNT_LIMIT_CODES = frozenset({17, 32})
 BUSINESS_USE_CASES = range(80000, 80015)
 SPEND_CAP_CHANGES = 1885172
 BUDGET_CHANGES = 1487632
@@ -68,6 +70,9 @@ def classify(
         return _call_limit(policy, subcode, wait)
     if code == 17 and subcode == SPEND_CAP_CHANGES:
         return _defer(DAY_S, "the account's spend cap was changed too often today")
+    if code == APP_LIMIT:
+        reason = "Meta's call limit of the app is reached"
+        return Verdict(reaction=Reaction.PAUSE_APP, wait_s=wait, reason=reason)
     if code in ACCOUNT_LIMIT_CODES or code in BUSINESS_USE_CASES:
         return _pause(wait, "Meta's call limit is reached")
     if code in TRANSIENT_CODES or transient or http_status >= 500 or code is None:

@@ -6,29 +6,21 @@ waits, a successor task is enqueued and the caller answers 2xx.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from geminivideo.events import ObjectRef
 from geminivideo.policy import Policy
-from geminivideo.records import Account, Campaign, ChangeStatus, ChangeType, PendingChange
+from geminivideo.records import Campaign, ChangeStatus, ChangeType, PendingChange
 from geminivideo.safe_executor import ledger, saga
-from geminivideo.safe_executor.claim import (
-    Claim,
-    ClaimKind,
-    ClaimLostError,
-    Held,
-    claim,
-    history_row,
-    lease_lives,
-)
-from geminivideo.safe_executor.classify import Reaction, Verdict, backoff_s, classify
+from geminivideo.safe_executor.adjustment import BudgetChange, StatusChange
+from geminivideo.safe_executor.claim import Claim, ClaimKind, ClaimLostError, claim, history_row
+from geminivideo.safe_executor.classify import Reaction, backoff_s
+from geminivideo.safe_executor.creation import Creation
+from geminivideo.safe_executor.endings import Fails, OutcomeUnknown, Overtaken, Waits
 from geminivideo.safe_executor.ports import (
     GraphLostError,
     GraphRefusedError,
@@ -37,7 +29,8 @@ from geminivideo.safe_executor.ports import (
     Time,
     Transaction,
 )
-from geminivideo.safe_executor.saga import Move, Step, StepState
+from geminivideo.safe_executor.saga import Step, StepState
+from geminivideo.safe_executor.work import Work, step_of
 
 CLOCK_SLACK_S = 1.0
 
@@ -50,6 +43,7 @@ class OutcomeKind(StrEnum):
     UNKNOWN = "UNKNOWN"
     HELD = "HELD"
     FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
     ALREADY = "ALREADY"
     LOST = "LOST"
     MISSING = "MISSING"
@@ -64,28 +58,6 @@ class Outcome:
     reason: str = ""
     until_at: float | None = None
     meta_id: str | None = None
-
-
-class _Waits(Exception):
-    """The change cannot go on before ``until_at``; nothing failed."""
-
-    def __init__(self, until_at: float, reason: str) -> None:
-        super().__init__(reason)
-        self.until_at = until_at
-        self.reason = reason
-
-
-class _OutcomeUnknown(Exception):
-    """A create got no clear answer; the step is UNKNOWN."""
-
-    def __init__(self, step: str, reason: str) -> None:
-        super().__init__(reason)
-        self.step = step
-        self.reason = reason
-
-
-class _Fails(Exception):
-    """The change cannot be executed; trying again cannot help."""
 
 
 def execute(change_id: str, ports: Ports, clock: Time, policy: Policy) -> Outcome:
@@ -148,7 +120,7 @@ def tell(change: PendingChange, ports: Ports) -> None:
 
 def compensate(change: PendingChange, ports: Ports) -> None:
     """Delete what a failed change created, newest first; never anything shared or not its own."""
-    steps = {name: _step_of(raw) for name, raw in change.steps.items()}
+    steps = {name: step_of(raw) for name, raw in change.steps.items()}
     for name in saga.REMOVABLE:
         step = steps.get(name)
         if step is None or step.state is not StepState.DONE or step.meta_id is None:
@@ -170,38 +142,25 @@ def _mark_removed(change_id: str, name: str, step: Step, ports: Ports) -> None:
     ports.documents.transact(body)
 
 
-def _step_of(raw: Any) -> Step:
-    return msgspec.convert(raw, Step, strict=False)
-
-
-@dataclass
 class Execution:
     """One execution of one claimed change; everything it learns ends in one history row."""
 
-    claimed: Claim
-    ports: Ports
-    clock: Time
-    policy: Policy
-    answer: dict[str, Any] | None = None
-    _lost: threading.Event = field(default_factory=threading.Event)
+    def __init__(self, claimed: Claim, ports: Ports, clock: Time, policy: Policy) -> None:
+        self.work = Work(claimed=claimed, ports=ports, clock=clock, policy=policy)
+        self.claimed = claimed
+        self.ports = ports
+        self.clock = clock
+        self.policy = policy
 
-    def __post_init__(self) -> None:
-        assert self.claimed.change is not None
-        assert self.claimed.account is not None
-        self.change: PendingChange = self.claimed.change
-        self.account: Account = self.claimed.account
-        self.held = Held(
-            documents=self.ports.documents,
-            clock=self.clock,
-            policy=self.policy,
-            change_id=self.change.id,
-            epoch=self.change.claim_epoch,
-        )
+    @property
+    def change(self) -> PendingChange:
+        """The change as it was claimed, attempts counted since."""
+        return self.work.change
 
     def run(self) -> Outcome:
         """Run the change to its next resting place and write that down."""
         try:
-            with self.held.beating() as self._lost:
+            with self.work.held.beating() as self.work.lost:
                 ending = self._ending()
             self._mind_usage()
             return ending()
@@ -214,11 +173,11 @@ class Execution:
             reason = f"gave up after {self.change.attempts} attempts that did not end"
             return lambda: self._finish(ChangeStatus.FAILED, reason=reason)
         try:
-            meta_id, read_back = self._create_ad()
-        except _Waits as waits:
+            meta_id, read_back = self._done()
+        except Waits as waits:
             until, reason = waits.until_at, waits.reason
             return lambda: self._release(until, reason)
-        except _OutcomeUnknown as unknown:
+        except OutcomeUnknown as unknown:
             step, why = unknown.step, unknown.reason
             return lambda: self._release_unknown(step, why)
         except GraphRefusedError as error:
@@ -227,280 +186,33 @@ class Execution:
         except (GraphLostError, MediaUnavailableError) as error:
             cause = str(error)
             return lambda: self._retry(cause)
-        except _Fails as error:
+        except Overtaken as error:
+            why_not = str(error)
+            return lambda: self._finish(ChangeStatus.CANCELLED, reason=why_not)
+        except Fails as error:
             failure = str(error)
             return lambda: self._finish(ChangeStatus.FAILED, reason=failure)
         return lambda: self._finish(ChangeStatus.COMPLETED, meta_id=meta_id, read_back=read_back)
 
-    # The saga ------------------------------------------------------------------------------
-
-    def _create_ad(self) -> tuple[str, dict[str, Any]]:
-        if self.change.change_type is not ChangeType.CREATE_AD:
-            raise _Fails(f"{self.change.change_type} is not executed yet; only CREATE_AD is")
-        if self.change.campaign_id is None:
-            raise _Fails("the change names no campaign; plan it again")
-        plan, act = self._plan(), self.account.ad_account_id
-        campaign = self._ensure("campaign", act, plan["campaign"])
-        adset = self._ensure("adset", campaign, plan["adset"] | {"campaign_id": campaign})
-        media = msgspec.convert(self.change.payload["media"], ObjectRef)
-        named = self.change.payload["video"] | {"source": media.key}
-        video = self._ensure("video", act, named)
-        thumbnail = self._thumbnail(video)
-        params = _with_media(self.change.payload["creative"], video, thumbnail)
-        creative = self._ensure("creative", act, params)
-        ad = {"adset_id": adset, "creative": {"creative_id": creative}, "status": "PAUSED"}
-        meta_id = self._ensure("ad", adset, self.change.payload["ad"] | ad)
-        read_back = self.ports.graph.read("ad", meta_id)
-        if read_back.get("status") != "PAUSED":
-            self.ports.alert("not-paused", f"ad {meta_id} of {self.change.id} is not paused")
-        return meta_id, read_back
-
-    def _plan(self) -> dict[str, Any]:
-        path = ledger.campaign_path(str(self.change.campaign_id))
-        campaign = self.ports.documents.get(path, Campaign)
-        if campaign is None or not {"campaign", "adset"} <= set(campaign.plan):
-            raise _Fails(f"{path} has no plan for its campaign and ad set; plan it again")
-        return campaign.plan
-
-    def _thumbnail(self, video: str) -> dict[str, str]:
-        """The poster's hash, else the picture that Meta made; waits until the video is ready."""
-        poster = self.change.payload.get("poster")
-        image = self._image(poster) if poster else None
-        picture = self._ready_picture(video)
-        if image is not None:
-            return {"image_hash": image}
-        if picture is None:
-            raise _Fails("the variation has no poster, and Meta made no picture of the video")
-        return {"image_url": picture}
-
-    def _ready_picture(self, video: str) -> str | None:
-        rules = self.policy.executor
-        for poll in range(rules.video_polls):
-            if poll:
-                self.clock.sleep(rules.video_poll_s)
-            state = self.ports.graph.video(video)
-            if state.status == "ready":
-                return state.picture
-            if state.status == "error":
-                raise _Fails(f"Meta could not process video {video}")
-        if self.clock.now() > self.change.created_at + rules.video_deadline_s:
-            raise _Fails(f"video {video} was not ready after {rules.video_deadline_s:.0f} s")
-        raise _Waits(self.clock.now() + rules.video_defer_s, "the video is being processed")
-
-    def _image(self, poster: dict[str, Any]) -> str:
-        """Upload the thumbnail; a repeated upload gives the same hash, so nothing is looked up."""
-        known = self.change.steps.get("image")
-        if known and _step_of(known).state is StepState.DONE:
-            return str(_step_of(known).meta_id)
-        self._take("image", "", poster)
-        image = self.ports.graph.upload_image(self.account.ad_account_id, self._fetched(poster))
-        self._settle("image", StepState.DONE, image)
-        return image
-
-    def _ensure(self, name: str, parent: str, params: dict[str, Any]) -> str:
-        """The id of a step's object: known already, found by its name, or created now."""
-        step, move, lost = self._take(name, params["name"], params)
-        if move is Move.USE:
-            return str(step.meta_id)
-        if move is Move.FIND:
-            found = self.ports.graph.find(name, parent, step.name)
-            if found:
-                return self._adopt(name, found)
-            self._take_again(name, step, params, lost)
-        return self._create(name, params)
-
-    def _adopt(self, name: str, found: list[str]) -> str:
-        if len(found) > 1:
-            self.ports.alert("duplicate", f"{self.change.id}: {name} exists {len(found)} times")
-        self._settle(name, StepState.DONE, found[0])
-        return found[0]
-
-    def _create(self, name: str, params: dict[str, Any]) -> str:
-        path = self._media(name)
-        self._still_held()
-        try:
-            meta_id = self._called(name, params, path)
-        except GraphLostError as error:
-            self._settle(name, StepState.UNKNOWN)
-            raise _OutcomeUnknown(name, str(error)) from error
-        except GraphRefusedError as error:
-            if self._verdict(error).reaction is Reaction.RETRY:
-                self.answer = error.as_answer()
-                self._settle(name, StepState.UNKNOWN)
-                raise _OutcomeUnknown(name, str(error)) from error
-            self._settle(name, StepState.REFUSED)
-            raise
-        try:
-            self._settle(name, StepState.DONE, meta_id)
-        except ClaimLostError:
-            self._withdraw(name, meta_id)
-            raise
-        return meta_id
-
-    def _withdraw(self, name: str, meta_id: str) -> None:
-        """Take back what was created after the claim was lost, if its step has another object.
-
-        While the step is open the new owner may find ours by its name: then it stays.
-        """
-        kind = Campaign if name in saga.SHARED else PendingChange
-        holder: Any = self.ports.documents.get(self._holder_path(name), kind)
-        step = _step_of(holder.steps[name])
-        if step.meta_id == meta_id:
-            return
-        if step.state is StepState.DONE:
-            self.ports.graph.delete(name, meta_id)
-        else:
-            self.ports.alert("orphan", f"{self.change.id}: {name} {meta_id} may have no owner")
-
-    def _media(self, name: str) -> Path | None:
-        if name != "video":
-            return None
-        try:
-            return self._fetched(self.change.payload["media"])
-        except MediaUnavailableError:
-            self._settle(name, StepState.REFUSED)  # Meta was not called
-            raise
-
-    def _called(self, name: str, params: dict[str, Any], path: Path | None) -> str:
-        act = self.account.ad_account_id
-        if path is not None:
-            return self.ports.graph.upload_video(act, params["name"], path)
-        return self.ports.graph.create(name, act, params)
-
-    def _fetched(self, raw: dict[str, Any]) -> Path:
-        ref = msgspec.convert(raw, ObjectRef)
-        try:
-            return self.ports.fetch(ref, self.ports.workdir)
-        except Exception as error:
-            raise MediaUnavailableError(f"{ref.key}: {type(error).__name__}: {error}") from error
-
-    # Steps in the documents ----------------------------------------------------------------
-
-    def _holder_path(self, name: str) -> str:
-        if name in saga.SHARED:
-            return ledger.campaign_path(str(self.change.campaign_id))
-        return ledger.change_path(self.change.id)
-
-    def _steps_of(
-        self, name: str, transaction: Transaction, change: PendingChange
-    ) -> dict[str, Any]:
-        if name not in saga.SHARED:
-            return change.steps
-        campaign = transaction.get(self._holder_path(name), Campaign)
-        return campaign.steps if campaign else {}
-
-    def _take(self, name: str, wanted_name: str, params: dict[str, Any]) -> tuple[Step, Move, bool]:
-        """Decide about a step and, unless it is done or waited for, own it from now on.
-
-        Also says whether an answer to a call of this change was lost (a crash is counted already).
-        """
-        now = self.clock.now()
-
-        def body(transaction: Transaction) -> tuple[Step | None, saga.NextMove, bool]:
-            change = self.held.fenced(transaction)
-            self._still_alive(transaction, now)
-            raw = self._steps_of(name, transaction, change).get(name)
-            step = _step_of(raw) if raw else None
-            decided = saga.next_move(
-                step,
-                change_id=self.change.id,
-                owner_lives=self._owner_lives(transaction, step, now),
-                now=now,
-                settle_s=self.policy.executor.settle_s,
-            )
-            if decided.move in (Move.USE, Move.WAIT):
-                return step, decided, False
-            state = StepState.INTENT if decided.move is Move.CREATE else StepState.UNKNOWN
-            kept = step.name if step else wanted_name
-            mine = self._own(state, kept, params, now)
-            self._write_step(transaction, change, name, mine)
-            unanswered = step is not None and step.state is StepState.UNKNOWN
-            own = step is not None and step.owner == self.change.id
-            return mine, decided, unanswered and own and not self.claimed.crashed
-
-        step, decided, lost = self.ports.documents.transact(body)
-        if decided.move is Move.WAIT or step is None:
-            raise _Waits(decided.until_at, f"step {name} is not settled yet")
-        return step, decided.move, lost
-
-    def _still_alive(self, transaction: Transaction, now: float) -> None:
-        killed = transaction.get(ledger.KILL_SWITCH, ledger.Breaker)
-        if killed is not None:
-            until = now + self.policy.executor.recheck_s
-            raise _Waits(until, f"kill switch: {killed.reason}")
-
-    def _owner_lives(self, transaction: Transaction, step: Step | None, now: float) -> bool:
-        if step is None or not step.open or step.owner == self.change.id:
-            return False
-        owner = transaction.get(ledger.change_path(step.owner), PendingChange)
-        return owner is not None and owner.claim_epoch == step.epoch and lease_lives(owner, now)
-
-    def _own(self, state: StepState, name: str, params: dict[str, Any], at: float) -> Step:
-        epoch = self.change.claim_epoch
-        return Step(
-            state=state, name=name, owner=self.change.id, epoch=epoch, at=at, sent=dict(params)
-        )
-
-    def _take_again(self, name: str, step: Step, params: dict[str, Any], lost: bool) -> None:
-        """The lookup found nothing: only now a lost call counts as a failed attempt."""
-
-        def body(transaction: Transaction) -> int:
-            change = self.held.fenced(transaction)
-            counted = replace(change, attempts=change.attempts + lost)
-            mine = self._own(StepState.INTENT, step.name, params, self.clock.now())
-            self._write_step(transaction, counted, name, mine)
-            return counted.attempts
-
-        attempts = self.ports.documents.transact(body)
-        self.change = replace(self.change, attempts=attempts)
-        if attempts >= self.policy.executor.max_attempts:
-            self._settle(name, StepState.REFUSED)
-            raise _Fails(f"step {name} got no answer {attempts} times and left no object")
-
-    def _settle(self, name: str, state: StepState, meta_id: str | None = None) -> None:
-        """Write how a step of ours ended; raises ``ClaimLostError`` when it was taken over."""
-
-        def body(transaction: Transaction) -> None:
-            change = self.held.fenced(transaction)
-            step = _step_of(self._steps_of(name, transaction, change)[name])
-            if (step.owner, step.epoch) != (self.change.id, self.change.claim_epoch):
-                raise ClaimLostError(f"step {name} was taken over by {step.owner}")
-            ended = replace(step, state=state, meta_id=meta_id, at=self.clock.now())
-            self._write_step(transaction, change, name, ended)
-
-        self.ports.documents.transact(body)
-
-    def _write_step(
-        self, transaction: Transaction, change: PendingChange, name: str, step: Step
-    ) -> None:
-        stored, steps = msgspec.to_builtins(step), change.steps
-        if name in saga.SHARED:
-            transaction.update(self._holder_path(name), {f"steps.{name}": stored})
-        else:
-            steps = steps | {name: stored}
-        running = replace(change, status=ChangeStatus.EXECUTING, steps=steps)
-        transaction.set(ledger.change_path(change.id), self.held.renewed(running))
-
-    def _still_held(self) -> None:
-        if self._lost.is_set():
-            raise ClaimLostError(f"{self.change.id} was taken over while it worked")
+    def _done(self) -> tuple[str, dict[str, Any]]:
+        """Bring the change about; its object's id and what Meta then shows of it."""
+        match self.change.change_type:
+            case ChangeType.CREATE_CAMPAIGN:
+                return Creation(self.work).campaign()
+            case ChangeType.CREATE_ADSET:
+                return Creation(self.work).adset()
+            case ChangeType.CREATE_AD:
+                return Creation(self.work).ad()
+            case ChangeType.STATUS_CHANGE:
+                return StatusChange(self.work).apply()
+            case _:
+                return BudgetChange(self.work).apply()
 
     # Endings -------------------------------------------------------------------------------
 
-    def _verdict(self, error: GraphRefusedError) -> Verdict:
-        usage = self.ports.graph.usage()
-        return classify(
-            self.policy.executor,
-            code=error.code,
-            subcode=error.subcode,
-            http_status=error.http_status,
-            transient=error.transient,
-            regain_s=usage.regain_s if usage else None,
-        )
-
     def _react(self, error: GraphRefusedError) -> Outcome:
-        verdict, now = self._verdict(error), self.clock.now()
-        self.answer = error.as_answer()
+        verdict, now = self.work.verdict(error), self.clock.now()
+        self.work.answer = error.as_answer()
         reason = f"{verdict.reason}: {error}"
         match verdict.reaction:
             case Reaction.RETRY:
@@ -510,8 +222,12 @@ class Execution:
             case Reaction.PAUSE_ACCOUNT:
                 self._pause(now + verdict.wait_s, reason)
                 return self._release(now + verdict.wait_s + self.change.jitter_s, reason)
+            case Reaction.PAUSE_APP:
+                pause = ledger.Pause(until_at=now + verdict.wait_s, reason=reason)
+                self._set(ledger.APP_PAUSE, pause)
+                return self._release(pause.until_at + self.change.jitter_s, reason)
             case Reaction.OPEN_BREAKER:
-                return self._stop(ledger.breaker_path(self.account.id), reason)
+                return self._stop(ledger.breaker_path(self.work.account.id), reason)
             case Reaction.STOP_TOKEN:
                 return self._stop(ledger.TOKEN_BREAKER, reason)
             case Reaction.FORBIDDEN:
@@ -527,7 +243,7 @@ class Execution:
 
     def _pause(self, until_at: float, reason: str) -> None:
         pause = ledger.Pause(until_at=until_at, reason=reason)
-        self._set(ledger.pause_path(self.account.id), pause)
+        self._set(ledger.pause_path(self.work.account.id), pause)
 
     def _set(self, path: str, record: Any) -> None:
         self.ports.documents.transact(lambda transaction: transaction.set(path, record))
@@ -558,7 +274,7 @@ class Execution:
         """Give the change back with a later time and wake a successor then."""
 
         def body(transaction: Transaction) -> None:
-            change = self.held.fenced(transaction)
+            change = self.work.held.fenced(transaction)
             released = replace(
                 change,
                 status=status,
@@ -573,8 +289,8 @@ class Execution:
                 released,
                 str(kind),
                 self.clock.now(),
-                self.claimed.results,
-                answer=self.answer,
+                (*self.claimed.results, *self.work.results),
+                answer=self.work.answer,
                 error=reason,
             )
             transaction.create(ledger.history_path(row.id), row)
@@ -596,7 +312,7 @@ class Execution:
         """Write the terminal state and the one terminal row together, then tell everybody."""
 
         def body(transaction: Transaction) -> PendingChange:
-            change = self.held.fenced(transaction)
+            change = self.work.held.fenced(transaction)
             shared = transaction.get(ledger.campaign_path(str(change.campaign_id)), Campaign)
             said = "; ".join(filter(None, [reason, *_left_open(change)])) or None
             finished = replace(
@@ -605,7 +321,7 @@ class Execution:
                 lease_until_at=None,
                 finished_at=self.clock.now(),
                 meta_id=meta_id,
-                ad_id=meta_id or change.ad_id,
+                ad_id=meta_id if change.change_type is ChangeType.CREATE_AD else change.ad_id,
                 last_error=said,
                 attempts=change.attempts if attempts is None else attempts,
             )
@@ -614,10 +330,10 @@ class Execution:
                 finished,
                 str(status),
                 self.clock.now(),
-                self.claimed.results,
+                (*self.claimed.results, *self.work.results),
                 terminal=True,
                 sent=_sent(finished, shared),
-                answer=self.answer,
+                answer=self.work.answer,
                 read_back=read_back,
                 meta_id=meta_id,
                 error=said,
@@ -640,21 +356,16 @@ class Execution:
         return Outcome(kind=kind, change_id=self.change.id, reason=reason, **members)
 
 
-def _with_media(creative: dict[str, Any], video: str, thumbnail: dict[str, str]) -> dict[str, Any]:
-    story = creative["object_story_spec"]
-    video_data = story["video_data"] | {"video_id": video} | thumbnail
-    return creative | {"object_story_spec": story | {"video_data": video_data}}
-
-
 def _left_open(change: PendingChange) -> list[str]:
-    """What may exist at Meta although nobody was told: a person has to look."""
-    steps = {name: _step_of(raw) for name, raw in change.steps.items() if name != "image"}
-    return [f"{n} {step.name!r} may exist at Meta" for n, step in steps.items() if step.open]
+    """What may have happened at Meta although nobody was told: a person has to look."""
+    steps = {name: step_of(raw) for name, raw in change.steps.items() if name != "image"}
+    left = [f"{name} {step.name!r}" for name, step in steps.items() if step.open]
+    return [f"{each} may have had its effect at Meta" for each in left]
 
 
 def _sent(change: PendingChange, campaign: Campaign | None) -> tuple[dict[str, Any], ...]:
     shared = campaign.steps if campaign else {}
     holders = [
-        {name: _step_of(raw) for name, raw in steps.items()} for steps in (shared, change.steps)
+        {name: step_of(raw) for name, raw in steps.items()} for steps in (shared, change.steps)
     ]
     return saga.sent_by(change.id, *holders)

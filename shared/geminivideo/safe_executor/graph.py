@@ -30,7 +30,14 @@ PAGE = 100
 GONE_SUBCODE = 33
 READ_FIELDS = {
     "campaign": ["name", "status", "effective_status", "objective"],
-    "adset": ["name", "status", "effective_status", "campaign_id", "daily_budget"],
+    "adset": [
+        "name",
+        "status",
+        "effective_status",
+        "campaign_id",
+        "daily_budget",
+        "lifetime_budget",
+    ],
     "creative": ["name", "status"],
     "ad": ["name", "status", "effective_status", "adset_id", "campaign_id", "creative"],
 }
@@ -136,6 +143,18 @@ class MetaGraph:
         """What Meta shows of an object."""
         params = {"fields": ",".join(READ_FIELDS[step])}
         return self._called(lambda: self.api.call("GET", (object_id,), params=params).json())
+
+    def update(self, step: str, object_id: str, params: Mapping[str, Any]) -> None:
+        """Set members of an object: setting the same twice is setting it once."""
+        self._called(lambda: self.api.call("POST", (object_id,), params=dict(params)))
+
+    def minimum_budget(self, account: str) -> int:
+        """The least daily budget (minor units) that Meta takes for the account's ad sets."""
+        fields = {"fields": "min_daily_budget"}
+        edge = (self._account(account)["id"],)
+        return self._called(
+            lambda: int(self.api.call("GET", edge, params=fields).json()["min_daily_budget"])
+        )
 
     def delete(self, step: str, object_id: str) -> None:
         """Delete an object; one that is gone already is no error."""

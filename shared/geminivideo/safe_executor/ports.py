@@ -140,6 +140,12 @@ class Graph(Protocol):
     def read(self, step: str, object_id: str) -> dict[str, Any]:
         """What Meta shows of an object."""
 
+    def update(self, step: str, object_id: str, params: Mapping[str, Any]) -> None:
+        """Set members of an object: setting the same twice is setting it once."""
+
+    def minimum_budget(self, account: str) -> int:
+        """The least daily budget (minor units) that Meta takes for the account's ad sets."""
+
     def delete(self, step: str, object_id: str) -> None:
         """Delete an object; one that is gone already is no error."""
 

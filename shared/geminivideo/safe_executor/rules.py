@@ -53,6 +53,7 @@ class Situation:
     token_breaker: Breaker | None = None
     account_breaker: Breaker | None = None
     pause: Pause | None = None
+    app_pause: Pause | None = None
     window: RateWindow = field(default_factory=RateWindow)
 
 
@@ -103,7 +104,8 @@ def approval(situation: Situation) -> RuleResult:
 
 def pace(situation: Situation) -> RuleResult:
     """Meta's own limit, as it told us: no call before the pause is over."""
-    pause = situation.pause
+    asked = [pause for pause in (situation.pause, situation.app_pause) if pause]
+    pause = max(asked, key=lambda pause: pause.until_at, default=None)
     if pause is None or pause.until_at <= situation.now:
         return _passed("pace", "Meta asked for no pause")
     return _limited("pace", pause.reason, pause.until_at + situation.change.jitter_s)

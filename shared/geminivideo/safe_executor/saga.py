@@ -1,4 +1,4 @@
-"""The steps of creating an ad, and what to do about each one as it was left. Pure."""
+"""The steps of a change at Meta, and what to do about each one as it was left. Pure."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-SHARED = ("campaign", "adset")
-OWN = ("video", "image", "creative", "ad")
-REMOVABLE = ("ad", "creative", "video")  # in the order of compensation
+SHARED = ("campaign",)
+REMOVABLE = ("ad", "creative", "video", "adset")  # in the order of compensation
 
 
 class StepState(StrEnum):

@@ -108,10 +108,10 @@ def test_names_carry_our_ids_and_are_distinct() -> None:
     """Every object can be found by its name, and no two of a plan share one."""
     plan = plan_campaign(FLOW, ACCOUNT, BRIEF, title="clip")
     changes = planned(variation(0), variation(1))
-    names = [plan.name, plan.adset["name"]]
+    names, steps = [plan.name], ("adset", "video", "creative", "ad")
     for change in changes:
-        names += [change.payload[step]["name"] for step in ("video", "creative", "ad")]
-        assert all(change.id in change.payload[s]["name"] for s in ("video", "creative", "ad"))
+        names += [change.payload[step]["name"] for step in steps]
+        assert all(change.id in change.payload[step]["name"] for step in steps)
     assert plan.campaign_id == campaign_id_of(FLOW)
     assert plan.campaign_id in plan.name
     assert len(set(names)) == len(names)

@@ -32,13 +32,13 @@ CREATES = {
 }
 
 
-def test_five_changes_share_one_campaign_and_one_ad_set(world: Any) -> None:
-    """One campaign, one ad set, five ads, all PAUSED; each change COMPLETED with its history."""
+def test_five_changes_share_one_campaign(world: Any) -> None:
+    """One campaign, five ads in ad sets of their own, all PAUSED; each change COMPLETED."""
     changes = world.plan(5)
     world.drain()
     assert world.created() == {
         "campaign": 1,
-        "adset": 1,
+        "adset": 5,
         "advideo": 5,
         "adimage": 5,
         "adcreative": 5,
@@ -139,7 +139,7 @@ def test_two_executions_at_once_make_one_ad(world: Any) -> None:
 
 
 def test_concurrent_changes_create_the_shared_objects_once(world: Any) -> None:
-    """Five executions start together; campaign and ad set exist once, every ad once."""
+    """Five executions start together; the campaign exists once, every ad once in its ad set."""
     changes = world.plan(5)
     world.clock.at = max(c.not_before_at for c in changes)
     world.queue.due.clear()
@@ -155,7 +155,7 @@ def test_concurrent_changes_create_the_shared_objects_once(world: Any) -> None:
     for thread in threads:
         thread.join()
     world.drain()
-    assert (world.created()["campaign"], world.created()["adset"]) == (1, 1)
+    assert (world.created()["campaign"], world.created()["adset"]) == (1, 5)
     assert world.created()["ad"] == 5
     world.check_invariants()
 
@@ -234,7 +234,7 @@ def test_a_create_that_never_works_ends_failed(world: Any) -> None:
     assert [dead for dead, _ in world.dead] == [change.id]
     assert len(world.terminal_rows(change.id)) == 1
     deleted = [w.kind for w in world.meta.writes() if w.effect == "deleted"]
-    assert deleted == ["adcreative", "advideo"]
+    assert deleted == ["adcreative", "advideo", "adset"]
     assert [o["id"] for o in world.meta.objects(ACT, "campaign")]
     world.check_invariants()
 

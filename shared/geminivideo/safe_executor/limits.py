@@ -1,0 +1,188 @@
+"""How far a budget may move now: fuzz, Meta's minimum, velocity, hourly rate, account cap. Pure.
+
+Budgets are integer minor units of the account's currency. For every moment s of the window before
+now, the new budget stays within ``max_budget_change`` of the budget that was live at s: so no two
+moments of any window differ by more, however many changes lie between them.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from geminivideo.policy import ExecutorPolicy
+from geminivideo.safe_executor.ledger import AccountTotal, BudgetEntry, BudgetWindow
+from geminivideo.safe_executor.rules import HOUR_S, Result, RuleResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetSituation:
+    """Everything that decides about one budget change; ``live`` was just read at Meta.
+
+    ``total`` is the sum of the account's live daily budgets, None when nobody has counted it.
+    """
+
+    change_id: str
+    requested: int
+    rising: bool
+    live: int
+    minimum: int
+    now: float
+    jitter_s: float
+    policy: ExecutorPolicy
+    window: BudgetWindow
+    total: AccountTotal | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedBudget:
+    """What is sent (``value``), or why nothing is: it waits until a time, or is overtaken."""
+
+    results: tuple[RuleResult, ...]
+    value: int | None = None
+    until_at: float | None = None
+    overtaken: bool = False
+
+    @property
+    def reason(self) -> str:
+        """The last rule's words: it decided."""
+        return f"{self.results[-1].rule}: {self.results[-1].reason}"
+
+
+def fuzzed(change_id: str, requested: int, policy: ExecutorPolicy) -> int:
+    """The request moved by U(-fuzz, +fuzz), drawn once per change (seeded by its id)."""
+    draw = random.Random(f"fuzz:{change_id}").uniform(-policy.fuzz, policy.fuzz)
+    return round(requested * (1 + draw))
+
+
+def bounds(window: BudgetWindow, live: int, now: float, policy: ExecutorPolicy) -> tuple[int, int]:
+    """The least and the greatest budget that velocity allows now."""
+    seen = list(_budgets_seen(window, live, now - policy.budget_window_hours * HOUR_S))
+    low = max(math.ceil((1 - policy.max_budget_change) * budget - 1e-9) for budget in seen)
+    high = min(math.floor((1 + policy.max_budget_change) * budget + 1e-9) for budget in seen)
+    return low, high
+
+
+def _budgets_seen(window: BudgetWindow, live: int, since: float) -> Iterator[int]:
+    """Every budget that was live at some moment since; a foreign change begins a new history."""
+    recent = [entry for entry in window.entries if entry.open or entry.at > since]
+    foreign = [index for index, entry in enumerate(recent) if entry.foreign]
+    for entry in recent[foreign[-1] + 1 if foreign else 0 :]:
+        yield entry.before
+        yield entry.after
+    yield live
+
+
+def with_drift(window: BudgetWindow, live: int, now: float) -> BudgetWindow:
+    """The window with a foreign entry when Meta shows another budget than our last one."""
+    if not window.entries or window.entries[-1].after == live:
+        return window
+    entry = BudgetEntry(
+        change_id="", at=now, before=window.entries[-1].after, after=live, foreign=True
+    )
+    return BudgetWindow(entries=(*window.entries, entry))
+
+
+def trimmed(window: BudgetWindow, now: float, policy: ExecutorPolicy) -> BudgetWindow:
+    """The window without what no limit looks at any more."""
+    since = now - max(policy.budget_window_hours, 1.0) * HOUR_S
+    return BudgetWindow(entries=tuple(e for e in window.entries if e.open or e.at > since))
+
+
+def fix_budget(situation: BudgetSituation) -> FixedBudget:
+    """The budget to send: fuzzed, then clamped to velocity and minimum, rounded inside the bounds.
+
+    ``decisions``: the rules in order, each with its result; the first that holds is the last.
+    """
+    results: list[RuleResult] = []
+    overtaken = _overtaken(situation)
+    if overtaken is not None:
+        return FixedBudget(results=(overtaken,), overtaken=True)
+    rate = adset_rate(situation)
+    results.append(rate)
+    if not rate.passed:
+        return FixedBudget(results=tuple(results), until_at=rate.until_at)
+    value, *clamps = _clamped(situation)
+    results.extend(clamps)
+    if value is None:
+        return FixedBudget(results=tuple(results), until_at=results[-1].until_at)
+    cap = account_cap(situation, value)
+    return FixedBudget(
+        results=(*results, cap), value=value if cap.passed else None, until_at=cap.until_at
+    )
+
+
+def _overtaken(situation: BudgetSituation) -> RuleResult | None:
+    """A rise below what is live already (or a cut above it) would undo what somebody else did."""
+    ahead = situation.requested - situation.live
+    if (ahead > 0) == situation.rising and ahead != 0:
+        return None
+    word = "rise" if situation.rising else "cut"
+    reason = f"a {word} to {situation.requested} was asked for, but {situation.live} is live"
+    return RuleResult(rule="drift", result=Result.HELD, reason=reason)
+
+
+def adset_rate(situation: BudgetSituation) -> RuleResult:
+    """At most so many budget changes per ad set and hour (Meta's own limit, 613/1487632)."""
+    allowed = situation.policy.budget_changes_per_adset_hour
+    others = _of_others(situation, situation.now - HOUR_S)
+    reason = f"{len(others)} of {allowed} budget changes of the ad set in the last hour"
+    if len(others) < allowed:
+        return RuleResult(rule="adset_rate", result=Result.PASSED, reason=reason)
+    free_at = sorted(entry.at for entry in others)[-allowed] + HOUR_S
+    return _later("adset_rate", reason, free_at + situation.jitter_s)
+
+
+def _of_others(situation: BudgetSituation, since: float) -> list[BudgetEntry]:
+    return [
+        entry
+        for entry in situation.window.entries
+        if (entry.open or entry.at > since) and entry.change_id != situation.change_id
+    ]
+
+
+def _clamped(situation: BudgetSituation) -> tuple[int | None, RuleResult]:
+    wish = fuzzed(situation.change_id, situation.requested, situation.policy)
+    low, high = bounds(situation.window, situation.live, situation.now, situation.policy)
+    low = max(low, situation.minimum)
+    if low > high:
+        return None, _no_room(situation, f"Meta's minimum {situation.minimum} is above {high}")
+    value = min(max(wish, low), high)
+    moves = value > situation.live if situation.rising else value < situation.live
+    if not moves:
+        return None, _no_room(situation, f"between {low} and {high} no move from {situation.live}")
+    shown = f"{situation.live} -> {value}, asked {situation.requested}, fuzzed {wish}"
+    result = Result.PASSED if value == wish else Result.CLAMPED
+    reason = f"{shown}; {low} to {high} is allowed now"
+    return value, RuleResult(rule="velocity", result=result, reason=reason)
+
+
+def _no_room(situation: BudgetSituation, reason: str) -> RuleResult:
+    """The change waits until the oldest change leaves the window."""
+    window_s = situation.policy.budget_window_hours * HOUR_S
+    others = _of_others(situation, situation.now - window_s)
+    oldest = min((entry.at for entry in others), default=situation.now)
+    return _later("velocity", reason, oldest + window_s + situation.jitter_s)
+
+
+def account_cap(situation: BudgetSituation, value: int) -> RuleResult:
+    """The account's live daily budgets stay within its cap, where one is set."""
+    cap = situation.policy.account_daily_cap
+    if cap is None:
+        return RuleResult(rule="account_cap", result=Result.PASSED, reason="no cap is set")
+    if value <= situation.live:
+        return RuleResult(rule="account_cap", result=Result.PASSED, reason="it is a cut")
+    recheck = situation.now + situation.policy.recheck_s
+    if situation.total is None:
+        return _later("account_cap", "the account's total is not known yet", recheck)
+    total = situation.total.minor + value - situation.live
+    reason = f"{total} of {cap} minor units a day"
+    if total <= cap:
+        return RuleResult(rule="account_cap", result=Result.PASSED, reason=reason)
+    return _later("account_cap", reason, recheck)
+
+
+def _later(rule: str, reason: str, until_at: float) -> RuleResult:
+    return RuleResult(rule=rule, result=Result.HELD, reason=reason, until_at=until_at, limit=True)
