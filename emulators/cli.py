@@ -15,7 +15,7 @@ from geminivideo.events import flow_id_of
 from geminivideo.records import Flow, FlowStatus
 from rich.table import Table
 
-from emulators.commands import apply, clock, logs, snapshot
+from emulators.commands import apply, clock, fault, logs, snapshot
 from emulators.commands.console import (
     STATE,
     Exit,
@@ -36,6 +36,7 @@ app = typer.Typer(
 )
 app.add_typer(clock.app, name="clock")
 app.add_typer(snapshot.app, name="snapshot")
+app.add_typer(fault.app, name="fault")
 app.command("logs")(logs.logs)
 app.command("apply")(apply.apply)
 
@@ -81,16 +82,21 @@ def up(
     vision_double: Annotated[
         bool, typer.Option("--vision-double", help="The double of Video Intelligence looks.")
     ] = False,
+    faults: Annotated[
+        Path | None, typer.Option(help="A fault script (YAML) in place of the one kept.")
+    ] = None,
 ) -> None:
     """Run the local cloud until Ctrl-C; what has changed since the last time is applied."""
     from emulators.cloud import ROOT, SAMPLES, LocalCloud
+    from emulators.faults.errors import FaultError
     from emulators.remote import Control
     from emulators.running import Running, StateDirError
     from emulators.serving import PortInUseError
     from emulators.topology.record import RecordError
     from emulators.watch import Watcher
 
-    with told(PortInUseError, RecordError, StateDirError), _stoppable():
+    with told(PortInUseError, RecordError, StateDirError, FaultError), _stoppable():
+        script = fault.load(faults)
         console.print("starting the local cloud ...")
         with LocalCloud(
             state,
@@ -106,6 +112,8 @@ def up(
             media_roots=[*(media_root or ()), SAMPLES],
         ) as cloud:
             running = Running.find(cloud.state_dir)
+            if script is not None:
+                script.replace_in(cloud.faults)
             if running.uploads_bucket:
                 Watcher(running).seed_accounts()
             console.print(cloud.applied.summary(), style="dim", highlight=False)

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         vertex,
         vision,
     )
+    from emulators.faults.engine import Faults
     from emulators.topology.apply import Applied
 
 __all__ = ["PORT_BASE", "ROOT", "SAMPLES", "STACK", "LocalCloud", "Ports"]
@@ -102,6 +103,7 @@ class LocalCloud:
     issuer: identity.Issuer
     host: host.Server
     jobs: host.Jobs
+    faults: Faults
 
     def __init__(
         self,
@@ -288,6 +290,7 @@ class LocalCloud:
         self._take(recording.result())
         self._start_host()
         self._provision()
+        self.faults.arm()
         self._start_control()
         self._card().save(self.state_dir)
         self._open.callback((self.state_dir / CARD).unlink, missing_ok=True)
@@ -340,6 +343,7 @@ class LocalCloud:
     def _start_control(self) -> None:
         from emulators import deploying
         from emulators.control import ControlServer
+        from emulators.faults import control
         from emulators.snapshots import Snapshots
 
         self._keep(
@@ -347,7 +351,7 @@ class LocalCloud:
                 self,
                 snapshots=Snapshots.beside(self.state_dir),
                 port=self.ports.services["control"],
-                routes=deploying.routes(self),
+                routes=[*deploying.routes(self), *control.routes(self.faults)],
             )
         )
 
@@ -361,6 +365,7 @@ class LocalCloud:
         self.issuer = identity.Issuer(state_dir=self.state_dir, clock=self.clock)
         self.processes = host.Processes()
         self._open.callback(self.processes.close)
+        self._load_faults()
         mint = self.issuer.mint
         least = _LEAST_MACHINE_S
         self.pubsub = self._serve(
@@ -386,6 +391,16 @@ class LocalCloud:
         if self.profile.doubles:
             self._start_doubles()
 
+    def _load_faults(self) -> None:
+        """The script of earlier runs; it strikes nothing before all is provisioned."""
+        from emulators.faults.callers import Callers
+        from emulators.faults.engine import Faults
+
+        self.faults = Faults(self.clock, self.state_dir, armed=False)
+        self._open.callback(self.faults.close)
+        children = self.processes.children
+        self.faults.caller_at = Callers(lambda: ((c.name, c.pid) for c in children())).at
+
     def _start_doubles(self) -> None:
         from emulators import meta, vertex, vision
 
@@ -404,6 +419,7 @@ class LocalCloud:
                 state_dir=self.state_dir,
                 clock=self.clock,
                 port=self.ports.services[name],
+                faults=self.faults,
                 **options,
             )
         )
@@ -437,6 +453,7 @@ class LocalCloud:
                 env=env,
                 exempt=self.profile.open_functions,
                 processes=self.processes,
+                faults=self.faults,
             )
         )
 

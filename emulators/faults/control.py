@@ -68,9 +68,16 @@ def _rule(members: dict[str, Any], index: int) -> Rule:
         raise
 
 
+def _told(error: FaultError) -> str:
+    if isinstance(error, UnknownIdError):
+        return str(error)
+    member = f"{error.member}: " if error.member else ""
+    return f"faults[{error.index}]: {member}{error}"
+
+
 def _refused(error: FaultError, status: int) -> web.Response:
     body = {
-        "error": f"{error.member}: {error}" if error.member else str(error),
+        "error": _told(error),
         "kind": type(error).__name__,
         "index": error.index,
         "member": error.member,

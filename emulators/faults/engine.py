@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from hashlib import blake2b
+from itertools import count
 from pathlib import Path
 
 from geminivideo.runtime.clock import Clock
@@ -263,7 +264,6 @@ class Faults:
 
 
 def _free_id(service: str, taken: set[str]) -> str:
-    number = 1
-    while f"{service}-{number}" in taken:
-        number += 1
-    return f"{service}-{number}"
+    name = service.rpartition("/")[2].strip("*") or HOST
+    numbered = (f"{name}-{number}" for number in count(1))
+    return next(each for each in numbered if each not in taken)

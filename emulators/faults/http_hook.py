@@ -62,6 +62,14 @@ class HttpFaults:
         app.middlewares.append(self._strike)
         app.on_response_prepare.append(lose)
 
+    def service_of(self, request: web.Request) -> str:
+        """The service that rules name."""
+        return self._service
+
+    def callers_of(self, request: web.Request) -> Sequence[str]:
+        """Who calls."""
+        return (self._faults.caller_at(peer_port(request)),)
+
     @web.middleware
     async def _strike(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if not self._faults.active:
@@ -70,7 +78,7 @@ class HttpFaults:
         if rule is None:
             return await handler(request)
         request[STRUCK] = rule
-        if rule.delay_s:
+        if rule.delay_s and not rule.kill:  # a process works for that long before it is killed
             if self._reads_first:
                 await request.post()
             await delay(self._faults.clock, rule.delay_s)
@@ -86,9 +94,9 @@ class HttpFaults:
             return None
         return self._faults.take(
             Call(
-                self._service,
+                self.service_of(request),
                 endpoint,
-                callers=lambda: (self._faults.caller_at(peer_port(request)),),
+                callers=lambda: self.callers_of(request),
                 resources=lambda: resources_of(request),
             )
         )
