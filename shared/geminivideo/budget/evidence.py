@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from geminivideo.budget import fatigue, panel
+from geminivideo.budget import elasticity, fatigue, panel
 from geminivideo.budget.panel import Panel
 from geminivideo.budget.signals import AdSignals, LagCurve
 from geminivideo.policy import SamplerPolicy
@@ -25,7 +25,7 @@ class Evidence:
     """Columns over the ads; every count is discounted by its age.
 
     ``budget`` is the daily budget that returns are measured at (minor units, > 0); ``volume`` is
-    how many days at that budget the spend was worth, with the account's ``elasticity``;
+    how many days at that budget the spend was worth, with the ad's ``elasticity``;
     ``exposure`` is the clicks whose lag has passed; ``value`` what was credited for them;
     ``evidence_age`` is the mean age in days of the clicks.
     """
@@ -42,7 +42,8 @@ class Evidence:
     age_hours: Column
     dna: Column
     wisdom: Column
-    elasticity: float
+    elasticity: Column
+    account_elasticity: float
     credit_mean: float | None
     credit_guess: float | None
 
@@ -54,8 +55,8 @@ def gather(
     import numpy as np
 
     days = panel.build(ads, now, policy)
-    elasticity = learn_elasticity(days, policy)
-    worn = fatigue.measure(days, elasticity, policy)
+    returns = elasticity.learn(days, policy)
+    worn = fatigue.measure(days, returns.ads, policy)
     budget = _budgets(ads, days, total)
     fresh = np.where(days.known, 0.5 ** (days.age / policy.click_half_life_days), 0.0)
     clicks = (fresh * days.clicks).sum(1)
@@ -65,7 +66,7 @@ def gather(
         budget=budget,
         impressions=(fresh * days.impressions).sum(1),
         clicks=clicks,
-        volume=(fresh * _volumes(days, budget, elasticity)).sum(1),
+        volume=(fresh * _volumes(days, budget, returns.ads)).sum(1),
         exposure=exposure,
         value=np.maximum(value, 0.0),
         evidence_age=_mean_age(days, fresh),
@@ -76,32 +77,11 @@ def gather(
         wisdom=np.fromiter(
             (1.0 if ad.wisdom is None else ad.wisdom for ad in ads), np.float64, len(ads)
         ),
-        elasticity=elasticity,
+        elasticity=returns.ads,
+        account_elasticity=returns.account,
         credit_mean=_credit_mean(ads, direct),
         credit_guess=_credit_guess(days),
     )
-
-
-def learn_elasticity(days: Panel, policy: SamplerPolicy) -> float:
-    """How much faster clicks come when more is spent (d log clicks / d log spend), shared.
-
-    Weighted regression of day-to-day differences within each ad, which takes out everything that
-    is the ad's own, shrunk to the policy's prior by that prior's precision.
-    """
-    import numpy as np
-
-    both = days.known[:, :-1] & days.known[:, 1:] & (days.spend[:, :-1] > 0)
-    both &= days.spend[:, 1:] > 0
-    length = np.where(days.known, days.length, 1.0)
-    pace = np.log(np.maximum(days.spend, 1.0) / length)
-    clicks = np.log((days.clicks + 0.5) / length)
-    error = 1.0 / (days.clicks + 0.5) + policy.fatigue_daily_noise**2
-    weight = np.where(both, 1.0 / (error[:, :-1] + error[:, 1:]), 0.0)
-    x, y = np.diff(pace, axis=1), np.diff(clicks, axis=1)
-    prior = policy.elasticity_spread**-2
-    precision = prior + float((weight * x * x).sum())
-    mean = (prior * policy.elasticity + float((weight * x * y).sum())) / precision
-    return min(policy.max_elasticity, max(policy.min_elasticity, mean))
 
 
 def _budgets(ads: Sequence[AdSignals], days: Panel, total: int) -> Column:
@@ -115,13 +95,13 @@ def _budgets(ads: Sequence[AdSignals], days: Panel, total: int) -> Column:
     return np.where(known > 0, known, guess)
 
 
-def _volumes(days: Panel, budget: Column, elasticity: float) -> Matrix:
+def _volumes(days: Panel, budget: Column, power: Column) -> Matrix:
     """Each day's spend in days at today's budget: (rate / budget) ** elasticity * length."""
     import numpy as np
 
     length = np.where(days.known, days.length, 1.0)
     rate = days.spend / length / budget[:, None]
-    return np.where(days.known, rate**elasticity * days.length, 0.0)
+    return np.where(days.known, rate ** power[:, None] * days.length, 0.0)
 
 
 def _value(days: Panel, lag: LagCurve, policy: SamplerPolicy) -> tuple[Column, Column]:

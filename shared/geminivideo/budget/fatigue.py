@@ -34,7 +34,7 @@ class Fatigue:
     decline: Column
 
 
-def measure(panel: Panel, elasticity: float, policy: SamplerPolicy) -> Fatigue:
+def measure(panel: Panel, elasticity: Column, policy: SamplerPolicy) -> Fatigue:
     """The trends of the last ``fatigue_days``, and the decline that they prove.
 
     A falling CTR counts from ``fatigue_z`` standard errors on, or ``fatigue_z_frequency`` when
@@ -49,16 +49,16 @@ def measure(panel: Panel, elasticity: float, policy: SamplerPolicy) -> Fatigue:
     return Fatigue(ctr=ctr, cpm=cpm, frequency=frequency, decline=np.maximum(lost, 0.0))
 
 
-def _trends(panel: Panel, elasticity: float, policy: SamplerPolicy) -> tuple[Trend, Trend, Trend]:
+def _trends(panel: Panel, elasticity: Column, policy: SamplerPolicy) -> tuple[Trend, Trend, Trend]:
     import numpy as np
 
-    noise = policy.fatigue_daily_noise**2
+    noise = policy.daily_noise**2
     used = panel.known & (panel.age <= policy.fatigue_days) & (panel.impressions > 0)
     ctr = np.log((panel.clicks + 0.5) / (panel.impressions + 1.0))
     ctr_weight = np.where(used, 1.0 / (1.0 / (panel.clicks + 0.5) + noise), 0.0)
     length = np.where(used, panel.length, 1.0)
     rate = np.log(np.maximum(panel.spend, 1.0) / length)
-    cpm = elasticity * rate - np.log(np.maximum(panel.impressions, 1.0) / length)
+    cpm = elasticity[:, None] * rate - np.log(np.maximum(panel.impressions, 1.0) / length)
     even = np.where(used & (panel.spend > 0), 1.0 / noise, 0.0) * panel.length
     seen = np.where(np.isnan(panel.frequency), 1.0, np.maximum(panel.frequency, 1e-6))
     known = np.where(np.isnan(panel.frequency), 0.0, even)

@@ -32,7 +32,7 @@ def learn(evidence: Evidence, policy: SamplerPolicy) -> AccountPrior:
         value_per_click=per_click,
         value_shape=_shape(evidence, per_click, size, policy),
         credit_size=size,
-        elasticity=evidence.elasticity,
+        elasticity=evidence.account_elasticity,
     )
 
 

@@ -63,7 +63,8 @@ class Posterior:
     seen: Column
     expected: Column
     unit: float
-    elasticity: float
+    elasticity: Column
+    account_elasticity: float
     model_spread: float
 
     @property
@@ -135,7 +136,8 @@ def believe(evidence: Evidence, prior: AccountPrior, policy: SamplerPolicy) -> P
         seen=seen,
         expected=expected,
         unit=prior.value_per_click if prior.value_per_click > 0 else 1.0,
-        elasticity=prior.elasticity,
+        elasticity=evidence.elasticity,
+        account_elasticity=prior.elasticity,
         model_spread=policy.model_spread,
     )
 
@@ -169,7 +171,7 @@ def certainty(posterior: Posterior, change: Column) -> Column:
     """
     import numpy as np
 
-    returns = np.maximum(posterior.mean_returns, 1e-300)
+    returns = np.maximum(posterior.mean_returns * posterior.elasticity, 1e-300)
     raised = _side(posterior, returns, np.maximum(change, 0.0))
     cut = _side(posterior, returns, np.maximum(-change, 0.0))
     over_cut = _above(posterior, returns, cut)
@@ -211,12 +213,18 @@ def normal_cdf(z: Column) -> Column:
 
 
 def _weights(posterior: Posterior, returns: Column) -> Column:
-    """budget * returns ** (1 / (1 - elasticity)), scaled so that nothing overflows."""
+    """budget * (marginal return) ** (1 / (1 - e)), scaled so that nothing overflows.
+
+    ``e`` is the account's elasticity for all, which makes the level one number; where an ad's own
+    differs, its marginal return (elasticity * return) still does, and the next decision goes on
+    from there: the ads come to rest where their marginal returns are equal.
+    """
     import numpy as np
 
-    middle = max(float(np.median(returns)), 1e-300) if len(returns) else 1.0
-    ratio = np.clip(returns / middle, 1e-6, 1e6)
-    return posterior.budget * ratio ** (1.0 / (1.0 - posterior.elasticity))
+    marginal = returns * posterior.elasticity
+    middle = max(float(np.median(marginal)), 1e-300) if len(marginal) else 1.0
+    ratio = np.clip(marginal / middle, 1e-6, 1e6)
+    return posterior.budget * ratio ** (1.0 / (1.0 - posterior.account_elasticity))
 
 
 def _moved(evidence: Evidence, policy: SamplerPolicy) -> Column:
