@@ -1,4 +1,4 @@
-"""``make bench``: every measurement, or those named: ``python -m bench cold flow``."""
+"""``make bench``: every measurement, or those named: ``python -m bench cold flow emulators``."""
 
 from __future__ import annotations
 
@@ -7,23 +7,27 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import coldstart, flow
+from bench import coldstart, emulators, flow
 
 FOLDER = Path(".local/bench")
+NAMES = ("cold", "flow", "emulators")
 
 
 def main(asked: list[str]) -> int:
     """Measure and print; 1 when an aim is missed, 2 for a name that is not known."""
     console = Console(emoji=False)
-    unknown = sorted(set(asked) - {"cold", "flow"})
+    unknown = sorted(set(asked) - set(NAMES))
     if unknown:
-        sys.stderr.write(f"no measurement {', '.join(unknown)}: there are cold and flow\n")
+        sys.stderr.write(f"no measurement {', '.join(unknown)}: there are {', '.join(NAMES)}\n")
         return 2
+    chosen = asked or NAMES
     met = True
-    if not asked or "cold" in asked:
+    if "cold" in chosen:
         met = coldstart.show(coldstart.measure(), console)
-    if not asked or "flow" in asked:
+    if "flow" in chosen:
         flow.show(flow.measure(FOLDER, console), console)
+    if "emulators" in chosen:
+        met = emulators.show(*emulators.measure(), console) and met
     return 0 if met else 1
 
 

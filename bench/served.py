@@ -1,0 +1,57 @@
+"""The serving side of the emulator measurements: ours, in a process of its own.
+
+``python -m bench.served pubsub|firestore|cloud STATE_DIR`` prints where it listens, then serves.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+
+def pubsub(state_dir: Path) -> str:
+    """Pub/Sub alone; its address."""
+    from geminivideo.runtime.clock import Clock
+
+    from emulators.pubsub import Server
+
+    return _kept(Server(state_dir=state_dir, clock=Clock()))
+
+
+def firestore(state_dir: Path) -> str:
+    """Firestore alone; its address."""
+    from geminivideo.runtime.clock import Clock
+
+    from emulators.firestore import Server
+
+    return _kept(Server(state_dir=state_dir, clock=Clock()))
+
+
+def cloud(state_dir: Path) -> str:
+    """The whole local cloud, functions not started; where its gateway is."""
+    from emulators.cloud import LocalCloud
+
+    running = LocalCloud(state_dir, 0).start()
+    _KEPT.append(running)
+    return running.urls["gateway"]
+
+
+_KEPT: list[object] = []  # what is not referred to stops serving
+_SERVED: dict[str, Callable[[Path], str]] = {
+    "pubsub": pubsub,
+    "firestore": firestore,
+    "cloud": cloud,
+}
+
+
+def _kept(server: object) -> str:
+    _KEPT.append(server)
+    server.start()  # type: ignore[attr-defined]
+    return str(server.host)  # type: ignore[attr-defined]
+
+
+if __name__ == "__main__":
+    print(_SERVED[sys.argv[1]](Path(sys.argv[2])), flush=True)
+    threading.Event().wait()
