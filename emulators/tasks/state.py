@@ -25,6 +25,7 @@ from emulators.tasks.store import Bucket, Store
 
 Attempt = raw(types.Attempt)
 
+CATCH_UP_S = 0.25  # machine seconds
 SLOWED_FIRST_S = 1.0  # our own numbers: Google throttles on 429 and 503 but publishes none
 SLOWED_MOST_S = 60.0
 SLOWING = frozenset({429, 503})
@@ -73,6 +74,7 @@ class Lane:
     running: int = 0
     slowed_until: float = 0.0
     slowed_for: float = 0.0
+    freed_at: float = 0.0
 
     @property
     def paused(self) -> bool:
@@ -89,14 +91,17 @@ class Lane:
         limits = self.spec.rate_limits
         gained = max(0.0, now - self.filled_at) * limits.max_dispatches_per_second
         self.tokens = min(float(limits.max_burst_size), self.tokens + gained)
-        self.filled_at = now
+        self.filled_at = max(self.filled_at, now)
 
-    def next_token(self, now: float) -> float:
-        """When the bucket holds a whole token."""
-        if self.tokens >= _WHOLE_TOKEN:
-            return now
+    def next_token(self) -> float:
+        """Since when, or from when on, the bucket holds a whole token."""
         rate: float = self.spec.rate_limits.max_dispatches_per_second
-        return now + (1.0 - self.tokens) / rate
+        return self.filled_at + max(0.0, _WHOLE_TOKEN - self.tokens) / rate
+
+    def spend(self, at: float) -> None:
+        """Take one of the tokens that the bucket holds at ``at``."""
+        self.refill(at)
+        self.tokens -= 1.0
 
     def first_ready(self) -> Pending | None:
         """The earliest task that waits for its dispatch; stale heap entries are dropped."""
@@ -166,8 +171,9 @@ class Queues:
 
     def _open(self, spec: Any, left: Bucket | None = None) -> None:
         """A new queue's bucket is full; a restarted one's is as its last dispatch left it."""
-        full = Bucket(float(spec.rate_limits.max_burst_size), self._clock.now())
-        self._lanes[spec.name] = Lane(spec, **asdict(left or full))
+        now = self._clock.now()
+        full = Bucket(float(spec.rate_limits.max_burst_size), now)
+        self._lanes[spec.name] = Lane(spec, **asdict(left or full), freed_at=now)
 
     # -- queues ----------------------------------------------------------------------------
 
@@ -250,7 +256,7 @@ class Queues:
 
     def _save(self, lane: Lane, spec: Any) -> Any:
         self._store.put_queue(spec)
-        lane.spec = spec
+        lane.spec, lane.freed_at = spec, self._clock.now()
         self.on_change(spec.name)
         return spec
 
@@ -331,13 +337,12 @@ class Queues:
             if lane is None or lane.paused:
                 return []
             now = self._clock.now()
-            lane.refill(now)
             taken = []
-            while self._opens(lane, now) <= now:
+            while (opens := self._opens(lane)) <= now:
                 task = lane.first_ready()
                 assert task is not None, "a lane without a task never opens"
                 heapq.heappop(lane.ready)
-                lane.tokens -= 1.0
+                lane.spend(self._moment(opens, now))
                 taken.append(self._dispatch(lane, task, now))
             return taken
 
@@ -347,9 +352,7 @@ class Queues:
             lane = self._lanes.get(name)
             if lane is None or lane.paused:
                 return math.inf
-            now = self._clock.now()
-            lane.refill(now)
-            return self._opens(lane, now)
+            return self._opens(lane)
 
     def finished(self, dispatch: Dispatch, answer: Answer, success: bool) -> None:
         """Take an attempt's outcome: done, to be retried, or given up."""
@@ -357,8 +360,10 @@ class Queues:
             task = dispatch.task
             task.running -= 1
             lane = dispatch.lane
-            lane.running -= 1
             now = self._clock.now()
+            if lane.running >= lane.spec.rate_limits.max_concurrent_dispatches:
+                lane.freed_at = now
+            lane.running -= 1
             wait = self._slow(lane, answer, now)
             if not task.gone:
                 self._record(task, answer, now)
@@ -368,11 +373,19 @@ class Queues:
                     self._retry(lane, task, now, wait)
         self.on_change(dispatch.queue)
 
-    def _opens(self, lane: Lane, now: float) -> float:
+    def _moment(self, opens: float, now: float) -> float:
+        """When a dispatch counts: a machine that woke a little late owes the queue no tokens.
+
+        On a fast clock a few milliseconds are minutes: without this a full bucket would lose them.
+        """
+        late = self._clock.real_seconds(now - opens)
+        return opens if late <= CATCH_UP_S else now
+
+    def _opens(self, lane: Lane) -> float:
         task = lane.first_ready()
         if task is None or lane.running >= lane.spec.rate_limits.max_concurrent_dispatches:
             return math.inf
-        return max(task.due, lane.next_token(now), lane.slowed_until)
+        return max(task.due, lane.next_token(), lane.slowed_until, lane.freed_at)
 
     def _dispatch(self, lane: Lane, task: Pending, now: float) -> Dispatch:
         """Count the attempt, durably, before it is sent."""
