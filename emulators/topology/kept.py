@@ -48,6 +48,7 @@ def renewed(question: Question) -> Graph:
     """Run the program and check its graph; keep it when that can be. Raises ``RecordError``."""
     from emulators.topology.check import check
 
+    file_of(question).parent.mkdir(parents=True, exist_ok=True)
     found = recorded(question)
     if findings := check(found.graph):
         raise RecordError(findings)

@@ -67,12 +67,21 @@ def content(path: str) -> str:
 
 def names(path: str) -> str:
     """A digest of what a folder holds by name and kind; empty when there is no such folder."""
+    return _digest(_entries(path))
+
+
+def _entries(path: str) -> frozenset[tuple[str, bool]] | None:
     try:
         with os.scandir(path) as entries:
-            found = sorted((e.name, e.is_dir()) for e in entries if e.name != _BYPRODUCT)
+            return frozenset((e.name, e.is_dir()) for e in entries if e.name != _BYPRODUCT)
     except OSError:
+        return None
+
+
+def _digest(entries: frozenset[tuple[str, bool]] | None) -> str:
+    if entries is None:
         return ""
-    return hashlib.blake2b(repr(found).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(repr(sorted(entries)).encode(), digest_size=16).hexdigest()
 
 
 def kind(path: str) -> str:
@@ -108,6 +117,7 @@ class Reads:
         inside = {sys.prefix, sys.base_prefix, *sysconfig.get_paths().values(), *ignored}
         self._ignored = tuple(f"{os.path.abspath(p)}{os.sep}" for p in (*inside, *_OF_THE_MACHINE))
         self._found: dict[tuple[str, str], str] = {}
+        self._listings: dict[str, frozenset[tuple[str, bool]] | None] = {}
         self._made: set[str] = set()
         self._asking = threading.local()
         self.unrepeatable: set[str] = set()
@@ -124,8 +134,16 @@ class Reads:
         sys.addaudithook(self._hook)
 
     def all(self) -> list[Read]:
-        """Every question so far with its first answer."""
-        return sorted(Read(path, how, answer) for (path, how), answer in list(self._found.items()))
+        """Every question so far with its first answer; a listing with what the run has added."""
+        listings = [Read(p, "names", _digest(self._grown(p))) for p in list(self._listings)]
+        return sorted([*listings, *(Read(p, h, a) for (p, h), a in list(self._found.items()))])
+
+    def _grown(self, path: str) -> frozenset[tuple[str, bool]] | None:
+        first, now = self._listings[path], _entries(path)
+        if first is None or now is None:
+            return first
+        added = {entry for entry in now - first if os.path.join(path, entry[0]) in self._made}
+        return first | added
 
     def note_made(self, path: Path) -> None:
         """A file that the run has made and that must be there, as it is now, in another one."""
@@ -138,7 +156,11 @@ class Reads:
             return
         with self._alone():
             whole = os.path.abspath(os.fsdecode(path))
-            if self._matters(whole) and (whole, how) not in self._found:
+            if not self._matters(whole):
+                return
+            if how == "names":
+                self._listings.setdefault(whole, _entries(whole))
+            elif (whole, how) not in self._found:
                 self._found[whole, how] = ASK[how](whole)
 
     def _matters(self, path: str) -> bool:
@@ -164,6 +186,8 @@ class Reads:
             self._opened(*arguments)
         elif event == "os.rename":
             self._makes(arguments[1])
+        elif event == "os.mkdir":
+            self._makes(arguments[0])
         elif event in _LISTED:
             self._listed(arguments[0])
         elif event in _UNREPEATABLE and not getattr(self._asking, "now", False):
