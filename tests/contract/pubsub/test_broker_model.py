@@ -270,7 +270,7 @@ class ForgetfulModel(RuleBasedStateMachine):
             assert {delivery.message.id for delivery in backlog} == self.waiting[name]
 
 
-_SETTINGS = settings(max_examples=20, stateful_step_count=25, deadline=None)
+_SETTINGS = settings(max_examples=12, stateful_step_count=25, deadline=None)
 TestBroker = BrokerModel.TestCase
 TestBroker.__doc__ = (
     "Any calls in any order: no message is lost, doubled in a lease, out of order or out of reach."

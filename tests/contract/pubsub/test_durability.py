@@ -108,6 +108,7 @@ def start(state_dir):
     return process, grpc.insecure_channel(f"127.0.0.1:{port}")
 
 
+@pytest.mark.ours_only("kills the process")
 def test_kill_9_in_the_middle_of_pushing_loses_nothing(tmp_path, endpoint, cloud_on):
     """At-least-once over kill -9: every published message is accepted in the end."""
     process, channel = start(tmp_path / "cloud0")

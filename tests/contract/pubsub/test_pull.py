@@ -6,6 +6,9 @@ import time
 import pytest
 from google.api_core import exceptions
 
+NO_LIMIT = pytest.mark.google_differs("attributes and ordering keys have no limits there")
+KEYS = [f"k{i}" for i in range(101)]
+
 
 def test_a_message_arrives_as_it_was_published(cloud, clock):
     """PubsubMessage: data, attributes, server-assigned message_id and publish_time."""
@@ -16,7 +19,7 @@ def test_a_message_arrives_as_it_was_published(cloud, clock):
     assert received.message.data == b"\x00\xff"
     assert dict(received.message.attributes) == {"colour": "red"}
     assert received.message.message_id == message_id
-    assert received.message.publish_time.timestamp() == clock.now()
+    assert received.message.publish_time.timestamp() == pytest.approx(clock.now(), abs=5)
     assert received.delivery_attempt == 0
 
 
@@ -35,7 +38,7 @@ def test_message_ids_are_unique_and_in_request_order(cloud):
     messages = [{"data": b"%d" % i} for i in range(50)]
     ids = list(cloud.publisher.publish(topic=topic, messages=messages).message_ids)
     assert len(set(ids)) == 50
-    assert ids == sorted(ids)
+    assert ids == sorted(ids, key=int)
 
 
 def test_what_was_published_before_the_subscription_is_not_delivered(cloud):
@@ -52,10 +55,10 @@ def test_what_was_published_before_the_subscription_is_not_delivered(cloud):
     [
         {},
         {"data": b""},
-        {"data": b"x", "attributes": {"k" * 257: "v"}},
-        {"data": b"x", "attributes": {"k": "v" * 1025}},
-        {"data": b"x", "attributes": {f"k{i}": "v" for i in range(101)}},
-        {"data": b"x", "ordering_key": "k" * 1025},
+        pytest.param({"data": b"x", "attributes": {"k" * 257: "v"}}, marks=NO_LIMIT),
+        pytest.param({"data": b"x", "attributes": {"k": "v" * 1025}}, marks=NO_LIMIT),
+        pytest.param({"data": b"x", "attributes": dict.fromkeys(KEYS, "v")}, marks=NO_LIMIT),
+        pytest.param({"data": b"x", "ordering_key": "k" * 1025}, marks=NO_LIMIT),
     ],
     ids=["empty", "no data", "long key", "long value", "many attributes", "long ordering key"],
 )
@@ -81,6 +84,7 @@ def test_a_request_holds_1_to_1000_messages(cloud, count):
         cloud.publisher.publish(topic=cloud.topic(), messages=[{"data": b"x"}] * count)
 
 
+@pytest.mark.google_differs("accepts more than 10 MB")
 def test_a_request_is_at_most_10_megabytes(cloud):
     """Quotas: 10 MB per publish request; just under it is published and delivered whole."""
     topic = cloud.topic()
@@ -154,7 +158,10 @@ def test_a_deadline_can_be_extended(cloud):
     assert len(cloud.pull(subscription, now=True)) == 1
 
 
-@pytest.mark.parametrize("deadline", [-1, 601])
+@pytest.mark.parametrize(
+    "deadline",
+    [-1, pytest.param(601, marks=pytest.mark.google_differs("accepts more than 600 s"))],
+)
 def test_a_deadline_is_0_to_600_seconds(cloud, deadline):
     """modifyAckDeadline.ack_deadline_seconds: minimum 0, maximum 600."""
     topic = cloud.topic()
@@ -266,6 +273,7 @@ def test_pull_from_nothing_is_not_found(cloud):
         cloud.pull("projects/p1/subscriptions/none")
 
 
+@pytest.mark.google_differs("lets a push subscription be pulled")
 def test_a_push_subscription_cannot_be_pulled(cloud, endpoint):
     """Pull on a subscription that pushes is a FAILED_PRECONDITION."""
     push = {"push_endpoint": endpoint.url}

@@ -18,6 +18,7 @@ def changed(cloud, name, paths, **fields):
     )
 
 
+@pytest.mark.google_differs("shows no expiration policy")
 def test_a_subscription_has_the_documented_defaults(cloud):
     """projects.subscriptions: 10 s ack deadline, 7 days retention, 31 days to expiry, pull."""
     name = cloud.subscription(cloud.topic())
@@ -43,7 +44,10 @@ def test_its_topic_must_exist(cloud):
         cloud.subscription("projects/p1/topics/none")
 
 
-@pytest.mark.parametrize("deadline", [9, 601, -1])
+@pytest.mark.parametrize(
+    "deadline",
+    [pytest.param(9, marks=pytest.mark.google_differs("accepts less than 10 s")), 601, -1],
+)
 def test_the_ack_deadline_is_10_to_600_seconds(cloud, deadline):
     """Subscription.ack_deadline_seconds: at least 10, at most 600."""
     with pytest.raises(exceptions.InvalidArgument):
@@ -54,7 +58,7 @@ def test_the_ack_deadline_is_10_to_600_seconds(cloud, deadline):
 def test_delivery_attempts_are_5_to_100(cloud, attempts):
     """DeadLetterPolicy.max_delivery_attempts: between 5 and 100."""
     policy = {"dead_letter_topic": cloud.topic("dead"), "max_delivery_attempts": attempts}
-    with pytest.raises(exceptions.InvalidArgument):
+    with pytest.raises((exceptions.InvalidArgument, exceptions.OutOfRange)):
         cloud.subscription(cloud.topic(), dead_letter_policy=policy)
 
 
@@ -114,6 +118,7 @@ def test_a_masked_field_that_is_left_out_is_cleared(cloud):
     assert got.dead_letter_policy.dead_letter_topic == ""
 
 
+@pytest.mark.google_differs("a path into a message is unknown there")
 def test_a_nested_mask_changes_one_member(cloud):
     """projects.subscriptions.patch: a path into a message changes that member alone."""
     push = {"push_endpoint": "http://127.0.0.1:9/a", "attributes": {"x-goog-version": "v1"}}
@@ -135,6 +140,7 @@ def test_what_cannot_change_is_refused(cloud, paths):
         changed(cloud, name, paths)
 
 
+@pytest.mark.google_differs("accepts an ack deadline under 10 s")
 def test_a_changed_value_is_checked_too(cloud):
     """projects.subscriptions.patch: the documented limits hold for updates."""
     name = cloud.subscription(cloud.topic())
@@ -171,6 +177,7 @@ def test_a_push_endpoint_is_a_url(cloud, endpoint):
         cloud.subscription(cloud.topic(), push_config={"push_endpoint": endpoint})
 
 
+@pytest.mark.google_differs("does not look at oidc_token")
 def test_an_oidc_token_names_its_service_account(cloud):
     """PushConfig.OidcToken.service_account_email: needed to sign for someone."""
     push = {"push_endpoint": "http://127.0.0.1:9/", "oidc_token": {"audience": "a"}}
@@ -178,6 +185,7 @@ def test_an_oidc_token_names_its_service_account(cloud):
         cloud.subscription(cloud.topic(), push_config=push)
 
 
+@pytest.mark.ours_only("these gaps are ours")
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -193,6 +201,7 @@ def test_what_is_not_emulated_is_refused_by_name(cloud, field, value):
         cloud.subscription(cloud.topic(), **{field: value})
 
 
+@pytest.mark.google_differs("filters are accepted and ignored")
 @pytest.mark.parametrize("text", ["attributes:", 'attributes.a = "x" AND', "data = 1", "x" * 300])
 def test_a_filter_that_does_not_parse_is_refused(cloud, text):
     """Filtering: INVALID_ARGUMENT for a bad expression or one of more than 256 bytes."""
