@@ -90,7 +90,8 @@ def _table(path: Path, table: str, message: Any, change: Callable[[str], str]) -
         database.execute("BEGIN IMMEDIATE")
         rows = _rows(database, table)
         new = [(after, name) for name, body in rows if (after := _body(kind, body, change)) != body]
-        database.executemany(f"UPDATE {table} SET body = ? WHERE name = ?", new)
+        if new:
+            database.executemany(f"UPDATE {table} SET body = ? WHERE name = ?", new)
         database.execute("COMMIT")
     finally:
         database.close()

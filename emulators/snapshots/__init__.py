@@ -17,7 +17,6 @@ from geminivideo.runtime.clock import Reading
 
 from emulators import addresses, clock
 from emulators.running import MARK, StateDirError, held, is_held
-from emulators.snapshots.cut import cut, take
 from emulators.snapshots.errors import (
     BusyError,
     NothingToSaveError,
@@ -27,6 +26,7 @@ from emulators.snapshots.errors import (
     SnapshotMissingError,
     SnapshotNameError,
 )
+from emulators.snapshots.moment import cut, take
 
 __all__ = [
     "BusyError",
