@@ -235,8 +235,9 @@ class Jobs:
         return self._begin(job.name, due, now, forced=False)
 
     def _next_scheduled(self, job: Any | None) -> float:
-        enabled = job is not None and job.state == Job.ENABLED
-        return seconds(job.schedule_time) if enabled else math.inf
+        if job is None or job.state != Job.ENABLED:
+            return math.inf
+        return seconds(job.schedule_time)
 
     def _first(self, name: str) -> Run | None:
         waiting = self._runs.get(name, {}).values()

@@ -82,7 +82,7 @@ def delete_rules(configuration: Any) -> list[Any]:
 def _check_condition(name: str, value: Any) -> None:
     if name not in _CONDITIONS:
         raise errors.invalid(f"Unknown lifecycle condition: {name}")
-    if name in _DAYS and not (isinstance(value, int) and value >= 0):
+    if name in _DAYS and not (isinstance(value, int | float) and value == int(value) >= 0):
         raise errors.invalid(f"Lifecycle condition {name} must be a number >= 0.")
     if name in _LISTS and not (isinstance(value, list) and value):
         raise errors.invalid(f"Lifecycle condition {name} must be a list.")

@@ -256,7 +256,7 @@ class State:
         with self._lock:
             buckets = self._database.execute("SELECT * FROM buckets ORDER BY name").fetchall()
         for row in buckets:
-            configuration = rules.body_of(row).get("lifecycle")
+            configuration = rules.body_of(row).get("lifecycle") or {}
             if lifecycle.delete_rules(configuration):
                 self._expire_bucket(row["name"], configuration)
 
