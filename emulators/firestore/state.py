@@ -321,6 +321,12 @@ class State:
         stored = self._stored(name)
         if stored is None or new is None:
             return stored is not new
+        if new.create_time == stored.create_time:
+            new.update_time.CopyFrom(stored.update_time)  # the store sets it when it is written
+            return bool(
+                stored.SerializeToString(deterministic=True)
+                != new.SerializeToString(deterministic=True)
+            )
         return bool(stored.SerializeToString(deterministic=True) != _as_stored(stored, new))
 
     def _update_time(self, name: str, outcome: writes.Outcome) -> int | None:

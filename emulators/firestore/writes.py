@@ -88,20 +88,15 @@ def _start_from(changed: Any, current: Any | None, write: Any) -> None:
     """Lay the update over the current fields, as the mask says."""
     masked = write.HasField("update_mask") or write.WhichOneof("operation") == "transform"
     if masked and current is not None:
-        _copy_fields(current, changed)
+        changed.fields.MergeFrom(current.fields)
     if not masked:
-        _copy_fields(write.update, changed)
+        changed.fields.MergeFrom(write.update.fields)
     for path in sorted({fields.parse_writable(one) for one in write.update_mask.field_paths}):
         value = fields.lookup(write.update.fields, path)
         if value is None:
             fields.remove(changed.fields, path)
         else:
             fields.put(changed.fields, path, value)
-
-
-def _copy_fields(source: Any, target: Any) -> None:
-    for name, value in source.fields.items():
-        target.fields[name].CopyFrom(value)
 
 
 def _transforms_of(write: Any) -> list[Any]:

@@ -3,7 +3,6 @@ contention: no update is lost, who loses is retried, nobody starves)."""
 
 from __future__ import annotations
 
-import statistics
 import threading
 import time
 from collections.abc import Callable
@@ -12,9 +11,12 @@ from dataclasses import dataclass
 import pytest
 from geminivideo.cloud.documents import AlreadyExistsError, Documents, Query
 from geminivideo.runtime.clock import Clock
+from google.api_core import exceptions
 from google.cloud import firestore
 
 from emulators.firestore import Server
+
+pytestmark = pytest.mark.ours_only("waits two seconds at every conflict: it takes minutes")
 
 
 @dataclass(frozen=True)
@@ -65,33 +67,41 @@ def test_no_increment_is_lost(documents: Documents, writers, each):
     assert time.monotonic() - began < 20
 
 
-def test_commits_under_contention_are_quick(client):
-    """With eight writers on one document the median commit takes less than 50 ms."""
+@pytest.mark.parametrize("writers", [2, 8, 32])
+def test_the_loser_is_aborted_and_retried_by_the_client(client, writers):
+    """Each attempt is committed or ABORTED; an aborted one leaves nothing and is run again."""
     reference = client.document("c/counter")
     reference.set({"n": 0})
-    took: list[float] = []
+    committed: list[int] = []
+    aborted: list[int] = []
+    mine, all_have_read = threading.local(), threading.Barrier(writers)
 
-    class Timed(firestore.Transaction):
+    class Counted(firestore.Transaction):
         def _commit(self):
-            began = time.monotonic()
             try:
-                return super()._commit()
-            finally:
-                took.append(time.monotonic() - began)
+                done = super()._commit()
+            except exceptions.Aborted:
+                aborted.append(1)
+                raise
+            committed.append(1)
+            return done
 
     @firestore.transactional
     def add(transaction):
         n = reference.get(transaction=transaction).to_dict()["n"]
+        if not hasattr(mine, "first"):
+            mine.first = n
+            all_have_read.wait(timeout=10)
         transaction.set(reference, {"n": n + 1})
 
     def work(_):
-        for _ in range(8):
-            add(Timed(client, max_attempts=40))
+        for _ in range(3):
+            add(Counted(client, max_attempts=40))
 
-    assert in_threads(8, work) == []
-    assert reference.get().to_dict() == {"n": 64}
-    assert statistics.median(took) < 0.05
-    assert max(took) < 2.0
+    assert in_threads(writers, work) == []
+    assert reference.get().to_dict() == {"n": 3 * writers}
+    assert len(committed) == 3 * writers
+    assert len(aborted) >= writers - 1
 
 
 def test_plain_writes_amid_transactions_are_not_lost(documents: Documents):

@@ -13,6 +13,7 @@ from emulators.firestore import Server
 from emulators.serving import PortInUseError
 
 
+@pytest.mark.google_differs("answers UNKNOWN without the method's name")
 @pytest.mark.parametrize("method", ["ExecutePipeline"])
 def test_what_is_not_emulated_says_so_by_name(server, method):
     """UNIMPLEMENTED naming the method, never a silent success."""
@@ -34,6 +35,7 @@ def test_other_services_are_not_emulated_either(server):
     assert "FirestoreAdmin/CreateIndex" in refused.value.details()
 
 
+@pytest.mark.google_differs("has vector search")
 def test_vector_search_and_explain_are_refused_by_name(client):
     """Options that would change the answer are not ignored."""
     from google.cloud.firestore_v1.base_vector_query import DistanceMeasure
@@ -50,12 +52,14 @@ def test_vector_search_and_explain_are_refused_by_name(client):
         list(explained)
 
 
+@pytest.mark.ours_only("starts our server")
 def test_a_port_in_use_is_named(server, tmp_path):
     """Starting on a port that is taken raises the error that names it."""
     with pytest.raises(PortInUseError, match=str(server.port)):
         Server(state_dir=tmp_path, clock=Clock(), port=server.port)
 
 
+@pytest.mark.ours_only("looks at our server's port")
 def test_it_listens_on_loopback_only(server):
     """No other interface of the machine answers on its port."""
     assert server.host.startswith("127.0.0.1:")

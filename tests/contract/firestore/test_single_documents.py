@@ -91,7 +91,7 @@ def test_create_of_an_existing_document_is_already_exists(client):
 
 def test_update_of_a_missing_document_is_not_found(client):
     """``update`` asks for ``exists: true``."""
-    with pytest.raises(exceptions.NotFound, match="c/none"):
+    with pytest.raises(exceptions.NotFound, match="none"):
         client.document("c/none").update({"n": 1})
 
 

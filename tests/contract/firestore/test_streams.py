@@ -52,6 +52,12 @@ class Listen(Stream):
                 return told[:-1]
 
 
+def listening(api: Any, target: Any) -> Listen:
+    """A stream with one target; the caller ends it."""
+    first = {"database": api.database, "add_target": target}
+    return Listen(api.raw.listen, api.client._rpc_metadata, first)
+
+
 def _told(response: Any) -> tuple[Any, ...]:
     if "target_change" in response:
         change = response.target_change

