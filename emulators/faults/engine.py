@@ -264,6 +264,6 @@ class Faults:
 
 
 def _free_id(service: str, taken: set[str]) -> str:
-    name = service.rpartition("/")[2].strip("*") or HOST
+    name = service.rpartition("/")[2].strip("*-") or HOST
     numbered = (f"{name}-{number}" for number in count(1))
     return next(each for each in numbered if each not in taken)
