@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -101,6 +102,7 @@ def test_an_idle_process_is_stopped_and_comes_back_with_the_next_call(serve):
     first = call("echo").json["pid"]
     wait_until(lambda: not call.host.processes())
     assert "stopped: idle" in call.host.log_of("echo").read_text()
+    assert call.host._functions["echo"].backoff.wait_s == 0  # an asked-for stop is no failure
     assert call("echo").json["pid"] != first
 
 
@@ -262,3 +264,50 @@ def test_a_declared_secret_without_a_value_is_an_error_by_name(jobs):
     jobs._secrets = lambda ref: {}[ref.secret]
     with pytest.raises(RuntimeError, match="render wants the secret 'token'"):
         jobs.launch(attempt({}))
+
+
+def test_a_job_over_its_memory_limit_is_killed_and_its_log_says_so(tmp_path, processes, jobs):
+    """The attempt fails by SIGKILL with both figures in its log."""
+    source = "held = bytearray(400 << 20)\nfor i in range(0, len(held), 4096): held[i] = 1\n"
+    hungry = source + "import time; time.sleep(30)"
+    with zipfile.ZipFile(jobs.spec("render").bundle_path, "w") as bundle:
+        bundle.writestr("main.py", hungry)
+    task = jobs.launch(attempt({}))
+    assert task.wait(20) == -signal.SIGKILL
+    log = (tmp_path / "logs" / "render-ex1-0-0.log").read_text()
+    assert "Memory limit of 256 MiB exceeded with" in log
+
+
+def test_running_tasks_are_shown_with_their_memory(jobs):
+    """For `status`: the attempt by name, while it runs and not afterwards."""
+    task = jobs.launch(attempt({"SPAWN": "1"}))
+    wait_until(lambda: jobs.processes()[0].memory_bytes > 1 << 20)
+    [shown] = jobs.processes()
+    assert (shown.function, shown.pid) == ("render-ex1-0-0", task.pid)
+    jobs.kill("render")
+    wait_until(lambda: not jobs.processes())
+
+
+def test_every_caller_inside_hears_that_the_memory_was_exceeded(serve):
+    """The one that ate and the one that did not: 503 with the reason."""
+    call = serve(echo={"memory_mib": 160, "concurrency": 2})
+    call("echo")
+    with ThreadPoolExecutor(2) as pool:
+        innocent = pool.submit(call, "echo", "/?sleep=20")
+        wait_until(lambda: call.host.processes()[0].in_flight == 1)
+        guilty = pool.submit(call, "echo", "/?eat_mib=300")
+        replies = [innocent.result(), guilty.result()]
+    assert [reply.status for reply in replies] == [503, 503]
+    assert all("over its memory limit" in reply.text for reply in replies)
+
+
+def test_what_keeps_dying_is_started_with_growing_patience(serve, monkeypatch):
+    """The wait before each start doubles; callers meanwhile wait for it, in the same line."""
+    monkeypatch.setattr("emulators.host.state.FIRST_BACKOFF_S", 0.4)
+    call = serve("import os\nos._exit(3)\ndef main(r): pass", echo={})
+    assert call("echo").status == 503
+    wait_until(lambda: not call.host.processes())
+    begun = time.monotonic()
+    assert call("echo").status == 503
+    assert time.monotonic() - begun > 0.4
+    assert "ended with 3" in call.host.log_of("echo").read_text()
