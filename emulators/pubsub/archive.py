@@ -16,7 +16,7 @@ from google.pubsub_v1 import types
 
 from emulators.pubsub.backlog import Batch, Message
 from emulators.pubsub.store import Store
-from emulators.rpc import raw, seconds, timestamp
+from emulators.rpc import raw, seconds
 
 PublishRequest = raw(types.PublishRequest)
 SnapshotSpec = raw(types.Snapshot)
@@ -70,19 +70,17 @@ class Archive:
     # -- batches ---------------------------------------------------------------------------
 
     def register(self, request: Any, now: float) -> Batch:
-        """Number the messages of a publish request and stamp them in place; nothing is stored."""
-        first, stamp = self.last_id + 1, timestamp(now)
+        """Number the messages of a publish request; nothing is stored yet."""
+        first = self.last_id + 1
         batch = Batch(first, len(request.messages), request.topic, now, [])
-        for message_id, body in enumerate(request.messages, first):
-            body.message_id = str(message_id)
-            body.publish_time.CopyFrom(stamp)
-            batch.messages.append(Message(message_id, body, batch))
+        batch.messages = [Message(i, body, batch) for i, body in enumerate(request.messages, first)]
         self.last_id = batch.end - 1
         return batch
 
     def store(self, batch: Batch, request: Any) -> None:
         """Write a batch, if anybody waits for it or a seek could ask for it."""
         if not batch.open and not self._keeps(batch.topic):
+            self._store.put_last_message_id(self.last_id)
             return
         self._store.put_batch(
             batch.first, batch.count, batch.topic, batch.published, request.SerializeToString()
@@ -161,6 +159,7 @@ class Archive:
         spans = [(batch.first, batch.end) for batch in batches]
         if spans:
             self._store.drop_batches(spans)
+            self._store.put_last_message_id(self.last_id)
         for batch in batches:
             self._idle.pop(batch.first, None)
         return {first for first, _ in spans}

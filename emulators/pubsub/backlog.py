@@ -41,12 +41,24 @@ class Batch:
 
 @dataclass(slots=True, eq=False)
 class Message:
-    """A published message; ``waiting`` counts the subscriptions that have not settled it."""
+    """A published message; ``waiting`` counts the subscriptions that have not settled it.
+
+    ``body`` is as the publisher sent it: id and publish time are written when it is delivered.
+    """
 
     id: int
     body: Any
     batch: Batch
     waiting: int = 0
+    stamped: bool = False
+
+    def stamp(self) -> Any:
+        """The body with its message id and publish time."""
+        if not self.stamped:
+            self.body.message_id = str(self.id)
+            self.body.publish_time.FromMicroseconds(round(self.batch.published * 1e6))
+            self.stamped = True
+        return self.body
 
     @property
     def published(self) -> float:
@@ -101,8 +113,7 @@ class Backlog:
     def add(self, delivery: Delivery) -> None:
         """Take in a delivery (ids rise with time); a leased one stays leased."""
         self._deliveries[delivery.message.id] = delivery
-        key = self._key(delivery)
-        if key:
+        if self._ordered and (key := self._key(delivery)):
             self._keys.setdefault(key, deque()).append(delivery.message.id)
         if delivery.lease:
             heapq.heappush(self._leased, (delivery.lease, delivery.message.id))
@@ -188,6 +199,8 @@ class Backlog:
             heapq.heappush(self._ready, (delivery.due, delivery.message.id))
 
     def _is_head(self, delivery: Delivery) -> bool:
+        if not self._ordered:
+            return True
         key = self._key(delivery)
         return not key or self._keys[key][0] == delivery.message.id
 

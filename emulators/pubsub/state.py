@@ -337,7 +337,7 @@ class Broker:
             publication.failure = errors.missing(topic)
             return []
         batch = self._write(publication.request)
-        publication.ids = [body.message_id for body in publication.request.messages]
+        publication.ids = [str(message_id) for message_id in range(batch.first, batch.end)]
         return [batch]
 
     def _write(self, request: Any) -> Batch:
@@ -349,7 +349,6 @@ class Broker:
                     self._archive.hold(message)
                     subscription.backlog.add(Delivery(message, due=batch.published))
         self._archive.store(batch, request)
-        self._store.put_last_message_id(self._archive.last_id)
         return batch
 
     def _announce(self, batches: Iterable[Batch]) -> None:
@@ -460,8 +459,7 @@ class Broker:
         """The deliveries that these ack ids speak for; if ``holding``, only under a lease."""
         if holding:
             self._sweep(subscription, self._clock.now())
-        speaks = subscription.held if holding else subscription.named
-        found = ((ack_id, speaks(ack_id)) for ack_id in dict.fromkeys(ack_ids))
+        found = ((ack_id, subscription.named(ack_id, holding)) for ack_id in ack_ids)
         return {ack_id: delivery for ack_id, delivery in found if delivery is not None}
 
     def _pullable(self, name: str) -> Subscription:
@@ -505,7 +503,7 @@ class Broker:
         return [
             ReceivedMessage(
                 ack_id=subscription.ack_id(delivery),
-                message=delivery.message.body,
+                message=delivery.message.stamp(),
                 delivery_attempt=delivery.attempts if counts else 0,
             )
             for delivery in taken
@@ -740,6 +738,8 @@ def _dead_letter(spec: Any, delivery: Delivery) -> Any:
     """The message as the dead-letter topic gets it, with where it came from."""
     body = PubsubMessage()
     body.CopyFrom(delivery.message.body)
+    body.ClearField("message_id")
+    body.ClearField("publish_time")
     _, project, _, short = spec.name.split("/")
     published = datetime.fromtimestamp(delivery.message.published, UTC)
     body.attributes[f"{_DEAD_LETTER}DeliveryCount"] = str(delivery.attempts)

@@ -85,11 +85,12 @@ class Store:
 
     def last_message_id(self) -> int:
         """The highest message id ever given: ids are never used twice."""
+        stored = self._execute("SELECT max(first + count - 1) FROM batches").fetchone()[0] or 0
         row = self._execute("SELECT last FROM ids").fetchone()
-        return int(row["last"]) if row else FIRST_MESSAGE_ID
+        return max(FIRST_MESSAGE_ID, stored, row["last"] if row else 0)
 
     def put_last_message_id(self, last: int) -> None:
-        """Record the highest message id given."""
+        """Record the highest message id given, when no stored batch tells it."""
         self._execute("INSERT OR REPLACE INTO ids VALUES (1, ?)", (last,))
 
     def batches(self, topic: str | None = None) -> list[Any]:

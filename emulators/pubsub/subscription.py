@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import threading
 import zlib
 from collections import deque
@@ -17,6 +18,7 @@ from emulators.rpc import seconds
 
 MAX_BATCH = 1_000  # messages in one response
 RESPONSE_BYTES = 3_000_000  # of messages in one response, under gRPC's usual 4 MiB
+_ACK_ID = re.compile(r"([0-9a-f]{8})-([0-9]{1,18})-([0-9]{1,9})-([0-9]{1,9})")
 PUSH_BACKOFF_S = (0.1, 60.0)  # documented for push without a retry policy
 
 
@@ -80,23 +82,21 @@ class Subscription:
 
     def parse_ack_id(self, ack_id: str) -> tuple[int, int, int]:
         """Message id, attempt and epoch; INVALID_ARGUMENT for what this never gave out."""
-        mark, *rest = ack_id.split("-")
-        if mark != self._mark or len(rest) != 3 or not all(part.isdigit() for part in rest):
+        match = _ACK_ID.fullmatch(ack_id)
+        if match is None or match[1] != self._mark:
             raise errors.invalid(f"Some acknowledgement ids are invalid (ack_id={ack_id[:60]}).")
-        message_id, attempt, epoch = map(int, rest)
-        return message_id, attempt, epoch
+        return int(match[2]), int(match[3]), int(match[4])
 
-    def named(self, ack_id: str) -> Delivery | None:
-        """The unsettled delivery that an ack id names, whichever attempt it is of."""
-        message_id, _, epoch = self.parse_ack_id(ack_id)
+    def named(self, ack_id: str, holding: bool) -> Delivery | None:
+        """The unsettled delivery that an ack id names.
+
+        It may be of an earlier attempt, unless ``holding``: then its very lease must go on.
+        """
+        message_id, attempt, epoch = self.parse_ack_id(ack_id)
         delivery = self.backlog.get(message_id)
-        return delivery if delivery is not None and delivery.epoch == epoch else None
-
-    def held(self, ack_id: str) -> Delivery | None:
-        """The delivery that an ack id names, if that very attempt still holds its lease."""
-        _, attempt, _ = self.parse_ack_id(ack_id)
-        delivery = self.named(ack_id)
-        if delivery is None or not delivery.lease or delivery.attempts != attempt:
+        if delivery is None or delivery.epoch != epoch:
+            return None
+        if holding and (not delivery.lease or delivery.attempts != attempt):
             return None
         return delivery
 
@@ -138,7 +138,7 @@ class Push:
     @property
     def message(self) -> Any:
         """The published message."""
-        return self.delivery.message.body
+        return self.delivery.message.stamp()
 
     @property
     def endpoint(self) -> str:
