@@ -64,6 +64,7 @@ CLOUD_ONLY = frozenset(
         "gcp:cloudtasks/queueIamMember:QueueIamMember",
         "gcp:monitoring/alertPolicy:AlertPolicy",
         "gcp:monitoring/notificationChannel:NotificationChannel",
+        "gcp:projects/iAMCustomRole:IAMCustomRole",
         "gcp:projects/iAMMember:IAMMember",
         "gcp:projects/service:Service",
         "gcp:projects/serviceIdentity:ServiceIdentity",
@@ -418,7 +419,7 @@ class _Local:
         create = partial(self._make_bucket, bucket, wanted, inputs["location"])
         if found is None:
             return self._create(resource, create)
-        if found.location != inputs["location"].upper():
+        if found.location.upper() != inputs["location"].upper():
             return self._move_bucket(resource, found, create)
         actual = {
             "versioning_enabled": bool(found.versioning_enabled),

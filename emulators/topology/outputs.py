@@ -95,6 +95,11 @@ def _service(inputs: Inputs, cloud: Cloud) -> tuple[str, Outputs]:
     return f"{_project(inputs, cloud)}/{inputs.get('service')}", {}
 
 
+def _custom_role(inputs: Inputs, cloud: Cloud) -> tuple[str, Outputs]:
+    name = f"projects/{inputs.get('project', cloud.project)}/roles/{inputs['roleId']}"
+    return name, {"name": name, "deleted": False}
+
+
 def _service_identity(inputs: Inputs, cloud: Cloud) -> tuple[str, Outputs]:
     service = inputs.get("service", "")
     if service not in _AGENT_DOMAINS:
@@ -203,6 +208,7 @@ _COMPUTE: dict[str, Callable[[Inputs, Cloud], Any]] = {
         "notificationChannels"
     ),
     "gcp:projects/iAMMember:IAMMember": _grant("project"),
+    "gcp:projects/iAMCustomRole:IAMCustomRole": _custom_role,
     "gcp:projects/service:Service": _service,
     "gcp:projects/serviceIdentity:ServiceIdentity": _service_identity,
     "gcp:pubsub/subscription:Subscription": _in_project("subscriptions"),

@@ -90,9 +90,14 @@ class Recorder(mocks.MockMonitor):
         urn = self.make_urn(request.parent, request.type, request.name)
         if request.type == STACK:
             return resource_pb2.RegisterResourceResponse(urn=urn)
-        sent = _named(request.type, request.name, urn, _plain(request.object))
-        inputs, secrets = _redacted(sent)
         file, line = self._position(request)
+        sent = _plain(request.object)
+        autonamed = request.type in AUTONAMED and not sent.get("name")
+        inputs, secrets = _redacted(sent)
+        inputs = self._with_files(request.type, inputs, file, line)
+        if autonamed:
+            name = self._made_up_name(request.name, urn, inputs)
+            sent, inputs = {**sent, "name": name}, {**inputs, "name": name}
         id_, outputs = self._outputs(request, inputs, file, line)
         node = {
             "urn": urn,
@@ -100,12 +105,12 @@ class Recorder(mocks.MockMonitor):
             "name": request.name,
             "id": id_,
             "parent": request.parent,
-            "inputs": self._with_files(request.type, inputs, file, line),
+            "inputs": inputs,
             "outputs": outputs,
             "dependencies": sorted(request.dependencies),
             "secrets": sorted(secrets),
             "protect": request.protect,
-            "autonamed": sent.get("name") != _plain(request.object).get("name"),
+            "autonamed": autonamed,
             "file": file,
             "line": line,
         }
@@ -188,13 +193,15 @@ class Recorder(mocks.MockMonitor):
             return inputs
         return {**inputs, "source": {"path": self.program.relative(path)}}
 
+    def _made_up_name(self, name: str, urn: str, inputs: dict[str, Any]) -> str:
+        """The provider's: the resource's name and seven digits of hexadecimal.
 
-def _named(kind: str, name: str, urn: str, sent: dict[str, Any]) -> dict[str, Any]:
-    """The provider names what has no name: the resource's, and seven digits of hexadecimal."""
-    if kind not in AUTONAMED or sent.get("name"):
-        return sent
-    digits = hashlib.sha256(urn.encode()).hexdigest()[:_SUFFIX_DIGITS]
-    return {**sent, "name": f"{name}-{digits}"}
+        New content replaces a bucket object, under a new name.
+        """
+        digits = hashlib.sha256(urn.encode())
+        if path := (inputs.get("source") or {}).get("path"):
+            digits.update((self.root / path).read_bytes())
+        return f"{name}-{digits.hexdigest()[:_SUFFIX_DIGITS]}"
 
 
 def _first_mention(program: Program, token: str) -> tuple[str, int]:

@@ -286,6 +286,13 @@ def test_a_bucket_that_moves_is_made_anew_only_when_it_is_empty(site):
     assert site.files.get_bucket("box").location == "EU"
 
 
+def test_a_location_in_other_letters_is_the_same(site):
+    """``us-central1`` and ``US-CENTRAL1`` are one place: nothing is made anew for it."""
+    site.up(bucket("box", location="us-central1"))
+    site.files.bucket("box").blob("x").upload_from_string("data")
+    assert verbs(site.up(bucket("box", location="US-CENTRAL1"))) == {}
+
+
 def test_what_was_deleted_by_hand_is_created_again(site):
     """A declared thing that is not there is made, whoever took it."""
     site.up(topic("news"))

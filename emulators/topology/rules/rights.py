@@ -144,6 +144,7 @@ def rights(view: View, step: MapStep) -> set[Grant]:
                 "roles/iam.serviceAccountUser",
             ),
         },
+        "pause-changes": {("queue", queue, f"projects/{project}/roles/queuePauser")},
         "vertex": {("project", project, "roles/aiplatform.user")},
         "vision": {("project", project, "roles/serviceusage.serviceUsageConsumer")},
         "meta-token": {("secret", "meta-token", SECRET_READER)},
