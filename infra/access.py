@@ -126,6 +126,27 @@ class Access(Concern):
                 opts=self.child(),
             )
 
+    def to_pause(self, queue: cloudtasks.Queue) -> None:
+        """Pause and resume the queue: a role of our own, Google's ready-made one can delete it."""
+        pauser = projects.IAMCustomRole(
+            "queue-pauser",
+            project=self._deployment.project,
+            role_id="queuePauser",
+            title="Pause and resume task queues",
+            permissions=["cloudtasks.queues.pause", "cloudtasks.queues.resume"],
+            opts=self.child(),
+        )
+        for step in _needing(Need.PAUSE_CHANGES):
+            cloudtasks.QueueIamMember(
+                f"{step.resource_name}-pauses",
+                project=self._deployment.project,
+                location=self._deployment.region,
+                name=queue.name,
+                role=pauser.name,
+                member=self.member(step),
+                opts=self.child(),
+            )
+
     def to_render(self, job: cloudrunv2.Job) -> None:
         """Start executions of the render job with their own arguments, and watch them."""
         for step in _needing(Need.RUN_RENDER):

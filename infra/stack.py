@@ -57,6 +57,7 @@ def declare(root: Path) -> None:
         deployment, apis, accounts, access, buckets, images, vault, bundles, environment
     )
     access.to_enqueue(queues.by_name[CHANGES_QUEUE.name])
+    access.to_pause(queues.by_name[CHANGES_QUEUE.name])
     access.to_render(jobs.by_step[RENDER])
     subscriptions = Subscriptions(deployment, apis, accounts, topics, functions)
     buckets.notify(accounts, topics.by_name)

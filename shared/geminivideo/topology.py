@@ -23,6 +23,7 @@ class Need(StrEnum):
     ENQUEUE_CHANGES = "enqueue-changes"  # create tasks on the SafeExecutor's queue
     VERTEX = "vertex"
     VISION = "vision"
+    PAUSE_CHANGES = "pause-changes"  # pause and resume that queue: the kill switch
     META_TOKEN = "meta-token"  # the SafeExecutor alone
 
 
@@ -224,6 +225,7 @@ EXECUTOR = (
         timeout_s=300,
         schedule="* * * * *",
         emits=(
+            "video-uploads",
             "video-ingested",
             "scene-detected",
             "features-extracted",
@@ -243,6 +245,7 @@ SERVICES = (
         Need.WRITE_UPLOADS,
         Need.READ_MEDIA,
         Need.ENQUEUE_CHANGES,
+        Need.PAUSE_CHANGES,
         Need.READ_MODELS,
         concurrency=16,
         timeout_s=120,

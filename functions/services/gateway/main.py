@@ -4,6 +4,7 @@ from geminivideo.runtime.http import Api
 from geminivideo.services import (
     assets,
     campaigns,
+    change_control,
     changes,
     drive,
     flows_view,
@@ -42,6 +43,7 @@ api.get(
 api.get("/api/ad-change-history", answer=changes.ChangeHistory, query=("change_id",))(
     changes.show_history
 )
+change_control.serve(api)
 api.get("/api/flows", answer=flows_view.Flows, query=("kind", "status", "limit"))(
     flows_view.list_flows
 )

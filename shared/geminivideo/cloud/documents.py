@@ -203,6 +203,15 @@ class Documents:
         found = query.build(self).stream(**self._patience)
         return [decode(snapshot.to_dict(), kind) for snapshot in found]
 
+    def named(self, query: Query, kind: type[T]) -> dict[str, T]:
+        """The documents a query finds, by their ids."""
+        found = query.build(self).stream(**self._patience)
+        return {snapshot.id: decode(snapshot.to_dict(), kind) for snapshot in found}
+
+    def delete(self, path: str) -> None:
+        """Delete a document; one that is gone already is no error."""
+        self.reference(path).delete(**self._patience)
+
     def count(self, collection: str, where: Iterable[tuple[str, str, Any]] = ()) -> int:
         """How many documents match, counted by the store."""
         counted: Any = Query(collection, where).build(self).count(alias="n").get(**self._patience)

@@ -9,10 +9,10 @@ from geminivideo import events
 from geminivideo.records import FlowStatus
 from geminivideo.runtime import flows, runs
 from geminivideo.runtime.failures import Transient
+from geminivideo.runtime.outbox import KEEP_S, OutboxRow, Outlet, publish
 from geminivideo.topology import STEPS, Topic
 
 if TYPE_CHECKING:
-    from geminivideo.cloud.bus import Bus
     from geminivideo.cloud.documents import Documents, Transaction
     from geminivideo.events import DeadLettered, Event
     from geminivideo.runtime.clock import Clock
@@ -112,17 +112,18 @@ def _letter(dead: DeadLettered, letter_id: str, step: str, clock: Clock, reason:
     )
 
 
-def replay(documents: Documents, bus: Bus, clock: Clock, letter_id: str) -> DeadLetter:
-    """Send a dead letter's message again, its run open and its flow running again.
+def reopen(documents: Documents, clock: Clock, letter_id: str) -> tuple[DeadLetter, OutboxRow]:
+    """Open the letter's run and flow again and put its message into the outbox, all at once.
 
-    Raises ``DocumentMissingError`` when there is no such letter, ``NotReplayableError`` when it
-    came on no topic.
+    The sweeper publishes what nobody publishes before. Raises ``DocumentMissingError`` when there
+    is no such letter, ``NotReplayableError`` when it came on no topic.
     """
     letter = documents.require(path_of(letter_id), DeadLetter)
     if not letter.topic:
         raise NotReplayableError(letter)
+    row = _message_of(letter, clock.now())
 
-    def reopen(transaction: Transaction) -> None:
+    def body(transaction: Transaction) -> None:
         run = transaction.get(runs.path_of(letter.id), runs.StepRun)
         if run is not None and run.state is runs.RunState.DEAD:
             transaction.set(run.path, replace(run, state=runs.RunState.FAILED))
@@ -130,7 +131,29 @@ def replay(documents: Documents, bus: Bus, clock: Clock, letter_id: str) -> Dead
             running = {"status": FlowStatus.RUNNING, "reason": None, "finished_at": None}
             transaction.update(flows.path_of(letter.flow_id), running)
         transaction.update(path_of(letter.id), {"replayed_at": clock.now()})
+        transaction.set(row.path, row)
 
-    documents.transact(reopen)
-    bus.publish(letter.topic, letter.body.encode(), letter.attributes)
+    documents.transact(body)
+    return letter, row
+
+
+def _message_of(letter: DeadLetter, now: float) -> OutboxRow:
+    return OutboxRow(
+        id=f"replay:{letter.id.replace('/', '_')}:{int(now)}",
+        topic=letter.topic,
+        body=letter.body,
+        flow_id=letter.flow_id or "",
+        created_at=now,
+        attributes=letter.attributes,
+        expire_at=now + KEEP_S,
+    )
+
+
+def replay(documents: Documents, outlet: Outlet, clock: Clock, letter_id: str) -> DeadLetter:
+    """Send a dead letter's message again, its run open and its flow running again.
+
+    Raises what ``reopen`` raises.
+    """
+    letter, row = reopen(documents, clock, letter_id)
+    publish(documents, outlet, [row])
     return letter

@@ -14,7 +14,7 @@ from geminivideo.records import ChangeStatus, ChangeType, HistoryRow, PendingCha
 from geminivideo.runtime import outbox
 from geminivideo.runtime.http import ApiError, Call, identifier
 
-FILTERS = ("campaign_id", "status", "flow_id")
+FILTERS = ("campaign_id", "status", "flow_id", "ad_id", "account_id")
 BUDGETS = (ChangeType.BUDGET_INCREASE, ChangeType.BUDGET_DECREASE)
 STATUSES = ("ACTIVE", "PAUSED", "ARCHIVED")
 
@@ -51,11 +51,18 @@ class Changes:
 
 @dataclass(frozen=True, kw_only=True)
 class ChangeHistory:
-    """One change: where it stands now, and every row of its append-only history."""
+    """One change: where it stands now, and every row of its append-only history.
+
+    ``executed_at`` (epoch seconds) is when it was completed, null before and otherwise.
+    """
 
     id: str
     status: str
+    change_type: str
+    ad_id: str | None
     meta_id: str | None
+    executed_at: float | None
+    reason: str | None
     rows: list[HistoryRow]
 
 
@@ -128,8 +135,9 @@ def _change(call: Call, asked: NewChange, payload: dict[str, Any]) -> PendingCha
 
 def _maker_of(call: Call, ad_id: str) -> PendingChange | None:
     """The change that made the ad, if it was made here: it knows the account and the campaign."""
-    query = Query("pending_ad_changes", [("meta_id", "==", ad_id)], limit=1)
-    return next(iter(call.ports.documents.query(query, PendingChange)), None)
+    query = Query("pending_ad_changes", [("meta_id", "==", ad_id)])
+    found = call.ports.documents.query(query, PendingChange)
+    return next((c for c in found if c.change_type is ChangeType.CREATE_AD), None)
 
 
 def _due(change: PendingChange) -> outbox.OutboxRow:
@@ -159,7 +167,11 @@ def show_history(call: Call) -> ChangeHistory:
     return ChangeHistory(
         id=change.id,
         status=change.status,
+        change_type=change.change_type,
+        ad_id=change.ad_id,
         meta_id=change.meta_id,
+        executed_at=change.finished_at if change.status is ChangeStatus.COMPLETED else None,
+        reason=change.last_error,
         rows=sorted(rows, key=lambda row: row.id),
     )
 
