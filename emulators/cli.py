@@ -15,7 +15,7 @@ from geminivideo.events import flow_id_of
 from geminivideo.records import Flow, FlowStatus
 from rich.table import Table
 
-from emulators.commands import apply, clock, fault, logs, snapshot
+from emulators.commands import apply, changes, clock, fault, logs, snapshot
 from emulators.commands.console import (
     STATE,
     Exit,
@@ -39,6 +39,8 @@ app.add_typer(snapshot.app, name="snapshot")
 app.add_typer(fault.app, name="fault")
 app.command("logs")(logs.logs)
 app.command("apply")(apply.apply)
+for command in changes.COMMANDS:
+    app.command(command.__name__)(command)
 
 _OF_STATUS = {
     FlowStatus.COMPLETED: Exit.OK,
