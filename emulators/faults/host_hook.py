@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 
@@ -22,7 +22,8 @@ AGENTS = {
     "Google-Cloud-Tasks": "tasks",
     "Google-Cloud-Scheduler": "scheduler",
 }
-_DOOM = web.RequestKey("doom", Callable)
+Kill = Callable[[], Awaitable[None]]
+_DOOM: web.RequestKey[Kill] = web.RequestKey("doom")
 
 
 class KilledByFaultError(aiohttp.ClientError):
@@ -59,11 +60,10 @@ class FunctionFaults(HttpFaults):
 
 
 @asynccontextmanager
-async def dying(
-    request: web.Request, clock: Clock, kill: Callable[[], None]
-) -> AsyncIterator[None]:
+async def dying(request: web.Request, clock: Clock, kill: Kill) -> AsyncIterator[None]:
     """Kill the process as the rule says that struck the request inside.
 
+    ``kill`` returns when the process is gone, so that the next request does not meet it.
     Raises ``KilledByFaultError`` when it is to die before it did anything.
     """
     rule = request.get(STRUCK)
@@ -73,9 +73,9 @@ async def dying(
         try:
             yield
         finally:
-            kill()
+            await kill()
     elif not rule.delay_s:
-        kill()
+        await kill()
         raise KilledByFaultError("killed by a fault")
     else:
         request[_DOOM] = kill
@@ -83,21 +83,23 @@ async def dying(
         try:
             yield
         finally:
+            if _DOOM in request:
+                del request[_DOOM]
             doom.cancel()
             with suppress(asyncio.CancelledError):
                 await doom
 
 
-async def _die_later(clock: Clock, seconds: float, kill: Callable[[], None]) -> None:
+async def _die_later(clock: Clock, seconds: float, kill: Kill) -> None:
     await delay(clock, seconds)
-    kill()
+    await kill()
 
 
 async def _die_before_answering(request: web.Request, _: web.StreamResponse) -> None:
     kill = request.get(_DOOM)
     if kill is not None:
         del request[_DOOM]
-        kill()
+        await kill()
         raise KilledByFaultError("killed by a fault")
 
 

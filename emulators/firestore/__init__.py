@@ -68,7 +68,7 @@ class Server:
         path = state_dir / "firestore.sqlite"
         self._state = State(path, clock, indexes, max_workers // 2, expiry_grace)
         self._expiry = Expiry(self._state, clock)
-        self._server.add_generic_rpc_handlers(handlers(self._state))
+        self._server.add_generic_rpc_handlers(handlers(self._state, self.faults))
 
     @property
     def host(self) -> str:

@@ -15,6 +15,8 @@ from google.cloud.firestore_v1.types import write as write_types
 from google.protobuf import empty_pb2
 from google.rpc import status_pb2
 
+from emulators.faults.engine import Faults
+from emulators.faults.rpc_hook import methods_of
 from emulators.firestore import aggregates, errors, fields, query
 from emulators.firestore.errors import ApiError
 from emulators.firestore.names import collection_id, database_of, document_name, parent_name
@@ -256,8 +258,11 @@ class Firestore:
         return write_results(committed)[0], status_pb2.Status()
 
 
-def handlers(state: State) -> Sequence[grpc.GenericRpcHandler]:
-    """The gRPC handlers of the service; what is not emulated answers UNIMPLEMENTED by name."""
+def handlers(state: State, faults: Faults) -> Sequence[grpc.GenericRpcHandler]:
+    """The gRPC handlers of the service; what is not emulated answers UNIMPLEMENTED by name.
+
+    ``faults`` learns which methods there are.
+    """
     service = Firestore(state)
     unary = {
         "GetDocument": (service.get_document, requests.GetDocumentRequest),
@@ -287,6 +292,8 @@ def handlers(state: State) -> Sequence[grpc.GenericRpcHandler]:
     methods = {name: _unary(method, kind) for name, (method, kind) in unary.items()}
     methods |= {name: _streaming(method, kind) for name, (method, kind) in streaming.items()}
     methods |= {name: _two_way(method, kind) for name, (method, kind) in two_way.items()}
+    streams = [(name, method.response_streaming) for name, method in methods.items()]
+    faults.knows("firestore", methods_of({SERVICE: streams}))
     return [grpc.method_handlers_generic_handler(SERVICE, methods), _NotEmulated()]
 
 

@@ -350,7 +350,7 @@ class Server:
         try:
             async with (
                 asyncio.timeout(spec.timeout_s),
-                dying(request, self._clock, lambda: instance.child.signal(signal.SIGKILL)),
+                dying(request, self._clock, instance.child.killed),
             ):
                 response = await wire.exchange(self._session, request, instance.port, headers)
         except TimeoutError as error:

@@ -7,6 +7,7 @@ host makes an orphan, on Linux and macOS alike.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -59,6 +60,11 @@ class Child:
     def note(self, severity: str, message: str, **members: object) -> None:
         """Write a line of the host's own into the process's log."""
         note(self.log, severity, message, **members)
+
+    async def killed(self) -> None:
+        """SIGKILL; returns when it is gone."""
+        self.signal(signal.SIGKILL)
+        await asyncio.to_thread(self.ended.wait)
 
     def stop(self, grace_s: float = GRACE_S) -> None:
         """SIGTERM, then SIGKILL after ``grace_s`` machine seconds; returns when it is gone."""
