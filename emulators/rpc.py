@@ -8,7 +8,6 @@ is several times as fast. A method that no table names answers UNIMPLEMENTED wit
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
@@ -22,6 +21,7 @@ from emulators.faults.engine import Faults
 from emulators.faults.rpc_hook import FaultInterceptor, methods_of
 from emulators.outbound import Attendants, Outbound, Rewrite, TokenMinter
 from emulators.serving import LOOPBACK, PortInUseError, listening_socket
+from emulators.workers import Workers
 
 MAX_REQUEST_BYTES = 24 * 1024 * 1024
 MAX_WORKERS = 256  # threads start as they are needed; an open stream or a waiting pull holds one
@@ -96,7 +96,7 @@ class RpcServer:
 
     def __init__(self, name: str, port: int, faults: Faults) -> None:
         listening_socket(port, name).close()
-        pool = ThreadPoolExecutor(MAX_WORKERS, thread_name_prefix=f"rpc-{name}")
+        pool = Workers(MAX_WORKERS, f"rpc-{name}")
         self.port: int
         self._started = False
         self._name = name
