@@ -83,6 +83,11 @@ class Contents:
         components = sum(source.components or 1 for source in sources)
         return Stored(content, whole.size, whole.crc32c, None, components)
 
+    def join(self, sources: Iterable[Stored]) -> Stored:
+        """One new content of the parts of an upload: neither MD5 nor component count."""
+        whole = self.concatenate(sources)
+        return Stored(whole.id, whole.size, whole.crc32c, None)
+
     def remove(self, *contents: str) -> None:
         """Drop files that nothing refers to any more (open readers keep theirs)."""
         for content in contents:

@@ -33,7 +33,8 @@ class ApiError(Exception):
 
     def xml(self) -> bytes:
         """The body of the XML API's error answer."""
-        details = "".join(f"<{k}>{escape(v)}</{k}>" for k, v in self.details.items() if v)
+        told = {"Details": self.message} | self.details
+        details = "".join(f"<{k}>{escape(v)}</{k}>" for k, v in told.items() if v)
         return (
             "<?xml version='1.0' encoding='UTF-8'?>"
             f"<Error><Code>{self.code}</Code><Message>{escape(self.message)}</Message>"

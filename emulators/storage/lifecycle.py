@@ -6,6 +6,7 @@ condition holds; here it does so at the next look, at most an hour of the clock 
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -77,6 +78,18 @@ def delete_rules(configuration: Any) -> list[Any]:
     """The rules that delete."""
     rules = (configuration or {}).get("rule") or []
     return [rule for rule in rules if rule["action"]["type"] == "Delete"]
+
+
+def abort_age_s(configuration: Any) -> float:
+    """How old an unfinished XML multipart upload may get; for ever without a rule that aborts."""
+    rules = (configuration or {}).get("rule") or []
+    ages = [
+        rule["condition"]["age"] * DAY_S
+        for rule in rules
+        if rule["action"]["type"] == "AbortIncompleteMultipartUpload"
+        and rule["condition"].keys() == {"age"}
+    ]
+    return min(ages, default=math.inf)
 
 
 def _check_condition(name: str, value: Any) -> None:

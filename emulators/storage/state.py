@@ -7,6 +7,7 @@ before the transaction that refers to them; what a crash leaves unreferenced is 
 
 from __future__ import annotations
 
+import base64
 import sqlite3
 import threading
 import uuid
@@ -39,6 +40,11 @@ CREATE UNIQUE INDEX IF NOT EXISTS live_objects ON objects(bucket, name) WHERE li
 CREATE TABLE IF NOT EXISTS uploads(
   id TEXT PRIMARY KEY, bucket TEXT, name TEXT, body BLOB, digests BLOB, conditions BLOB,
   total INTEGER, content TEXT, created REAL, generation INTEGER, cancelled INTEGER DEFAULT 0);
+CREATE TABLE IF NOT EXISTS multiparts(
+  id TEXT PRIMARY KEY, bucket TEXT, name TEXT, body BLOB, created REAL);
+CREATE TABLE IF NOT EXISTS parts(
+  upload TEXT, number INTEGER, content TEXT, size INTEGER, crc32c TEXT, md5 TEXT, md5_hex TEXT,
+  PRIMARY KEY(upload, number));
 CREATE TABLE IF NOT EXISTS notifications(
   bucket TEXT, number INTEGER, body BLOB, PRIMARY KEY(bucket, number));
 CREATE TABLE IF NOT EXISTS outbox(
@@ -69,6 +75,15 @@ class Selection:
     versions: bool = False
     limit: int = 1000
     after: tuple[str, int] | None = None
+
+
+@dataclass(frozen=True)
+class MultipartKey:
+    """How a request names its multipart upload."""
+
+    bucket: str
+    name: str
+    upload: str
 
 
 class State:
@@ -150,6 +165,8 @@ class State:
                 ("uploads", "bucket"),
             ):
                 database.execute(f"DELETE FROM {table} WHERE {column} = ?", (name,))
+            for row in database.execute("SELECT id FROM multiparts WHERE bucket = ?", (name,)):
+                self._forget_parts(row["id"])
 
     # objects ---------------------------------------------------------------------------------
 
@@ -257,8 +274,18 @@ class State:
             buckets = self._database.execute("SELECT * FROM buckets ORDER BY name").fetchall()
         for row in buckets:
             configuration = rules.body_of(row).get("lifecycle") or {}
+            self._abort_old(row["name"], lifecycle.abort_age_s(configuration))
             if lifecycle.delete_rules(configuration):
                 self._expire_bucket(row["name"], configuration)
+
+    def _abort_old(self, bucket: str, age_s: float) -> None:
+        with self._transaction() as database:
+            rows = database.execute(
+                "SELECT id FROM multiparts WHERE bucket = ? AND created <= ?",
+                (bucket, self._clock.now() - age_s),
+            ).fetchall()
+            for row in rows:
+                self._forget_parts(row["id"])
 
     def _expire_bucket(self, bucket: str, configuration: Body) -> None:
         after: str | None = ""
@@ -366,6 +393,75 @@ class State:
                 "UPDATE uploads SET cancelled = 1, content = NULL WHERE id = ?", (upload,)
             )
             self._garbage.append(row["content"])
+
+    # multipart uploads ---------------------------------------------------------------------------
+
+    def create_multipart(self, bucket: str, name: str, fields: Body) -> str:
+        """Open an XML multipart upload; raises 400 or 404."""
+        rules.check_object_name(name)
+        rules.check_metadata(fields)
+        upload = uuid.uuid4().hex
+        with self._transaction() as database:
+            self._bucket(bucket)
+            database.execute(
+                "INSERT INTO multiparts VALUES(?, ?, ?, ?, ?)",
+                (upload, bucket, name, _encode(fields), self._clock.now()),
+            )
+        return upload
+
+    def put_part(self, key: MultipartKey, number: int, stored: Stored) -> None:
+        """Keep a part in the place of an earlier one of its number; raises 404."""
+        assert stored.md5 is not None, "a part was digested whole"
+        with self._dropping(stored), self._transaction() as database:
+            old = self._parts(key).get(number)
+            if old:
+                self._garbage.append(old["content"])
+            row = (key.upload, number, stored.id, stored.size, stored.crc32c, stored.md5)
+            database.execute(
+                "INSERT OR REPLACE INTO parts VALUES(?, ?, ?, ?, ?, ?, ?)",
+                (*row, base64.b64decode(stored.md5).hex()),
+            )
+
+    def parts(self, key: MultipartKey) -> dict[int, Row]:
+        """The parts by number, in their order; raises 404."""
+        with self._lock:
+            return self._parts(key)
+
+    def complete_multipart(self, key: MultipartKey, stored: Stored) -> Body:
+        """Make the joined parts the live object and forget them; raises 404."""
+        with self._dropping(stored), self._transaction():
+            fields = rules.body_of(self._multipart(key))
+            made = self._put(key.bucket, key.name, fields, stored, NO_CONDITIONS)
+            self._forget_parts(key.upload)
+            return self._resource(made)
+
+    def abort_multipart(self, key: MultipartKey) -> None:
+        """Forget the parts; raises 404."""
+        with self._transaction():
+            self._multipart(key)
+            self._forget_parts(key.upload)
+
+    def _multipart(self, key: MultipartKey) -> Row:
+        row = self._database.execute(
+            "SELECT * FROM multiparts WHERE id = ? AND bucket = ? AND name = ?",
+            (key.upload, key.bucket, key.name),
+        ).fetchone()
+        if row is None:
+            raise errors.no_upload()
+        return row
+
+    def _parts(self, key: MultipartKey) -> dict[int, Row]:
+        self._multipart(key)
+        rows = self._database.execute(
+            "SELECT * FROM parts WHERE upload = ? ORDER BY number", (key.upload,)
+        )
+        return {row["number"]: row for row in rows}
+
+    def _forget_parts(self, upload: str) -> None:
+        rows = self._database.execute("SELECT content FROM parts WHERE upload = ?", (upload,))
+        self._garbage += [row["content"] for row in rows]
+        self._database.execute("DELETE FROM parts WHERE upload = ?", (upload,))
+        self._database.execute("DELETE FROM multiparts WHERE id = ?", (upload,))
 
     # notifications -----------------------------------------------------------------------------
 
@@ -586,7 +682,7 @@ class State:
     def _referenced(self) -> set[str]:
         rows = self._database.execute(
             "SELECT content FROM objects UNION SELECT content FROM uploads "
-            "WHERE content IS NOT NULL"
+            "WHERE content IS NOT NULL UNION SELECT content FROM parts"
         )
         return {row["content"] for row in rows}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import re
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -15,9 +16,10 @@ from aiohttp.http_exceptions import HttpProcessingError
 from geminivideo.runtime.clock import Clock
 from yarl import URL
 
-from emulators.storage import batch, cors, errors, globs, rules, signed_urls
+from emulators.storage import batch, cors, errors, globs, multipart, rules, signed_urls
+from emulators.storage.contents import Stored
 from emulators.storage.rules import Body, Preconditions, Row
-from emulators.storage.state import Selection, State, stored_of
+from emulators.storage.state import MultipartKey, Selection, State, stored_of
 
 _BLOCK = 256 * 1024
 _DEFAULT_TYPE = "application/octet-stream"
@@ -302,6 +304,8 @@ class Api:
 
     async def _send(self, request: web.Request, row: Row) -> web.StreamResponse:
         headers = _media_headers(row)
+        if _is_transcoded(request, row, headers):
+            return await self._send_decompressed(request, row, headers)
         start, end = _range(request.headers.get("Range", ""), row["size"])
         partial = end - start < row["size"]
         if partial:
@@ -313,6 +317,21 @@ class Api:
             await response.prepare(request)
             if request.method != "HEAD":
                 await _stream(file, start, end, response)
+        return response
+
+    async def _send_decompressed(
+        self, request: web.Request, row: Row, headers: dict[str, str]
+    ) -> web.StreamResponse:
+        """The decompressed bytes: their number is not known before, ranges are ignored."""
+        for name in ("Accept-Ranges", "Content-Encoding"):
+            headers.pop(name, None)
+        headers["Warning"] = "214 UploadServer gunzipped"
+        response = web.StreamResponse(status=200, headers=headers)
+        with gzip.open(self._state.contents.path(row["content"]), "rb") as file:
+            _check_gzip(file)
+            await response.prepare(request)
+            if request.method != "HEAD":
+                await _stream_all(file, response)
         return response
 
     # uploads -----------------------------------------------------------------------------------
@@ -368,19 +387,24 @@ class Api:
         conditions: Preconditions,
         digest_header: str,
     ) -> Body:
-        fields, contents = rules.object_fields(body), self._state.contents
+        fields = rules.object_fields(body)
         self._state.bucket(bucket)
+        stored = await self._received(blocks)
+        digests = rules.digests_asked(body, digest_header)
+        return self._state.insert(bucket, name, fields, stored, conditions, digests)
+
+    async def _received(self, blocks: AsyncIterator[bytes]) -> Stored:
+        """A body as a finished content; nothing is left of one that breaks off."""
+        contents = self._state.contents
         content = contents.create()
         try:
             with contents.path(content).open("wb") as file:
                 async for block in blocks:
                     file.write(block)
-            stored = await asyncio.to_thread(contents.digest, content)
+            return await asyncio.to_thread(contents.digest, content)
         except BaseException:
             contents.remove(content)
             raise
-        digests = rules.digests_asked(body, digest_header)
-        return self._state.insert(bucket, name, fields, stored, conditions, digests)
 
     async def _start_upload(self, request: web.Request) -> web.Response:
         body, query = await _body(request), request.query
@@ -469,12 +493,19 @@ class Api:
 
     async def _xml_get(self, request: web.Request) -> web.StreamResponse:
         self._check_signed(request)
+        if "uploadId" in request.query:
+            key = _multipart_key(request)
+            parts = self._state.parts(key).values()
+            return _xml(multipart.parts_list(key.bucket, key.name, key.upload, parts))
         return await self._send(request, self._found(request))
 
     async def _xml_delete(self, request: web.Request) -> web.Response:
         self._check_signed(request)
         if "upload_id" in request.query:
             return await self._cancel_upload(request)
+        if "uploadId" in request.query:
+            self._state.abort_multipart(_multipart_key(request))
+            return web.Response(status=204)
         self._state.delete_object(
             _name(request, "b"),
             _name(request, "o"),
@@ -487,6 +518,8 @@ class Api:
         if "upload_id" in request.query:
             return await self._continue_upload(request)
         self._check_signed(request)
+        if "uploadId" in request.query:
+            return await self._put_part(request)
         made = await self._store(
             _name(request, "b"),
             _name(request, "o"),
@@ -505,8 +538,14 @@ class Api:
 
     async def _xml_post(self, request: web.Request) -> web.Response:
         self._check_signed(request)
+        if "uploadId" in request.query:
+            return await self._complete_parts(request)
+        if "uploads" in request.query:
+            bucket, name = _name(request, "b"), _name(request, "o")
+            upload = self._state.create_multipart(bucket, name, _xml_fields(request.headers))
+            return _xml(multipart.initiated(bucket, name, upload))
         if request.headers.get("X-Goog-Resumable") != "start":
-            raise errors.not_emulated("XML POST (multipart upload, form upload)")
+            raise errors.not_emulated("XML POST (form upload)")
         bucket = _name(request, "b")
         upload = self._state.create_upload(
             bucket,
@@ -519,12 +558,46 @@ class Api:
         return _session(request, bucket, upload, status=201)
 
     def _check_signed(self, request: web.Request) -> None:
-        for name in ("acl", "cors", "tagging", "uploads", "uploadId", "partNumber"):
+        for name in ("acl", "cors", "tagging"):
             if name in request.query:
                 raise errors.not_emulated(f"XML ?{name}")
+        if "uploads" in request.query and request.method != "POST":
+            raise errors.not_emulated("XML ?uploads (listing multipart uploads)")
         if "Content-Encoding" in request.headers and request.method == "PUT":
             raise errors.not_emulated("XML PUT with Content-Encoding")
         signed_urls.check(_as_signed(request), self._clock.now(), self._key_of)
+
+    async def _put_part(self, request: web.Request) -> web.Response:
+        key = _multipart_key(request)
+        number = multipart.part_number(request.query.get("partNumber", ""))
+        self._state.parts(key)
+        stored = await self._received(request.content.iter_chunked(_BLOCK))
+        asked = rules.digests_asked({}, request.headers.get("X-Goog-Hash", ""))
+        asked |= {"md5": md5} if (md5 := request.headers.get("Content-MD5")) else {}
+        try:
+            rules.check_digests(asked, stored)
+        except errors.ApiError:
+            self._state.contents.remove(stored.id)
+            raise
+        self._state.put_part(key, number, stored)
+        headers = {
+            "ETag": f'"{base64.b64decode(stored.md5 or "").hex()}"',
+            "X-Goog-Hash": f"crc32c={stored.crc32c},md5={stored.md5}",
+        }
+        return web.Response(status=200, headers=headers)
+
+    async def _complete_parts(self, request: web.Request) -> web.Response:
+        key = _multipart_key(request)
+        asked = multipart.listed(await request.read())
+        parts = multipart.chosen(asked, self._state.parts(key))
+        stored = [Stored(part["content"], part["size"], part["crc32c"], None) for part in parts]
+        joined = await asyncio.to_thread(self._state.contents.join, stored)
+        made = self._state.complete_multipart(key, joined)
+        location = f"{self._base_url}/{key.bucket}/{key.name}"
+        response = _xml(multipart.completed(location, key.bucket, key.name, f'"{made["etag"]}"'))
+        response.headers["X-Goog-Generation"] = made["generation"]
+        response.headers["X-Goog-Hash"] = f"crc32c={made['crc32c']}"
+        return response
 
     # batches and cross-origin requests ------------------------------------------------------------
 
@@ -616,6 +689,14 @@ async def _body(request: web.Request) -> Body:
         return msgspec.json.decode(raw, type=dict[str, Any]) if raw else {}
     except msgspec.DecodeError as error:
         raise errors.invalid(f"Parse Error: {error}") from error
+
+
+def _multipart_key(request: web.Request) -> MultipartKey:
+    return MultipartKey(_name(request, "b"), _name(request, "o"), request.query["uploadId"])
+
+
+def _xml(body: bytes) -> web.Response:
+    return web.Response(body=body, content_type="application/xml")
 
 
 def _json(body: Body, etag: str = "") -> web.Response:
@@ -738,6 +819,31 @@ async def _stream(file: Any, start: int, end: int, response: web.StreamResponse)
             await response.write(block)
         except ConnectionError:  # the reader has gone: nobody is left to be told
             return
+
+
+def _check_gzip(file: gzip.GzipFile) -> None:
+    try:
+        file.peek(1)
+    except (OSError, EOFError) as error:
+        raise errors.invalid("The object's Content-Encoding is gzip, its bytes are not.") from error
+
+
+async def _stream_all(file: Any, response: web.StreamResponse) -> None:
+    while block := file.read(_BLOCK):
+        try:
+            await response.write(block)
+        except ConnectionError:  # the reader has gone: nobody is left to be told
+            return
+
+
+def _is_transcoded(request: web.Request, row: Row, headers: Mapping[str, str]) -> bool:
+    """Decompressive transcoding: of gzip for who does not take it, unless no-transform is set."""
+    return (
+        headers.get("Content-Encoding") == "gzip"
+        and "gzip" not in request.headers.get("Accept-Encoding", "")
+        and "no-transform" not in headers["Cache-Control"]
+        and row["size"] > 0
+    )
 
 
 async def _part(media: BodyPartReader) -> AsyncIterator[bytes]:

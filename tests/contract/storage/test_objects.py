@@ -1,6 +1,7 @@
 """Objects: https://cloud.google.com/storage/docs/json_api/v1/objects."""
 
 import base64
+import gzip
 import hashlib
 import re
 
@@ -287,3 +288,52 @@ def test_custom_metadata_is_limited(bucket):
     with pytest.raises(exceptions.BadRequest, match="custom metadata"):
         other.upload_from_string(b"x")
     assert bucket.get_blob("b") is None
+
+
+def compressed(bucket, cache_control=None):
+    """A gzip object whose bytes are compressed, and its address."""
+    blob = bucket.blob("page")
+    blob.content_encoding, blob.cache_control = "gzip", cache_control
+    blob.upload_from_string(gzip.compress(b"text " * 100_000, mtime=0), content_type="text/plain")
+    return blob
+
+
+def fetched(blob, accept="identity", **headers):
+    headers["Accept-Encoding"] = accept
+    return requests.get(blob.media_link, headers=headers, timeout=10)
+
+
+def test_gzip_is_decompressed_for_who_does_not_take_it(bucket):
+    """Decompressive transcoding (docs/transcoding): without Accept-Encoding: gzip the bytes come
+    decompressed, whole, without their encoding."""
+    blob = compressed(bucket)
+    answer = fetched(blob, Range="bytes=0-3")
+    assert answer.status_code == 200
+    assert answer.content == b"text " * 100_000
+    assert "Content-Encoding" not in answer.headers
+    assert answer.headers["Warning"] == "214 UploadServer gunzipped"
+    assert answer.headers["x-goog-stored-content-encoding"] == "gzip"
+
+
+def test_gzip_is_served_as_stored_for_who_takes_it(bucket):
+    """With Accept-Encoding: gzip the stored bytes come with their encoding and hash."""
+    blob = compressed(bucket)
+    answer = fetched(blob, accept="gzip")
+    assert answer.headers["Content-Encoding"] == "gzip"
+    assert answer.headers["Content-Length"] == str(blob.size)
+    assert answer.content == b"text " * 100_000
+    assert blob.download_as_bytes(raw_download=True) == gzip.compress(b"text " * 100_000, mtime=0)
+
+
+def test_no_transform_prevents_transcoding(bucket):
+    """Cache-Control: no-transform serves the stored bytes to everyone."""
+    answer = fetched(compressed(bucket, cache_control="no-transform"))
+    assert answer.headers["Content-Encoding"] == "gzip"
+
+
+def test_what_is_no_gzip_is_not_decompressed(bucket):
+    """An object that only says that it is gzip cannot be decompressed: 400."""
+    blob = bucket.blob("page")
+    blob.content_encoding = "gzip"
+    blob.upload_from_string(b"plain")
+    assert fetched(blob).status_code == 400
