@@ -59,6 +59,10 @@ class Api:
         request = {"database": self.database, "writes": list(writes), "transaction": transaction}
         return self.raw.commit(request=request, retry=None)
 
+    def batch_write(self, *writes: Any):
+        request = {"database": self.database, "writes": list(writes)}
+        return self.raw.batch_write(request=request, metadata=self.client._rpc_metadata)
+
     def begin(self, **mode: Any) -> bytes:
         request = {"database": self.database, "options": mode}
         return self.raw.begin_transaction(request=request).transaction

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -83,6 +86,121 @@ def test_nothing_acknowledged_is_lost_when_the_server_is_killed(tmp_path, monkey
             # The write under way when the server died may have been made; then it is whole.
             assert last in (steps[-1], steps[-1] + 1)
             assert f"{number}-{last}" in kept
+
+
+@dataclass
+class Mover:
+    """A writer whose every commit leaves four documents alike and one document somewhere else."""
+
+    client: firestore.Client
+    number: int
+    acknowledged: int = -1
+
+    @property
+    def copies(self) -> list[firestore.DocumentReference]:
+        return [self.client.document(f"copies{n}/{self.number}") for n in range(4)]
+
+    def token(self, step: int) -> firestore.DocumentReference:
+        return self.client.document(f"tokens{self.number}/{step}")
+
+    def work(self) -> None:
+        """Commit until the server is gone; ``acknowledged``: the last step that was answered."""
+        step = self.acknowledged
+        while True:
+            step += 1
+            batch = self.client.batch()
+            for reference in self.copies:
+                batch.set(reference, {"step": step, "filling": "x" * 2000})
+            batch.create(self.token(step), {})
+            if step:
+                batch.delete(self.token(step - 1))
+            try:
+                batch.commit(retry=None, timeout=5)
+            except exceptions.GoogleAPICallError:
+                return
+            self.acknowledged = step
+
+    def check(self) -> None:
+        """What was acknowledged is there, what was under way is there whole or not at all."""
+        steps = {one.get().get("step") for one in self.copies}
+        assert len(steps) == 1
+        (step,) = steps
+        assert step in (self.acknowledged, self.acknowledged + 1)
+        (token,) = self.client.collection(f"tokens{self.number}").stream()
+        assert token.id == str(step)
+        self.acknowledged = step
+
+
+def test_no_moment_of_a_kill_tears_a_commit(tmp_path, monkeypatch):
+    """Killed again and again in the middle of commits: each of them is whole or not there."""
+    rng = random.Random(7)
+    movers = [Mover(None, number) for number in range(4)]
+    for round_ in range(2):
+        with served(tmp_path) as (process, host):
+            client = client_of(host, monkeypatch)
+            for mover in movers:
+                mover.client = client
+                if round_:
+                    mover.check()
+            threads = [threading.Thread(target=mover.work) for mover in movers]
+            for thread in threads:
+                thread.start()
+            began = {mover.number: mover.acknowledged for mover in movers}
+            while any(mover.acknowledged < began[mover.number] + 2 for mover in movers):
+                time.sleep(0.001)
+            time.sleep(rng.uniform(0.0, 0.05))
+            os.kill(process.pid, signal.SIGKILL)
+            for thread in threads:
+                thread.join()
+    with served(tmp_path) as (_, host):
+        for mover in movers:
+            mover.client = client_of(host, monkeypatch)
+            mover.check()
+
+
+def test_a_kill_amid_transactions_neither_loses_nor_doubles_an_increment(tmp_path, monkeypatch):
+    """Counted increments are there after a restart; at most those under way are there besides."""
+    counted: list[int] = []
+    with served(tmp_path) as (process, host):
+        client = client_of(host, monkeypatch)
+        client.document("c/counter").set({"n": 0})
+
+        def work():
+            try:
+                while True:
+                    if add_one(client):
+                        counted.append(1)
+                    if len(counted) == 30:
+                        os.kill(process.pid, signal.SIGKILL)
+            except exceptions.ServerError:
+                return
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=60)
+    with served(tmp_path) as (_, host):
+        n = client_of(host, monkeypatch).document("c/counter").get().get("n")
+        assert len(counted) <= n <= len(counted) + 4
+
+
+def add_one(client: firestore.Client) -> bool:
+    """One attempt of a transaction; False when it was ABORTED. No call is tried again."""
+    database, api = client._database_string, client._firestore_api
+    once = {"metadata": client._rpc_metadata, "retry": None, "timeout": 5}
+    begun = api.begin_transaction(request={"database": database}, **once).transaction
+    name = f"{database}/documents/c/counter"
+    reads = {"database": database, "documents": [name], "transaction": begun}
+    try:
+        (found,) = api.batch_get_documents(request=reads, **once)
+        n = found.found.fields["n"].integer_value
+        write = {"update": {"name": name, "fields": {"n": {"integer_value": n + 1}}}}
+        commit = {"database": database, "writes": [write], "transaction": begun}
+        api.commit(request=commit, **once)
+    except exceptions.Aborted:
+        return False
+    return True
 
 
 def reopened(state: Path) -> Server:
