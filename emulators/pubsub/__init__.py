@@ -13,6 +13,7 @@ from emulators.pubsub import wire
 from emulators.pubsub.archive import PublishRequest
 from emulators.pubsub.push import Pusher
 from emulators.pubsub.state import Broker, PubsubMessage
+from emulators.pubsub.store import StateFormatError
 from emulators.rpc import CallingService
 
 __all__ = ["Server"]
@@ -37,7 +38,12 @@ class Server(CallingService):
         faults: Faults | None = None,
     ) -> None:
         super().__init__("pubsub", clock, port, token_minter, rewrite, least_push_timeout_s, faults)
-        self._broker = Broker(state_dir / "pubsub.sqlite", clock)
+        try:
+            self._broker = Broker(state_dir / "pubsub.sqlite", clock)
+        except StateFormatError:
+            self._rpc.stop()
+            self._outbound.stop()
+            raise
         self._pusher = Pusher(self._broker, self._outbound, self._deliveries)
         self._own(self._broker, self._pusher, wire.services(self._broker, bool(token_minter)))
 
