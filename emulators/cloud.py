@@ -27,7 +27,7 @@ from emulators.running import CARD, Running, held
 from emulators.sockets import LOOPBACK, PortInUseError
 from emulators.topology import kept
 from emulators.topology.endpoints import Endpoints
-from emulators.topology.graph import FIRESTORE_INDEX, FUNCTION, Graph, SecretRef
+from emulators.topology.graph import FIRESTORE_FIELD, FIRESTORE_INDEX, FUNCTION, Graph, SecretRef
 from emulators.topology.ledger import Ledger
 from emulators.topology.program import Program
 from emulators.topology.record import Question, write
@@ -336,6 +336,10 @@ class LocalCloud:
         self.firestore.declare_indexes(
             firestore.Index.of_resource(resource.inputs)
             for resource in self.graph.of_type(FIRESTORE_INDEX)
+        )
+        self.firestore.declare_fields(
+            firestore.FieldOverride.of_resource(resource.inputs)
+            for resource in self.graph.of_type(FIRESTORE_FIELD)
         )
         ledger = Ledger(self.state_dir / "applied.json")
         self.applied = apply(self.graph, self._endpoints(), ledger)
