@@ -81,9 +81,13 @@ def held(state_dir: Path, *, fresh: bool) -> Iterator[None]:
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
-        if fresh:
-            _empty(state_dir)
-        yield
+        try:
+            if fresh:
+                _empty(state_dir)
+            yield
+        finally:
+            # A process that is just being started still has this file open: closing is not enough.
+            fcntl.flock(lock, fcntl.LOCK_UN)
 
 
 def _try_lock(lock: IO[str]) -> bool:

@@ -25,6 +25,7 @@ from emulators.snapshots import Snapshots
 ROOT = Path(__file__).resolve().parents[3]
 PATIENCE_S = 30.0
 DAY = 86_400.0
+INVOKER = "GV_EXECUTOR_INVOKER"
 DOOR = """
 import json, os
 from clock import Clock
@@ -90,12 +91,13 @@ class Site:
     def enqueue(self, body: bytes, at: float) -> None:
         """A task for the executor, as the product makes it."""
         cloud = self.cloud
+        declared = [spec.env for spec in cloud.graph.functions()]
         Tasks(f"127.0.0.1:{cloud.tasks.port}").enqueue(
             f"projects/{cloud.project}/locations/us-central1/queues/meta-changes",
             cloud.urls["execute-change"],
             body,
             at=at,
-            invoker=f"gv-tasks@{cloud.project}.iam.gserviceaccount.com",
+            invoker=next(e[INVOKER] for e in declared if INVOKER in e),
         )
 
     def documents(self) -> Documents:
