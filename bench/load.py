@@ -1,6 +1,7 @@
 """The client side of the emulator measurements, in a process of its own.
 
-``python -m bench.load pubsub|firestore HOST`` prints one JSON object: rates per second by name.
+``python -m bench.load pubsub|firestore|contention HOST`` prints one JSON object: rates per second
+by name, and the milliseconds of contended commits.
 Calls go through bare gRPC stubs with a window of calls under way, so that the server is measured
 and not the client libraries' own work, which is the same for both sides.
 """
@@ -25,6 +26,7 @@ BODY = b"x" * 100
 UNARY, BATCHES, PER_BATCH = 1_500, 150, 100
 PULLED, PUSHED = 10_000, 1_000
 GETS, SETS, COMMITS, PER_COMMIT = 1_500, 1_000, 60, 50
+CONTENDED_S = 3.0
 PATIENCE_S = 120.0
 OPTIONS = [("grpc.max_receive_message_length", -1)]
 
@@ -235,6 +237,20 @@ def firestore(host: str) -> Rates:
         }
 
 
+def contention(host: str) -> Rates:
+    """Transactions of 2, 8 and 32 writers on one document; raises when an update is lost."""
+    from bench.contention import WRITERS, measure
+
+    found: Rates = {}
+    for writers in WRITERS:
+        seen = measure(writers, host, CONTENDED_S)
+        if seen.lost:
+            raise AssertionError(f"{seen.lost} updates of {writers} writers are lost at {host}")
+        found[f"increments by {writers}"] = seen.commits / seen.seconds
+        found[f"commit among {writers}, median"] = seen.median_ms
+    return found
+
+
 def _as(method: Any) -> Callable[[Any], grpc.Future]:
     """As the emulators' clients are known: with the owner's rights."""
     return lambda request: method.future(request, metadata=(("authorization", "Bearer owner"),))
@@ -255,7 +271,11 @@ def _commit(types: Any, root: str, numbers: Any) -> Any:
     return request
 
 
-MEASURED: dict[str, Callable[[str], Rates]] = {"pubsub": pubsub, "firestore": firestore}
+MEASURED: dict[str, Callable[[str], Rates]] = {
+    "pubsub": pubsub,
+    "firestore": firestore,
+    "contention": contention,
+}
 
 
 def main(arguments: list[str]) -> Iterator[str]:
