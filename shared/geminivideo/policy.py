@@ -154,7 +154,6 @@ class ExecutorPolicy:
     """The SafeExecutor's limits.
 
     ``account_daily_cap`` bounds the sum of an account's daily budgets (minor units; None: no cap).
-    ``min_daily_budget`` is what a new ad set is given at least; Meta's own minimum is read live.
     A held change is looked at again after ``recheck_s``; attempt n of a failing one waits
     ``backoff_first_s * 4 ** (n - 1)``, at most ``backoff_max_s``. A limit without a time of its own
     waits ``limited_wait_s``; from ``usage_pause_percent`` of Meta's usage header on, the account
@@ -171,7 +170,6 @@ class ExecutorPolicy:
     budget_window_hours: float = 6.0
     account_daily_cap: int | None = None
     fuzz: float = 0.005
-    min_daily_budget: int = 100
     max_attempts: int = 5
     lease_s: float = 60.0
     settle_s: float = 5.0
@@ -202,7 +200,7 @@ class SamplerPolicy:
     ctr_weight_end: float = 0.1
     ctr_weight_end_hours: float = 336.0
     click_half_life_days: float = 3.0
-    value_half_life_days: float = 8.0
+    value_half_life_days: float = 6.0
     history_days: int = 30
     prior_ctr: float = 0.01
     prior_ctr_impressions: float = 500.0
@@ -215,7 +213,7 @@ class SamplerPolicy:
     prior_move: float = 0.20  # what DNA similarity and cross-account wisdom may each do
     elasticity: float = 0.70  # of returns with respect to spend
     elasticity_spread: float = 0.10  # of the account's, and below of an ad's around it
-    elasticity_spread_ads: float = 0.15
+    elasticity_spread_ads: float = 0.25
     elasticity_half_life_days: float = 4.0
     min_elasticity: float = 0.35
     max_elasticity: float = 0.90
@@ -240,6 +238,7 @@ class AllocationPolicy:
     min_daily_budget: int = 1_00
     max_share: float = 1.0
     exploration_share: float = 0.20  # of an equal share, for ads in the ignorance zone
+    least_share: float = 0.10  # of an equal share, for every other ad: a changed truth is seen
     kill_certainty: float = 0.95
 
 

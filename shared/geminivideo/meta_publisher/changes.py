@@ -54,7 +54,7 @@ def plan_changes(
     equally; when it cannot give each ad ``min_daily_budget``, the first ones get it and the rest
     is left out. Outside mode ``auto`` each change needs approval.
     """
-    budget, least = plan.adset["daily_budget"], policy.executor.min_daily_budget
+    budget, least = plan.adset["daily_budget"], policy.allocation.min_daily_budget
     ready = [v for v in variations if v.status is VariationStatus.RENDERED and v.media is not None]
     afforded = ready[: max(budget // least, 1)]
     share = budget // max(len(afforded), 1)

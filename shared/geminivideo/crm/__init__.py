@@ -1,0 +1,1 @@
+"""What the CRM tells: HubSpot's webhooks, verified and read; deals and their history as values."""
