@@ -13,6 +13,7 @@ from emulators.faults.rules import Rule
 from emulators.faults.waits import delay
 
 STRUCK: web.RequestKey[Rule] = web.RequestKey("struck", Rule)
+_NO_NAMES = frozenset({"version", "method", "api", "rest", "path"})
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Render = Callable[[web.Request, Rule], web.StreamResponse]
 
@@ -25,12 +26,11 @@ def rest_error(request: web.Request, rule: Rule) -> web.StreamResponse:
 
 
 def resources_of(request: web.Request) -> Sequence[str]:
-    """The parts of the path that name something, and the bucket with the object."""
+    """What the path names, the narrowest first: ``bucket/object``, or a name and its last part."""
     named = {key: unquote(value) for key, value in request.match_info.items()}
-    found = [value for value in named.values() if value]
-    if "b" in named:
-        name = named.get("o") or request.query.get("name", "")
-        found += [f"{named['b']}/{name}"] if name else []
+    found = [value for key, value in named.items() if value and key not in _NO_NAMES][::-1]
+    if "b" in named and (name := named.get("o") or request.query.get("name", "")):
+        found.insert(0, f"{named['b']}/{name}")
     return (*found, *(value.rpartition("/")[2] for value in found if "/" in value))
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import threading
 from urllib.parse import urlsplit
 
 import pytest
 import requests
 from google.api_core import exceptions
+from google.auth.credentials import AnonymousCredentials
 from google.cloud import run_v2
+from google.cloud.run_v2.services.jobs.transports import JobsRestTransport
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from emulators import meta as our_meta
@@ -103,17 +103,16 @@ def test_a_delay_is_on_the_clock(bucket, faults, clock, wait_until):
 
 
 def test_run_answers_googles_rest_error(serve, faults):
-    """The Admin API's errors are google.rpc.Status: the client raises by its code."""
+    """The Admin API's errors are google.rpc.Status: the real client raises by its code."""
     server = serve(our_run.Server, launch=lambda spec: None)
-    address = urlsplit(server.url).netloc
+    transport = JobsRestTransport(
+        host=urlsplit(server.url).netloc, url_scheme="http", credentials=AnonymousCredentials()
+    )
+    jobs = run_v2.JobsClient(transport=transport)
     faults.add(Rule(service="run", endpoint="GET /v2/*", code=503, message="not now"))
-    connection = http.client.HTTPConnection(address, timeout=10)
-    connection.request("GET", "/v2/projects/p/locations/r/jobs")
-    answer = connection.getresponse()
-    body = json.loads(answer.read())
-    connection.close()
-    assert body == {"error": {"code": 503, "message": "not now", "status": "UNAVAILABLE"}}
-    assert run_v2.JobsClient is not None
+    with pytest.raises(exceptions.ServiceUnavailable, match="not now"):
+        list(jobs.list_jobs(parent="projects/p/locations/r", retry=None))
+    assert list(jobs.list_jobs(parent="projects/p/locations/r")) == []
 
 
 def test_meta_answers_a_quota_as_meta_does(serve, faults):
@@ -131,3 +130,23 @@ def test_metas_controls_are_never_struck(serve, faults):
     faults.add(Rule(service="meta", code=1, times="forever"))
     assert requests.get(f"{server.url}/_log", timeout=10).json() == []
     assert requests.delete(f"{server.url}/_faults", timeout=10).json() == {"cleared": 1}
+
+
+def test_meta_can_be_struck_once_an_account(serve, faults):
+    """``count_by: resource`` counts each edge of each account for itself."""
+    server = serve(our_meta.Server, tokens={"t"})
+    faults.add(Rule(service="meta", endpoint="GET act_*/ads", code=2, count_by="resource"))
+    urls = [f"{server.url}/v26.0/act_{account}/ads" for account in (1, 2, 1, 2)]
+    answers = [requests.get(url, params={"access_token": "t"}, timeout=10) for url in urls]
+    assert [answer.status_code for answer in answers] == [400, 400, 200, 200]
+
+
+def test_storage_can_be_struck_once_an_object(bucket, faults):
+    """With ``count_by: resource`` each object of a bucket fails its first read."""
+    for name in ("a", "b"):
+        bucket.blob(name).upload_from_string(b"x")
+    faults.add(Rule(service="storage", endpoint="GET *", code=404, count_by="resource"))
+    for name in ("a", "b"):
+        with pytest.raises(exceptions.NotFound):
+            bucket.blob(name).download_as_bytes()
+        assert bucket.blob(name).download_as_bytes() == b"x"
