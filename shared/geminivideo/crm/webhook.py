@@ -26,7 +26,7 @@ class PayloadError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class DealEvent:
-    """One event about a deal: its member (property) is ``value`` since ``occurred_at`` (epoch s)."""
+    """One event about a deal: its ``member`` is ``value`` since ``occurred_at`` (epoch s)."""
 
     portal_id: int
     deal_id: str
