@@ -75,13 +75,15 @@ def _kept(ad: AdSignals) -> Bound | None:
 
 
 def _floor(ad: AdSignals, *, total: int, ads: int, policy: Policy) -> tuple[int, str]:
-    """The minimum budget, or the exploration floor of an ad in the ignorance zone."""
-    least = max(policy.allocation.min_daily_budget, ad.min_budget or 0)
-    if in_ignorance_zone(ad, policy):
-        explore = math.ceil(policy.allocation.exploration_share * total / max(1, ads))
-        if explore > least:
-            return explore, "exploration floor"
-    return least, "minimum budget"
+    """The minimum budget, or the share of an equal split that keeps the ad observable."""
+    allocation = policy.allocation
+    least = max(allocation.min_daily_budget, ad.min_budget or 0)
+    inside = in_ignorance_zone(ad, policy)
+    share = allocation.exploration_share if inside else allocation.least_share
+    explore = math.ceil(share * total / max(1, ads))
+    if explore <= least:
+        return least, "minimum budget"
+    return explore, "exploration floor" if inside else "least share"
 
 
 def _ceiling(ad: AdSignals, total: int, policy: Policy) -> tuple[int, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     Column = NDArray[np.float64]
 
 _AT = attrgetter("at")
+_LONGEST_H = 36.0
+_MOST_PIECES = 365
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,27 +88,49 @@ def _frequency(day: Day) -> float:
 
 
 def _days(ad: AdSignals, now: float, since: float) -> Sequence[Day]:
-    if not ad.days:
-        return [day for day in _spread(ad, now) if day.at + day.hours * HOUR_S > since]
-    recent = [day for day in ad.days if since < day.at + day.hours * HOUR_S and day.at <= now]
-    return sorted(recent, key=_AT)
+    days = sorted(ad.days, key=_AT) if ad.days else _whole(ad, now)
+    recent = [day for day in days if since < day.at + day.hours * HOUR_S and day.at <= now]
+    if all(day.hours <= _LONGEST_H for day in recent):
+        return recent
+    pieces = (piece for day in recent for piece in _pieces(day))
+    return [piece for piece in pieces if piece.at + piece.hours * HOUR_S > since]
 
 
-def _spread(ad: AdSignals, now: float) -> list[Day]:
-    """The totals in equal pieces of at most a day (fractions of a count are fine here)."""
+def _whole(ad: AdSignals, now: float) -> list[Day]:
+    """The totals as one stretch as long as the ad is old."""
     if ad.age_hours <= 0 or not (ad.impressions or ad.spend):
         return []
-    pieces = max(1, min(365, round(ad.age_hours / 24.0)))
-    hours = ad.age_hours / pieces
     return [
         Day(
-            at=now - (piece + 1) * hours * HOUR_S,
-            hours=hours,
-            impressions=ad.impressions / pieces,  # type: ignore[arg-type]
-            clicks=ad.clicks / pieces,  # type: ignore[arg-type]
-            spend=ad.spend / pieces,  # type: ignore[arg-type]
-            pipeline_value=ad.pipeline_value / pieces,  # type: ignore[arg-type]
-            cash_revenue=ad.cash_revenue / pieces,  # type: ignore[arg-type]
+            at=now - ad.age_hours * HOUR_S,
+            hours=ad.age_hours,
+            impressions=ad.impressions,
+            clicks=ad.clicks,
+            spend=ad.spend,
+            pipeline_value=ad.pipeline_value,
+            cash_revenue=ad.cash_revenue,
         )
-        for piece in reversed(range(pieces))
     ]
+
+
+def _pieces(day: Day) -> list[Day]:
+    """A long stretch in equal pieces of about a day; the counts add up to the stretch's."""
+    count = max(1, min(_MOST_PIECES, round(day.hours / 24.0)))
+    hours = day.hours / count
+
+    def piece(number: int) -> Day:
+        def part(whole: int) -> int:
+            return whole * (number + 1) // count - whole * number // count
+
+        return replace(
+            day,
+            at=day.at + number * hours * HOUR_S,
+            hours=hours,
+            impressions=part(day.impressions),
+            clicks=part(day.clicks),
+            spend=part(day.spend),
+            pipeline_value=part(day.pipeline_value),
+            cash_revenue=part(day.cash_revenue),
+        )
+
+    return [piece(number) for number in range(count)]
