@@ -20,6 +20,7 @@ from .clocks import ManualClock
 from .sides import COMPARED, GOOGLES, OURS, Ledger, Result, outcome_of
 
 HERE = Path(__file__).parent
+WIDTH = 120  # the table is read in logs too
 _LEDGER = pytest.StashKey[Ledger]()
 
 
@@ -121,7 +122,8 @@ class _Counting:
 
     def pytest_terminal_summary(self, terminalreporter):
         terminalreporter.write_line("")
-        self.ledger.show(Console(file=terminalreporter._tw._file, width=None, emoji=False))
+        width = max(WIDTH, terminalreporter._tw.fullwidth)
+        self.ledger.show(Console(file=terminalreporter._tw._file, width=width, emoji=False))
 
 
 @pytest.fixture(scope="session")
