@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import mmap
 import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
-from geminivideo.runtime.clock import FILE_SIZE, SLICE_S, Clock, Reading, SharedClock
+from geminivideo.runtime.clock import FILE_SIZE, Clock, Reading, SharedClock
 
 # A move counts from a moment that comes only after it is written: whoever still reads the old
 # record by then has seen no later time than the new one begins with.
@@ -75,13 +74,6 @@ def steps(seconds: float, step: float | None) -> list[float]:
     whole = int(seconds // step)
     rest = seconds - whole * step
     return [step] * whole + ([rest] if rest > 0 else [])
-
-
-async def pause(clock: Clock, seconds: float) -> None:
-    """Let a coroutine sleep for ``seconds`` of product time, less when the clock is moved."""
-    until = clock.now() + seconds
-    while (left := until - clock.now()) > 0:
-        await asyncio.sleep(min(clock.real_seconds(left), SLICE_S))
 
 
 def read(path: Path) -> Reading | None:

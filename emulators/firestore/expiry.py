@@ -17,6 +17,7 @@ from emulators.firestore.state import State
 
 ROUND_SECONDS = 3600.0
 _LEAST_MACHINE_SECONDS = 1.0
+_MOST_MACHINE_SECONDS = 60.0
 
 
 class Expiry:
@@ -50,4 +51,6 @@ class Expiry:
             self.delete_expired()
 
     def _machine_seconds(self) -> float:
-        return max(_LEAST_MACHINE_SECONDS, self._clock.real_seconds(ROUND_SECONDS))
+        """At most so long that a clock which stood still is soon seen to run again."""
+        by_clock = self._clock.real_seconds(ROUND_SECONDS)
+        return min(max(_LEAST_MACHINE_SECONDS, by_clock), _MOST_MACHINE_SECONDS)

@@ -1,6 +1,5 @@
 """The clock that many processes share, and that its owner moves."""
 
-import asyncio
 import json
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from geminivideo.runtime.clock import FILE_SIZE, Clock, ClockFileError, Reading,
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emulators.clock import ClockMoveError, OwnedClock, pause, read, write
+from emulators.clock import ClockMoveError, OwnedClock, read, steps, write
 
 HOUR = 3600.0
 
@@ -137,20 +136,6 @@ def test_waiting_for_an_event_ends_with_it(standing):
     threading.Timer(0.05, event.set).start()
     assert follower(standing).wait(event, HOUR)
     assert not follower(standing).wait(threading.Event(), 0)
-
-
-def test_a_coroutine_wakes_when_the_clock_is_moved(standing):
-    """The same for what runs on a loop."""
-
-    async def scene() -> bool:
-        sleeping = asyncio.create_task(pause(standing, HOUR))
-        await asyncio.sleep(0.08)
-        assert not sleeping.done()
-        standing.advance(HOUR)
-        await asyncio.wait_for(sleeping, 2)
-        return True
-
-    assert asyncio.run(scene())
 
 
 def test_a_standing_clock_makes_machine_waits_endless(standing):
@@ -311,6 +296,21 @@ def test_a_reader_in_the_middle_of_moves_sees_no_time_go_back(path):
             owner.set_speed(1_000_000 if number % 2 else 0)
         reader.stdin.close()
         assert reader.stdout.read() == "0\n"
+
+
+@given(seconds=st.floats(0, 1e5), step=st.floats(20, 1e4))
+def test_steps_are_exact_together_and_none_is_too_long(seconds, step):
+    """An advance in steps goes exactly as far as one without."""
+    parts = steps(seconds, step)
+    assert sum(parts) == pytest.approx(seconds)
+    assert all(0 <= part <= step for part in parts)
+
+
+@pytest.mark.parametrize("step", [0, -1, float("nan"), 1e-9])
+def test_steps_that_lead_nowhere_are_refused(step):
+    """No endless loop of moves."""
+    with pytest.raises(ClockMoveError):
+        steps(10, step)
 
 
 def test_a_clock_file_is_put_in_place_whole(path):
