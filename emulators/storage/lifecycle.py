@@ -80,6 +80,27 @@ def delete_rules(configuration: Any) -> list[Any]:
     return [rule for rule in rules if rule["action"]["type"] == "Delete"]
 
 
+def bounds(rule: Any, now: float) -> tuple[float, bool]:
+    """What every object that the rule ends fulfils: created by then, and being noncurrent or not.
+
+    It spares a look at each object of a large bucket.
+    """
+    condition = rule["condition"]
+    passed = [
+        now - condition[name] * DAY_S
+        for name in ("age", "daysSinceNoncurrentTime")
+        if name in condition
+    ]
+    if "createdBefore" in condition:
+        passed.append(_midnight("createdBefore", condition["createdBefore"]))
+    noncurrent = (
+        condition.get("isLive") is False
+        or condition.get("numNewerVersions", 0) > 0
+        or not condition.keys().isdisjoint(("daysSinceNoncurrentTime", "noncurrentTimeBefore"))
+    )
+    return min(passed, default=math.inf), noncurrent
+
+
 def abort_age_s(configuration: Any) -> float:
     """How old an unfinished XML multipart upload may get; for ever without a rule that aborts."""
     rules = (configuration or {}).get("rule") or []

@@ -275,8 +275,8 @@ class State:
         for row in buckets:
             configuration = rules.body_of(row).get("lifecycle") or {}
             self._abort_old(row["name"], lifecycle.abort_age_s(configuration))
-            if lifecycle.delete_rules(configuration):
-                self._expire_bucket(row["name"], configuration)
+            for rule in lifecycle.delete_rules(configuration):
+                self._apply_rule(row["name"], rule, configuration)
 
     def _abort_old(self, bucket: str, age_s: float) -> None:
         with self._transaction() as database:
@@ -287,14 +287,15 @@ class State:
             for row in rows:
                 self._forget_parts(row["id"])
 
-    def _expire_bucket(self, bucket: str, configuration: Body) -> None:
+    def _apply_rule(self, bucket: str, rule: Body, configuration: Body) -> None:
+        created, noncurrent = lifecycle.bounds(rule, self._clock.now())
         after: str | None = ""
         while after is not None:
             with self._transaction() as database:
                 names = database.execute(
                     "SELECT DISTINCT name FROM objects WHERE bucket = ? AND name > ? "
-                    "ORDER BY name LIMIT ?",
-                    (bucket, after, _EXPIRED_AT_ONCE),
+                    "AND created <= ? AND NOT (live AND ?) ORDER BY name LIMIT ?",
+                    (bucket, after, created, noncurrent, _EXPIRED_AT_ONCE),
                 ).fetchall()
                 for name in names:
                     self._expire_name(bucket, name["name"], configuration)

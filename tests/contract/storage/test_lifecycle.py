@@ -9,7 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emulators.storage import Server
-from emulators.storage.lifecycle import Candidate, ends
+from emulators.storage.contents import Stored
+from emulators.storage.lifecycle import Candidate, bounds, ends
+from emulators.storage.rules import NO_CONDITIONS
+from emulators.storage.state import Selection, State
 
 DAY_S = 86_400.0
 
@@ -217,3 +220,51 @@ def test_age_is_monotonous(days, old):
         assert ended(days, now + DAY_S)
     else:
         assert not ended(days + 1, now)
+
+
+conditions = st.fixed_dictionaries(
+    {},
+    optional={
+        "age": st.integers(0, 20),
+        "createdBefore": st.sampled_from(["2027-02-28", "2027-03-01", "2027-03-10"]),
+        "isLive": st.booleans(),
+        "numNewerVersions": st.integers(0, 2),
+        "daysSinceNoncurrentTime": st.integers(0, 20),
+        "noncurrentTimeBefore": st.sampled_from(["2027-03-01", "2027-03-11"]),
+        "matchesPrefix": st.just(["v/"]),
+    },
+).filter(bool)
+
+
+@given(condition=conditions, age=st.floats(0, 30), gone_for=st.none() | st.floats(0, 1))
+def test_what_a_rule_ends_lies_within_its_bounds(condition, age, gone_for):
+    """The quick look at a bucket misses no object that a rule ends."""
+    created = NOW - age * DAY_S
+    since = None if gone_for is None else NOW - gone_for * age * DAY_S
+    live = since is None
+    found = candidate(created=created, live=live, noncurrent_since=since, newer=0 if live else 2)
+    rule = {"action": {"type": "Delete"}, "condition": condition}
+    if ends({"rule": [rule]}, found, NOW):
+        latest, noncurrent = bounds(rule, NOW)
+        assert created <= latest
+        assert not (live and noncurrent)
+
+
+def test_a_large_bucket_is_looked_at_quickly(tmp_path, clock):
+    """A sweep reads the objects that may have come of age, not each of a thousand young ones."""
+    state = State(tmp_path, clock, "http://x")
+    rule = {"action": {"type": "Delete"}, "condition": {"age": 1}}
+    state.create_bucket("demo-large", "demo", {"lifecycle": {"rule": [rule]}})
+    stored = Stored("0" * 32, 0, "", "")
+    state.insert("demo-large", "old", {}, stored, NO_CONDITIONS, {})
+    clock.advance(DAY_S)
+    with state._transaction():
+        for number in range(1_500):
+            state.insert("demo-large", f"o{number}", {}, stored, NO_CONDITIONS, {})
+    looked = []
+    looks = state._expire_name
+    state._expire_name = lambda *key: looked.append(key[1]) or looks(*key)
+    state.expire()
+    assert looked == ["old"]
+    assert len(state.list_objects("demo-large", Selection(limit=1000)).rows) == 1000
+    state.close()
