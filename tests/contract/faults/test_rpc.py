@@ -8,7 +8,7 @@ import pytest
 from google.api_core import exceptions
 from google.cloud import firestore
 
-from emulators.faults import Quota, Rule
+from emulators.faults import FaultError, Quota, Rule
 
 from .conftest import QUEUE, TOPIC
 
@@ -236,3 +236,35 @@ def test_topics_are_told_apart_by_their_short_names(pubsub, faults):
     pubsub.publish(b"x")
     with pytest.raises(exceptions.PermissionDenied):
         pubsub.publisher.publish(topic=other, messages=[{"data": b"x"}])
+
+
+def test_a_listener_is_silent_and_then_sees_the_last_state(documents, faults, clock, wait_until):
+    """Firestore's Listen stalls like any stream: the snapshot comes when the silence is over."""
+    rule = {"service": "firestore", "endpoint": "Firestore/Listen"}
+    document = documents.document("flows/one")
+    document.set({"n": 1})
+    faults.add(Rule(**rule, stall_s=900))
+    seen = []
+    watch = document.on_snapshot(lambda found, changes, at: seen.append(found[0].to_dict()))
+    try:
+        wait_until(lambda: only(faults).struck == 1)
+        time.sleep(0.05)
+        assert not seen
+        clock.advance(900)
+        wait_until(lambda: bool(seen))
+    finally:
+        watch.unsubscribe()
+    assert seen[-1] == {"n": 1}
+
+
+def test_a_misspelt_method_of_any_service_is_refused(documents, tasks, pubsub, faults):
+    """A running service tells the script its methods: a rule that cannot strike is an error."""
+    for service, endpoint, meant in (
+        ("firestore", "Firestore/Comit", "Firestore/Commit"),
+        ("tasks", "CloudTasks/CreateTsk", "CloudTasks/CreateTask"),
+        ("pubsub", "Publisher/Publsh", "Publisher/Publish"),
+    ):
+        with pytest.raises(FaultError, match=f"did you mean .*{meant}"):
+            faults.add(Rule(service=service, endpoint=endpoint, code="ABORTED"))
+    with pytest.raises(FaultError, match="needs a stream"):
+        faults.add(Rule(service="firestore", endpoint="Firestore/Commit", stall_s=1))
