@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from google.pubsub_v1 import types
@@ -69,11 +69,13 @@ class Archive:
 
     # -- batches ---------------------------------------------------------------------------
 
-    def register(self, request: Any, now: float) -> Batch:
-        """Number the messages of a publish request; nothing is stored yet."""
+    def register(self, request: Any, now: float, shared: int) -> Batch:
+        """Number a publish request for ``shared`` subscriptions that take it whole."""
         first = self.last_id + 1
-        batch = Batch(first, len(request.messages), request.topic, now, [])
-        batch.messages = [Message(i, body, batch) for i, body in enumerate(request.messages, first)]
+        batch = Batch(first, len(request.messages), request.topic, now, request.messages)
+        batch.share(shared)
+        if shared:
+            self._live[first] = batch
         self.last_id = batch.end - 1
         return batch
 
@@ -92,9 +94,8 @@ class Archive:
         """Every stored message in id order; the caller holds those that somebody waits for."""
         for row in self._store.batches():
             batch = _loaded(row)
-            messages = batch.messages
             self._rest(batch)
-            yield from messages
+            yield from batch.messages
 
     def stored(self, topic: str) -> Iterator[Message]:
         """Every stored message of a topic in id order; live ones as they are."""
@@ -148,7 +149,7 @@ class Archive:
         return True
 
     def _rest(self, batch: Batch) -> None:
-        self._idle[batch.first] = replace(batch, messages=[])
+        self._idle[batch.first] = batch.described()
 
     def _kept(self, batch: Batch, now: float) -> bool:
         if now - batch.published < self._retention_s(batch.topic):
@@ -192,7 +193,5 @@ class Archive:
 
 
 def _loaded(row: Any) -> Batch:
-    batch = Batch(row["first"], row["count"], row["topic"], row["published"], [])
     bodies = PublishRequest.FromString(row["body"]).messages
-    batch.messages = [Message(row["first"] + i, body, batch) for i, body in enumerate(bodies)]
-    return batch
+    return Batch(row["first"], row["count"], row["topic"], row["published"], bodies)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,24 +19,44 @@ class Holder(Protocol):
         """The lease on ``delivery`` ended: acknowledged, refused or expired."""
 
 
-@dataclass(slots=True, eq=False)
 class Batch:
     """The messages of one publish request, stored as one row; ids count on from ``first``.
 
-    ``open`` counts the messages that some subscription has not settled.
+    ``open`` counts the messages that some subscription has not settled. The ``shared``
+    subscriptions take every message; messages become objects when somebody looks at them.
     """
 
-    first: int
-    count: int
-    topic: str
-    published: float
-    messages: list[Message]
-    open: int = 0
+    __slots__ = ("_messages", "bodies", "count", "first", "open", "published", "shared", "topic")
+
+    def __init__(
+        self, first: int, count: int, topic: str, published: float, bodies: Sequence[Any]
+    ) -> None:
+        self.first, self.count, self.topic, self.published = first, count, topic, published
+        self.bodies = bodies
+        self.shared = self.open = 0
+        self._messages: list[Message] | None = None
 
     @property
     def end(self) -> int:
         """One past the last id."""
         return self.first + self.count
+
+    @property
+    def messages(self) -> list[Message]:
+        """The messages in id order, the same objects at every call."""
+        if self._messages is None:
+            numbered = enumerate(self.bodies, self.first)
+            self._messages = [Message(i, body, self, self.shared) for i, body in numbered]
+        return self._messages
+
+    def share(self, subscriptions: int) -> None:
+        """So many subscriptions take all of it; said once, before anybody looks."""
+        self.shared = subscriptions
+        self.open = self.count if subscriptions else 0
+
+    def described(self) -> Batch:
+        """Its description without its messages."""
+        return Batch(self.first, self.count, self.topic, self.published, ())
 
 
 @dataclass(slots=True, eq=False)
@@ -96,19 +116,23 @@ class Backlog:
     def __init__(self, ordered: bool) -> None:
         self._ordered = ordered
         self._deliveries: dict[int, Delivery] = {}
+        self._fresh: deque[Batch] = deque()  # taken whole, not unfolded into deliveries yet
         self._ready: list[tuple[float, int]] = []
         self._leased: list[tuple[float, int]] = []
         self._keys: dict[str, deque[int]] = {}
 
-    def __len__(self) -> int:
-        return len(self._deliveries)
-
     def __iter__(self) -> Iterator[Delivery]:
+        while self._fresh:
+            self._unfold()
         return iter(self._deliveries.values())
 
     def get(self, message_id: int) -> Delivery | None:
-        """The unsettled delivery of a message, or None."""
+        """The unsettled delivery of a message that was delivered or iterated over, or None."""
         return self._deliveries.get(message_id)
+
+    def add_batch(self, batch: Batch) -> None:
+        """Take in all messages of a batch just published (only without ordering)."""
+        self._fresh.append(batch)
 
     def add(self, delivery: Delivery) -> None:
         """Take in a delivery (ids rise with time); a leased one stays leased."""
@@ -216,6 +240,20 @@ class Backlog:
         return delivery.message.body.ordering_key if self._ordered else ""
 
     def _first_ready(self) -> Delivery | None:
+        """The first delivery that waits, of the heap or of the batches not unfolded yet."""
+        ready = self._first_of_heap()
+        while self._fresh and (ready is None or ready.due > self._fresh[0].published):
+            self._unfold()
+            ready = self._first_of_heap()
+        return ready
+
+    def _unfold(self) -> None:
+        batch = self._fresh.popleft()
+        for message in batch.messages:
+            self._deliveries[message.id] = Delivery(message, due=batch.published)
+            heapq.heappush(self._ready, (batch.published, message.id))
+
+    def _first_of_heap(self) -> Delivery | None:
         """The heap's first entry that still holds true; older entries are dropped."""
         while self._ready:
             due, message_id = self._ready[0]

@@ -342,8 +342,14 @@ class Broker:
 
     def _write(self, request: Any) -> Batch:
         """Number, store and queue the messages of a request."""
-        batch = self._archive.register(request, self._clock.now())
-        for subscription in self._by_topic.get(batch.topic, {}).values():
+        attached = self._by_topic.get(request.topic, {}).values()
+        whole = [subscription for subscription in attached if subscription.takes_whole]
+        batch = self._archive.register(request, self._clock.now(), len(whole))
+        for subscription in whole:
+            subscription.backlog.add_batch(batch)
+        for subscription in attached:
+            if subscription.takes_whole:
+                continue
             for message in batch.messages:
                 if subscription.matches(message.body):
                     self._archive.hold(message)

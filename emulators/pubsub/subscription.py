@@ -62,6 +62,11 @@ class Subscription:
         """Whether only the latest ack id of a held message counts."""
         return bool(self.spec.enable_exactly_once_delivery)
 
+    @property
+    def takes_whole(self) -> bool:
+        """Whether every message of a batch waits here, each for itself."""
+        return self._matches is None and not self.spec.enable_message_ordering
+
     def matches(self, body: Any) -> bool:
         """Whether the filter lets a message through."""
         return self._matches is None or self._matches(body.attributes)

@@ -267,9 +267,11 @@ def test_a_stream_ends_when_its_subscription_is_deleted(cloud, stream):
     """StreamingPull: NOT_FOUND once the subscription is gone."""
     name = cloud.subscription(cloud.topic())
     open_stream = stream(name)
-    threading.Timer(0.1, lambda: cloud.subscriber.delete_subscription(subscription=name)).start()
+    timer = threading.Timer(0.1, lambda: cloud.subscriber.delete_subscription(subscription=name))
+    timer.start()
     with pytest.raises(exceptions.NotFound):
         open_stream.receive(1)
+    timer.join()
 
 
 @pytest.mark.ours_only("Google's hands one stream more than its window, and the other waits")
