@@ -15,6 +15,7 @@ from google.cloud.scheduler_v1.types import Job
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from emulators.rpc import ApiError
+from emulators.scheduler import rules
 
 START = 1_800_000_030.0
 
@@ -87,6 +88,24 @@ def test_daylight_saving_keeps_the_local_hour(cloud):
     assert second - first == 86400
     winter = cloud.job("0 9 13 3 *", name="winter", time_zone="America/New_York")
     assert first - cloud.client.get_job(name=winter).schedule_time.timestamp() == 82800
+
+
+@pytest.mark.parametrize(
+    ("schedule", "spring", "autumn"),
+    [("0 * * * *", 23, 25), ("*/15 * * * *", 92, 100), ("0 9 * * *", 1, 1), ("30 1 * * *", 1, 2)],
+)
+def test_days_of_23_and_25_hours(schedule, spring, autumn):
+    """Job.time_zone: schedules are wall-clock time; the hour that comes twice is run twice."""
+    zone = ZoneInfo("America/New_York")
+    job = rules.Job(schedule=schedule, time_zone="America/New_York")
+    for month, day, runs in ((3, 14, spring), (11, 7, autumn)):
+        moment = datetime(2027, month, day, tzinfo=zone).timestamp() - 1
+        end = datetime(2027, month, day + 1, tzinfo=zone).timestamp()
+        times = []
+        while (moment := rules.next_run(job, moment)) < end:
+            times.append(moment)
+            assert rules.last_run(job, moment) == moment
+        assert len(times) == runs
 
 
 def test_utc_may_be_written_small(cloud):
