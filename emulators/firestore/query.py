@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from google.cloud.firestore_v1.types import query as query_types
@@ -126,11 +126,20 @@ class Plan:
         return cls(parent, collection_id, True, where, by_name, None, None, 0, None, None)
 
     @property
+    def is_by_name(self) -> bool:
+        """Whether names alone order the result, ascending."""
+        return self.orders == (Order(NAME, descending=False),)
+
+    def page(self, after: str, size: int) -> Plan:
+        """The plan, which is by name, from behind ``after`` on, to one beyond a page."""
+        start = Cursor(((REFERENCE, name_key(after)),), before=False) if after else None
+        return replace(self, start=start, limit=size + 1)
+
+    @property
     def is_partitionable(self) -> bool:
         """Whether PartitionQuery takes it."""
         whole = not (self.where or self.start or self.end or self.offset)
-        by_name = self.orders == (Order(NAME, descending=False),)
-        return self.descendants and whole and by_name and self.limit is None
+        return self.descendants and whole and self.is_by_name and self.limit is None
 
     def run(self, versions: Iterable[Version]) -> tuple[list[Version], int]:
         """The documents found, in order, and how many the offset skipped."""

@@ -156,19 +156,25 @@ class State:
             return result, self._read_at(moment)
 
     def list_documents(
-        self, plan: Plan, how: Consistency, *, show_missing: bool
-    ) -> tuple[list[tuple[str, Version | None]], int]:
-        """A collection's documents in the plan's order; with the missing ones, by name."""
+        self, plan: Plan, how: Consistency, *, show_missing: bool, after: str, size: int
+    ) -> tuple[list[tuple[str, Version | None]], bool]:
+        """A page of a collection in the plan's order, and whether there is more.
+
+        ``after``: the last name of the page before; ``show_missing``: documents too that are not
+        but have documents below them, by name. Raises INVALID_ARGUMENT when an order by fields
+        does not find ``after`` any more.
+        """
         with self._lock:
-            found, _, read_at = self.run(plan, how)
+            found, _, _ = self.run(plan.page(after, size) if plan.is_by_name else plan, how)
             listed: list[tuple[str, Version | None]] = [(v.name, v) for v in found]
             if show_missing:
-                known = {version.name for version in found}
-                moment = self._moment(how, [])
-                missing = self._missing_below(plan, moment) - known
-                listed += [(name, None) for name in missing]
+                missing = self._missing_below(plan, self._moment(how, []))
+                left = (n for n in missing if not after or name_key(n) > name_key(after))
+                listed += [(name, None) for name in left]
                 listed.sort(key=lambda item: name_key(item[0]))
-            return listed, read_at
+        if after and not plan.is_by_name:
+            listed = listed[_position(after, listed) + 1 :]
+        return listed[:size], len(listed) > size
 
     def collection_ids(self, parent: str, read_time: int | None) -> list[str]:
         """The ids of the collections right under ``parent`` that have documents below them."""
@@ -362,7 +368,9 @@ class State:
         for path in self._store.every_collection():
             for collection in selected:
                 name = below_collection(collection, path)
-                if name is not None and self._store.in_collections([path], moment):
+                if name is None or name in missing or self._store.version(name, moment):
+                    continue
+                if self._store.in_collections([path], moment):
                     missing.add(name)
         return missing
 
@@ -435,6 +443,13 @@ class State:
             raise errors.invalid_argument("The requested 'read_time' cannot be in the future.")
         if moment < max(now - HISTORY_MICROS, self._store.history_from):
             raise errors.failed_precondition("The requested 'read_time' is too old.")
+
+
+def _position(name: str, listed: list[tuple[str, Version | None]]) -> int:
+    for at, (listed_name, _) in enumerate(listed):
+        if listed_name == name:
+            return at
+    raise errors.invalid_argument("invalid page token")
 
 
 def _fingerprint(found: list[Version]) -> list[tuple[str, int]]:

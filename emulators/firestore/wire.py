@@ -105,12 +105,13 @@ class Firestore:
         """ListDocuments, in pages."""
         if request.show_missing and request.order_by:
             raise errors.invalid_argument("cannot specify an order when show_missing is true")
-        listed, _ = self._state.list_documents(
-            _listing(request), _consistency(request), show_missing=request.show_missing
+        page, is_more = self._state.list_documents(
+            _listing(request),
+            _consistency(request),
+            show_missing=request.show_missing,
+            after=document_name(_page_name(request.page_token)) if request.page_token else "",
+            size=request.page_size if request.page_size > 0 else _PAGE_SIZE,
         )
-        begin = _page_start(request.page_token, [name for name, _ in listed])
-        size = request.page_size if request.page_size > 0 else _PAGE_SIZE
-        page = listed[begin : begin + size]
         mask = _mask(request)
         response = ListDocumentsResponse(
             documents=[
@@ -118,7 +119,7 @@ class Firestore:
                 for name, version in page
             ]
         )
-        if begin + size < len(listed):
+        if is_more:
             response.next_page_token = _page_token(page[-1][0])
         return response
 
@@ -396,12 +397,19 @@ def _page_token(last: str) -> str:
     return base64.urlsafe_b64encode(last.encode()).decode()
 
 
+def _page_name(token: str) -> str:
+    """The item that the token names; raises INVALID_ARGUMENT."""
+    try:
+        return base64.b64decode(token, altchars=b"-_", validate=True).decode()
+    except ValueError as error:
+        raise errors.invalid_argument("invalid page token") from error
+
+
 def _page_start(token: str, listed: list[str]) -> int:
     """The position after the item that the token names; raises INVALID_ARGUMENT."""
     if not token:
         return 0
-    try:
-        last = base64.b64decode(token, altchars=b"-_", validate=True).decode()
-        return listed.index(last) + 1
-    except ValueError as error:
-        raise errors.invalid_argument("invalid page token") from error
+    name = _page_name(token)
+    if name not in listed:
+        raise errors.invalid_argument("invalid page token")
+    return listed.index(name) + 1

@@ -374,6 +374,32 @@ def test_listing_has_pages_and_missing_documents(api, client):
         api.raw.list_documents(request=request | {"page_token": "zzz"})
 
 
+def test_pages_go_on_while_documents_come_and_go(api, client):
+    """A page begins after the last name of the one before, whether that is still there or not."""
+    for name in ("b", "d", "f", "h/sub/x"):
+        client.document(f"list/{name}").set({})
+    request = {"parent": api.root, "collection_id": "list", "page_size": 2, "show_missing": True}
+    metadata = client._rpc_metadata
+    pages = api.raw.list_documents(request=request, metadata=metadata).pages
+    assert [one.name[-1] for one in next(pages).documents] == ["b", "d"]
+    client.document("list/d").delete()
+    client.document("list/a").set({})
+    client.document("list/e").set({})
+    assert [one.name[-1] for one in next(pages).documents] == ["e", "f"]
+    assert [one.name[-1] for one in next(pages).documents] == ["h"]
+
+
+@pytest.mark.google_differs("answers UNKNOWN to the second page of an ordered listing")
+@pytest.mark.parametrize("order", ["n", "n desc"])
+def test_an_ordered_listing_has_pages(api, client, order):
+    """order_by of ListDocuments, page by page."""
+    for n, name in enumerate("abcde"):
+        client.document(f"list/{name}").set({"n": n})
+    request = {"parent": api.root, "collection_id": "list", "page_size": 2, "order_by": order}
+    names = "".join(one.name[-1] for one in api.raw.list_documents(request=request))
+    assert names == ("abcde" if order == "n" else "edcba")
+
+
 def test_collections_are_listed_at_the_root_and_below_a_document(client):
     """ListCollectionIds: those with documents, also only deeper below."""
     client.document("one/a").set({})
