@@ -10,8 +10,8 @@ from pathlib import Path
 
 from geminivideo.runtime.clock import FILE_SIZE, Clock, Reading, SharedClock
 
-# A move counts from a moment that comes only after it is written: whoever still reads the old
-# record by then has seen no later time than the new one begins with.
+# Nobody reads a time while a move is made, so nobody has seen a later one than the new record
+# begins with. The margin is for processors that show another one's writes a little late.
 _MARGIN_S = 0.002
 MOST_STEPS = 10_000
 
@@ -56,12 +56,17 @@ class OwnedClock(SharedClock):
 
     def _move(self, seconds: float, speed: float | None = None) -> float:
         with self._moving:
-            last, real = self.reading(), time.time() + _MARGIN_S
-            anchor = last.at(real) + seconds
-            chosen = last.speed if speed is None else speed
-            moved = Reading(max(real, last.real_anchor), anchor, chosen, last.sequence + 1)
-            place, raw = moved.encode()
-            self._map[place : place + len(raw)] = raw
+            last = self.reading()
+            self._map[-1:] = b"\1"
+            try:
+                real = time.time() + _MARGIN_S
+                anchor = last.at(real) + seconds
+                chosen = last.speed if speed is None else speed
+                moved = Reading(max(real, last.real_anchor), anchor, chosen, last.sequence + 1)
+                place, raw = moved.encode()
+                self._map[place : place + len(raw)] = raw
+            finally:
+                self._map[-1:] = b"\0"
             return anchor
 
 

@@ -22,7 +22,9 @@ SLICE_S = 0.05  # machine seconds: how soon a sleeper sees that a shared clock w
 _RECORD = struct.Struct("<Qddd")
 _CHECK = struct.Struct("<I")
 _SLOT = _RECORD.size + _CHECK.size
-FILE_SIZE = 2 * _SLOT
+FILE_SIZE = 2 * _SLOT + 1  # the last byte is not 0 while the owner makes a move
+MOVE_PATIENCE_S = 5.0  # an owner that takes longer has been killed in the middle of its move
+_MOVE_LOOK_S = 0.0005
 
 
 class ClockFileError(RuntimeError):
@@ -126,6 +128,7 @@ class SharedClock(Clock):
         self.path = path
         self._map = self._mapped(mmap.ACCESS_READ)
         self._known: tuple[bytes, Reading] | None = None
+        self._abandoned = b""
         self.reading()
 
     __hash__ = object.__hash__
@@ -152,8 +155,10 @@ class SharedClock(Clock):
         return self.reading().speed
 
     def reading(self) -> Reading:
-        """What the file says now."""
+        """What the file says now; a move under way is waited for."""
         raw = self._map[:]
+        if raw[-1] and raw != self._abandoned:
+            raw = self._after_move()
         if self._known is None or self._known[0] != raw:
             self._known = (raw, self._decoded(raw))
         return self._known[1]
@@ -181,6 +186,15 @@ class SharedClock(Clock):
             if event.wait(min(self.real_seconds(left), SLICE_S)):
                 return True
         return event.is_set()
+
+    def _after_move(self) -> bytes:
+        until = time.monotonic() + MOVE_PATIENCE_S
+        while (raw := self._map[:])[-1]:
+            if time.monotonic() > until:
+                self._abandoned = raw
+                break
+            time.sleep(_MOVE_LOOK_S)
+        return raw
 
     def _mapped(self, access: int) -> mmap.mmap:
         try:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from geminivideo.runtime.clock import FILE_SIZE, Clock, ClockFileError, Reading, SharedClock
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emulators.clock import ClockMoveError, OwnedClock, read, steps, write
@@ -226,6 +226,15 @@ def test_a_file_that_is_no_clock_is_an_error(path, content):
         SharedClock(path)
 
 
+def test_an_owner_that_was_killed_in_its_move_holds_nobody_up(standing, monkeypatch):
+    """Whoever reads goes on with the record before after a moment; the next start is clean."""
+    monkeypatch.setattr("geminivideo.runtime.clock.MOVE_PATIENCE_S", 0.1)
+    clock, then = follower(standing), standing.now()
+    standing._map[-1:] = b"\1"
+    assert clock.now() == then
+    assert follower(OwnedClock(standing.path, 0)).now() == then
+
+
 @given(torn=st.integers(0, FILE_SIZE // 2 - 1), junk=st.binary(min_size=1, max_size=40))
 def test_half_a_write_leaves_the_record_before(torn, junk):
     """A reader (or a crash) in the middle of a write sees the last whole record."""
@@ -251,6 +260,7 @@ moves = st.lists(
 )
 
 
+@settings(deadline=None, max_examples=40)  # files are written
 @given(moves=moves)
 def test_product_time_never_goes_back(tmp_path_factory, moves):
     """Whatever moves, speeds and restarts come, for the owner and for who follows."""
