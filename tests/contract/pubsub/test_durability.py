@@ -96,6 +96,15 @@ def test_message_ids_are_not_used_again_after_a_restart(cloud):
     assert int(cloud.publish(topic)) > int(first)
 
 
+@pytest.mark.ours_only("restarts the server")
+def test_message_ids_of_a_topic_without_subscriptions_are_not_used_again(cloud):
+    """message_id: unique within the topic, also for what nobody was to receive."""
+    topic = cloud.topic()
+    first = cloud.publish(topic)
+    cloud.restart()
+    assert int(cloud.publish(topic)) > int(first)
+
+
 def test_settled_messages_leave_the_store(cloud):
     """A publish request that no subscription waits for takes no space, nor do its deliveries."""
     topic = cloud.topic()

@@ -62,6 +62,33 @@ def test_attributes_alone_are_a_message(cloud, endpoint, pushed):
     assert seen.message["attributes"] == {"k": "v"}
 
 
+def test_an_unwrapped_push_is_the_data_alone(cloud, endpoint):
+    """ "Payload unwrapping": the message data is the HTTP body; without metadata nothing else."""
+    topic = cloud.topic()
+    push = {"push_endpoint": endpoint.url, "no_wrapper": {"write_metadata": False}}
+    cloud.subscription(topic, push_config=push)
+    cloud.publish(topic, b'{"status": 1}', colour="red")
+    [seen] = endpoint.take()
+    assert seen.raw == b'{"status": 1}'
+    assert not [name for name in seen.headers if name.lower().startswith("x-goog")]
+    assert "colour" not in seen.headers
+
+
+@pytest.mark.google_differs("wraps although no_wrapper is set")
+def test_an_unwrapped_push_can_carry_its_metadata(cloud, endpoint):
+    """ "Payload unwrapping": write_metadata puts it into x-goog-pubsub-* and attribute headers."""
+    topic = cloud.topic()
+    push = {"push_endpoint": endpoint.url, "no_wrapper": {"write_metadata": True}}
+    name = cloud.subscription(topic, push_config=push)
+    message_id = cloud.publish(topic, b"x", key="k", colour="red")
+    headers = {key.lower(): value for key, value in endpoint.take()[0].headers.items()}
+    assert headers["x-goog-pubsub-subscription-name"] == name
+    assert headers["x-goog-pubsub-message-id"] == message_id
+    assert headers["x-goog-pubsub-publish-time"].endswith("Z")
+    assert headers["x-goog-pubsub-ordering-key"] == "k"
+    assert headers["colour"] == "red"
+
+
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
 def test_a_success_status_acknowledges(cloud, endpoint, pushed, status):
     """Push: 102, 200, 201, 202 and 204 acknowledge the message."""
