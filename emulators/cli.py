@@ -15,7 +15,7 @@ from geminivideo.events import flow_id_of
 from geminivideo.records import Flow, FlowStatus
 from rich.table import Table
 
-from emulators.commands import apply, changes, clock, fault, logs, snapshot
+from emulators.commands import apply, changes, clock, env, fault, logs, snapshot
 from emulators.commands.console import (
     STATE,
     Exit,
@@ -39,6 +39,7 @@ app.add_typer(snapshot.app, name="snapshot")
 app.add_typer(fault.app, name="fault")
 app.command("logs")(logs.logs)
 app.command("apply")(apply.apply)
+app.command("env")(env.env)
 for command in changes.COMMANDS:
     app.command(command.__name__)(command)
 
@@ -58,7 +59,9 @@ def main() -> None:
 @app.command()
 def up(
     state: StateOption = STATE,
-    port_base: Annotated[int, typer.Option(help="First port; 0 takes free ones.")] = 8000,
+    port_base: Annotated[
+        int, typer.Option(envvar="GEMINIVIDEO_PORT_BASE", help="First port; 0 takes free ones.")
+    ] = 8000,
     speed: Annotated[
         float | None,
         typer.Option(min=0.0, help="How fast the clock runs; by default as at last, at first 1."),
