@@ -74,7 +74,7 @@ def test_an_unwrapped_push_is_the_data_alone(cloud, endpoint):
     assert "colour" not in seen.headers
 
 
-@pytest.mark.google_differs("wraps although no_wrapper is set")
+@pytest.mark.google_differs("writes no header for the ordering key")
 def test_an_unwrapped_push_can_carry_its_metadata(cloud, endpoint):
     """ "Payload unwrapping": write_metadata puts it into x-goog-pubsub-* and attribute headers."""
     topic = cloud.topic()
