@@ -47,7 +47,7 @@ def profile_of(program: Program) -> Profile:
 
 def product() -> Profile:
     """Meta, Vertex and Video Intelligence have doubles; the HTTPS services are open and fixed."""
-    from geminivideo.topology import FUNCTIONS, Https
+    from geminivideo.topology import FUNCTIONS, SECRETS, Https
 
     https = {s.resource_name: s.wakes_on for s in FUNCTIONS if isinstance(s.wakes_on, Https)}
     others = [s.resource_name for s in FUNCTIONS if s.resource_name not in https]
@@ -60,7 +60,7 @@ def product() -> Profile:
             **{name: OTHER_FUNCTIONS_FROM + number for number, name in enumerate(others)},
         },
         open_functions=frozenset(https),
-        secrets=(META_SECRET,),
+        secrets=tuple(SECRETS),
         doubles=("meta", "vertex", "vision"),
         buckets={f"GV_{suffix.upper()}_BUCKET": suffix for suffix in (UPLOADS, MEDIA, MODELS)},
     )

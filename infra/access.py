@@ -162,11 +162,11 @@ class Access(Concern):
                 )
 
     def to_read(
-        self, secret: secretmanager.Secret, step: StepSpec
+        self, secret: secretmanager.Secret, step: StepSpec, need: Need
     ) -> secretmanager.SecretIamMember:
         """Read one secret."""
         return secretmanager.SecretIamMember(
-            f"{step.resource_name}-reads-{Need.META_TOKEN}",
+            f"{step.resource_name}-reads-{need}",
             project=self._deployment.project,
             secret_id=secret.secret_id,
             role="roles/secretmanager.secretAccessor",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pulumi
-from geminivideo.topology import FUNCTIONS, Https, Need, Queue, StepSpec, Topic
+from geminivideo.topology import FUNCTIONS, Https, Queue, StepSpec, Topic, variable_of
 from pulumi_gcp import cloudfunctionsv2, cloudrunv2
 
 from infra.access import Access
@@ -14,9 +14,7 @@ from infra.bundle import Bundle
 from infra.concern import Concern
 from infra.images import Images
 from infra.settings import ENTRY_POINT, RUNTIME, Deployment
-from infra.vault import Vault
-
-META_TOKEN = "META_TOKEN"
+from infra.vault import Vault, secrets_of
 
 
 class Functions(Concern):
@@ -99,21 +97,20 @@ class Functions(Concern):
     def _secrets(
         self, step: StepSpec
     ) -> list[cloudfunctionsv2.FunctionServiceConfigSecretEnvironmentVariableArgs] | None:
-        if Need.META_TOKEN not in step.needs:
-            return None
         return [
             cloudfunctionsv2.FunctionServiceConfigSecretEnvironmentVariableArgs(
-                key=META_TOKEN,
+                key=variable_of(need),
                 project_id=self._deployment.project,
-                secret=self._vault.meta_token.secret_id,
+                secret=self._vault.secrets[need].secret_id,
                 version="latest",
             )
-        ]
+            for need in secrets_of(step)
+        ] or None
 
     def _secret_access(self, step: StepSpec) -> list[pulumi.Resource]:
         """Cloud Run refuses a revision whose account cannot read its secrets yet."""
-        reader = self._vault.readers.get(step.name)
-        return [reader, self._vault.version] if reader else []
+        versions = [self._vault.versions[need] for need in secrets_of(step)]
+        return [*self._vault.ready(step), *versions]
 
     def _let_invoke(self, step: StepSpec) -> list[cloudrunv2.ServiceIamMember]:
         return [

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pulumi
-from geminivideo.topology import BucketSpec, StepSpec
+from geminivideo.topology import NOT_CONFIGURED, BucketSpec, Need, StepSpec
 from pulumi_gcp import organizations
 
 RUNTIME = "python311"
@@ -17,6 +17,14 @@ STRATEGY = {
     "GV_COUNCIL": "council",
     "GV_GEMINI_MODEL": "geminiModel",
     "GV_VERTEX_LOCATION": "vertexLocation",
+}
+
+
+# Without them the steps that need them say so: no insights, no deals.
+OPTIONAL_SECRETS = {
+    Need.META_READ_TOKEN: "metaReadToken",
+    Need.HUBSPOT_TOKEN: "hubspotToken",
+    Need.HUBSPOT_SECRET: "hubspotSecret",
 }
 
 
@@ -32,7 +40,7 @@ class Deployment:
     strategy: dict[str, str]
     callers: tuple[str, ...]
     alert_email: str
-    meta_token: pulumi.Output[str]
+    secrets: dict[Need, pulumi.Output[str]]
 
     @classmethod
     def of_stack(cls, root: Path) -> Deployment:
@@ -48,7 +56,10 @@ class Deployment:
             strategy={name: own.require(key) for name, key in STRATEGY.items()},
             callers=_members(own.get("callers") or ""),
             alert_email=own.get("alertEmail") or "",
-            meta_token=own.require_secret("metaToken"),
+            secrets={
+                Need.META_TOKEN: own.require_secret("metaToken"),
+                **{need: _optional_secret(own, key) for need, key in OPTIONAL_SECRETS.items()},
+            },
         )
 
     def bucket(self, spec: BucketSpec) -> str:
@@ -63,6 +74,11 @@ class Deployment:
         return pulumi.Output.concat(
             "https://", step.resource_name, "-", self.number, ".", self.region, ".run.app"
         )
+
+
+def _optional_secret(own: pulumi.Config, key: str) -> pulumi.Output[str]:
+    """Secret Manager takes no empty version, so what is not set is said in a word."""
+    return own.get_secret(key) or pulumi.Output.secret(NOT_CONFIGURED)
 
 
 def _members(raw: str) -> tuple[str, ...]:

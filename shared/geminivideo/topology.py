@@ -24,7 +24,20 @@ class Need(StrEnum):
     VERTEX = "vertex"
     VISION = "vision"
     PAUSE_CHANGES = "pause-changes"  # pause and resume that queue: the kill switch
-    META_TOKEN = "meta-token"  # the SafeExecutor alone
+    META_TOKEN = "meta-token"  # writes to Meta: the SafeExecutor alone
+    META_READ_TOKEN = "meta-read-token"  # reads insights (Meta's ads_read), writes nothing
+    HUBSPOT_TOKEN = "hubspot-token"  # reads deals
+    HUBSPOT_SECRET = "hubspot-secret"  # verifies HubSpot's webhooks
+
+
+# Each is a secret of that name, handed to the steps that need it as META_TOKEN and so on.
+SECRETS = (Need.META_TOKEN, Need.META_READ_TOKEN, Need.HUBSPOT_TOKEN, Need.HUBSPOT_SECRET)
+NOT_CONFIGURED = "not-configured"  # the value of a secret that this deployment does without
+
+
+def variable_of(secret: Need) -> str:
+    """The environment variable that holds a secret."""
+    return secret.upper().replace("-", "_")
 
 
 @dataclass(frozen=True)

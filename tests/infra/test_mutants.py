@@ -27,7 +27,7 @@ ALERT_CALL = ("infra/alerts.py", "self.policy = monitoring.AlertPolicy(")
 LOG_ALERT_CALL = ("infra/alerts.py", "return monitoring.AlertPolicy(")
 OBJECT_CALL = ("infra/buckets.py", "return storage.BucketObject(")
 TOPIC_CALL = ("infra/topics.py", "pubsub.Topic(")
-VERSION_CALL = ("infra/vault.py", "self.version = secretmanager.SecretVersion(")
+VERSION_CALL = ("infra/vault.py", "return secretmanager.SecretVersion(")
 
 
 @dataclass(frozen=True)
@@ -215,8 +215,8 @@ MUTANTS = [
     Mutant(
         "unknown value",
         "infra/vault.py",
-        "secret=self.meta_token.id",
-        "secret=self.meta_token.create_time",
+        "secret=self.secrets[need].id",
+        "secret=self.secrets[need].create_time",
         "known-value",
         VERSION_CALL,
     ),
@@ -336,7 +336,7 @@ MUTANTS = [
         "secret in the environment",
         "infra/stack.py",
         '"LOG_LEVEL": deployment.log_level',
-        '"LOG_LEVEL": deployment.meta_token',
+        '"LOG_LEVEL": next(iter(deployment.secrets.values()))',
         "environment",
         FUNCTION_CALL,
     ),
@@ -567,7 +567,7 @@ MUTANTS = [
     Mutant(
         "revision before its right to the secret",
         "infra/functions.py",
-        "return [reader, self._vault.version] if reader else []",
+        "return [*self._vault.ready(step), *versions]",
         "return []",
         "secrets",
         FUNCTION_CALL,
@@ -577,7 +577,7 @@ MUTANTS = [
         TOPOLOGY,
         "Need.ENQUEUE_CHANGES,\n        timeout_s=120",
         "Need.ENQUEUE_CHANGES,\n        Need.META_TOKEN,\n        timeout_s=120",
-        "token-holder",
+        "secret-holders",
         FUNCTION_CALL,
     ),
     Mutant(

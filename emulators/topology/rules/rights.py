@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from geminivideo.topology import SECRETS, Need, variable_of
+
 from emulators.topology.graph import (
     FUNCTION,
     INVOKER_ROLE,
@@ -25,7 +27,7 @@ from emulators.topology.rules.view import (
     rule,
 )
 
-TOKEN_NEED = "meta-token"
+TOKEN = Need.META_TOKEN.value
 PRIMITIVE_ROLES = {"roles/owner", "roles/editor", "roles/viewer"}
 ANYONE = {"allUsers", "allAuthenticatedUsers"}
 
@@ -52,24 +54,30 @@ def secrets(view: View) -> Iterator[Problem]:
 
 
 @rule
-def token_holder(view: View) -> Iterator[Problem]:
-    """Meta's token is known to the SafeExecutor alone."""
+def secret_holders(view: View) -> Iterator[Problem]:
+    """Each step is handed the secrets that it needs; Meta's token, the SafeExecutor alone."""
     for step in view.map.steps:
         r = view.runs(step)
         if r is None:
             continue
         config = r.inputs.get("serviceConfig", {})
         keys = [item.get("key") for item in config.get("secretEnvironmentVariables", [])]
-        if step.name != EXECUTOR and ("META_TOKEN" in keys or TOKEN_NEED in step.needs):
+        wanted = [variable_of(need) for need in SECRETS if need in step.needs]
+        if keys != wanted:
+            yield r, f"secrets are {keys}, expected {wanted}"
+        if step.name != EXECUTOR and (variable_of(Need.META_TOKEN) in keys or TOKEN in step.needs):
             yield r, f"only {EXECUTOR} may hold META_TOKEN"
-        if step.name == EXECUTOR and keys != ["META_TOKEN"]:
-            yield r, f"secrets are {keys}, expected META_TOKEN"
-    executor = view.map.step(EXECUTOR)
-    holder = f"serviceAccount:{view.account_of(executor)}" if executor else ""
     for member, grants in view.grants.items():
         for (kind, name, role), r in grants.items():
-            if kind == "secret" and member != holder:
+            if kind == "secret" and member not in _readers(view, name):
                 yield r, f"{member} is given {role} on the secret {name}"
+
+
+def _readers(view: View, secret: str) -> set[str]:
+    steps = [step for step in view.map.steps if secret in step.needs]
+    if secret == TOKEN:
+        steps = [step for step in steps if step.name == EXECUTOR]
+    return {f"serviceAccount:{view.account_of(step)}" for step in steps}
 
 
 @rule
@@ -147,7 +155,7 @@ def rights(view: View, step: MapStep) -> set[Grant]:
         "pause-changes": {("queue", queue, f"projects/{project}/roles/queuePauser")},
         "vertex": {("project", project, "roles/aiplatform.user")},
         "vision": {("project", project, "roles/serviceusage.serviceUsageConsumer")},
-        "meta-token": {("secret", "meta-token", SECRET_READER)},
+        **{need.value: {("secret", need.value, SECRET_READER)} for need in SECRETS},
     }
     published = {("topic", topic, PUBLISHER) for topic in step.emits}
     return published.union(*(table[need] for need in step.needs))
