@@ -117,7 +117,7 @@ def test_exports_name_the_doors(graph):
 def test_secret_is_redacted(graph, graph_file, tools):
     """The token reaches neither the graph file nor any view of it; nor does any other secret."""
     assert tools.token not in graph_file.read_text()
-    versions = graph.of_type("gcp:secretmanager/secretVersion:SecretVersion")
+    versions = list(graph.of_type("gcp:secretmanager/secretVersion:SecretVersion"))
     assert len(versions) == len(SECRETS)
     for version in versions:
         assert version.inputs["secretData"] == REDACTED
