@@ -134,6 +134,13 @@ class Traffic:
         self.uploads: list[Upload] = []
         self.threads = [threading.Thread(target=self.write, args=(n,)) for n in range(WRITERS)]
 
+    def under_way(self):
+        """Wait until an object is acknowledged and an upload has begun."""
+        until = time.monotonic() + 30
+        while not (self.acknowledged and self.uploads):
+            assert time.monotonic() < until, "no traffic"
+            time.sleep(0.01)
+
     def write(self, number):
         try:
             while True:
@@ -166,7 +173,8 @@ def test_killed_under_uploads(mortal, client):
         traffic = Traffic(client, names)
         for thread in traffic.threads:
             thread.start()
-        time.sleep(moments.uniform(0.1, 0.5))
+        traffic.under_way()
+        time.sleep(moments.uniform(0.0, 0.4))
         mortal.kill()
         for thread in traffic.threads:
             thread.join()

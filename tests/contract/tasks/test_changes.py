@@ -1,10 +1,13 @@
 """What happens to tasks when their queue, or they themselves, change under them."""
 
 import threading
+import time
 
 import pytest
 from google.api_core import exceptions
 from google.protobuf.field_mask_pb2 import FieldMask
+
+from ..calling import PATIENCE_S
 
 BACKOFF = {"min_backoff": {"seconds": 10}, "max_backoff": {"seconds": 10}}
 
@@ -140,8 +143,10 @@ def test_an_endpoint_that_is_not_there_is_retried(cloud, endpoint):
     """HttpRequest: no answer is a failed attempt without a response; the status says why."""
     queue = cloud.queue(**BACKOFF)
     name = cloud.task(queue, "http://127.0.0.1:9/nobody")
-    cloud.settle()
-    task = cloud.client.get_task(name=name)
+    until = time.monotonic() + PATIENCE_S
+    while not (task := cloud.client.get_task(name=name)).last_attempt.response_status.code:
+        assert time.monotonic() < until, "no outcome"
+        time.sleep(0.01)
     assert (task.dispatch_count, task.response_count) == (1, 0)
     assert task.last_attempt.response_status.code == 14
 
