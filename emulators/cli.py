@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -103,7 +104,7 @@ def up(
     with told(PortInUseError, RecordError, StateDirError, FaultError), _stoppable():
         script = fault.load(faults)
         console.print("starting the local cloud ...")
-        with LocalCloud(
+        cloud = LocalCloud(
             state,
             port_base,
             0.0 if standing_clock else speed,
@@ -115,12 +116,15 @@ def up(
             gemini=gemini_double,
             vision=vision_double,
             media_roots=[*(media_root or ()), SAMPLES],
-        ) as cloud:
+        )
+        with ExitStack() as running_cloud:
+            running_cloud.callback(cloud.stop)
+            _undisturbed(cloud.start)
             running = Running.find(cloud.state_dir)
             if script is not None:
                 script.replace_in(cloud.faults)
             if running.uploads_bucket:
-                Watcher(running).seed_accounts()
+                _undisturbed(Watcher(running).seed_accounts)
             console.print(cloud.applied.summary(), style="dim", highlight=False)
             console.print(_endpoints(running))
             if running.speed != 1:
@@ -227,6 +231,15 @@ def _stoppable() -> Iterator[None]:
     except KeyboardInterrupt:
         complain("stopped")
         raise typer.Exit(Exit.STOPPED) from None
+
+
+def _undisturbed(work: Callable[[], object]) -> None:
+    """Run it in a thread: a stop takes effect when it is done.
+
+    A gRPC call that a signal interrupts leaves a channel which waits for it at its end for ever.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(work).result()
 
 
 def _settings(given: list[str]) -> dict[str, str]:
