@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from base64 import urlsafe_b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -83,13 +83,19 @@ class ServicePorts(Ports):
 
 @dataclass(frozen=True)
 class Call:
-    """One request as a handler sees it; ``caller`` is whom the edge verified, or empty."""
+    """One request as a handler sees it; ``caller`` is whom the edge verified, or empty.
+
+    ``raw`` is the body byte for byte and ``headers`` are the request's own: what a signature
+    is checked on.
+    """
 
     ports: Ports
     body: Any
     path: dict[str, str]
     query: dict[str, str]
     caller: str = ""
+    raw: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def number(self, name: str, default: int, low: int, high: int) -> int:
         """A whole number of the query; raises 422 naming it when it is none or out of range."""
@@ -240,13 +246,15 @@ class Api:
         parent = logs.parent_of(dict(request.headers))
         trace = logs.trace_members(parent, self.ports.settings.project)
         logs.CONTEXT.set({"route": route.path, **trace})
-        body = parse(request.get_data(), route.body) if route.body is not None else None
+        raw = request.get_data()
         return Call(
             ports=self.ports,
-            body=body,
+            body=parse(raw, route.body) if route.body is not None else None,
             path=values,
             query=request.args.to_dict(),
             caller=verified_caller(request.headers.get("Authorization", "")),
+            raw=raw,
+            headers=dict(request.headers),
         )
 
     def _health(self, call: Call) -> Health:
