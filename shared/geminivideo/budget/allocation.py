@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -31,7 +32,8 @@ class Filled:
     """``amounts`` (minor units) inside their bounds.
 
     They sum to the total, or, when no split can, miss it by ``shortfall`` (total - sum) with every
-    ad at the bound that ``forced`` names. ``level`` is the water level c of c * weight.
+    ad at the bound that ``forced`` names. ``level`` is the water level c of c * weight / largest
+    weight.
     """
 
     amounts: Cents
@@ -57,26 +59,18 @@ def fill(weights: Column, lower: Cents, upper: Cents, total: int) -> Filled:
         return Filled(amounts=lower.copy(), level=0.0, shortfall=total - least, forced=forced)
     if total >= most:
         forced = Forced.UPPER if total > most else None
-        level = _top(weights, upper)
-        return Filled(amounts=upper.copy(), level=level, shortfall=total - most, forced=forced)
+        return Filled(amounts=upper.copy(), level=math.inf, shortfall=total - most, forced=forced)
     wanted = _positive(weights)
     level = _level(wanted, lower, upper, total)
     return Filled(amounts=_to_cents(level * wanted, lower, upper, total), level=level)
 
 
 def _positive(weights: Column) -> Column:
-    """No weight so small that money left over by all the others could not reach it."""
+    """The weights by their largest, none so small that leftover money could not reach it."""
     import numpy as np
 
     largest = float(weights.max())
-    return np.maximum(weights, largest * _LEAST) if largest > 0 else np.ones_like(weights)
-
-
-def _top(weights: Column, upper: Cents) -> float:
-    import numpy as np
-
-    some = weights > 0
-    return float(np.max(upper[some] / weights[some])) if some.any() else 0.0
+    return np.maximum(weights / largest, _LEAST) if largest > 0 else np.ones_like(weights)
 
 
 def _level(weights: Column, lower: Cents, upper: Cents, total: int) -> float:
@@ -85,7 +79,7 @@ def _level(weights: Column, lower: Cents, upper: Cents, total: int) -> float:
     The sum is piecewise linear and rising, so that Newton's step lands exactly once the set of
     unbound ads is right.
     """
-    low, high = 0.0, _top(weights, upper)
+    low, high = 0.0, float((upper / weights).max())
     level = min(high, total / max(float(weights.sum()), 1e-300))
     for _ in range(_ROUNDS):
         excess, slope = _excess(level, weights, lower, upper, total)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _AT = attrgetter("at")
 _LONGEST_H = 36.0
+_SHORTEST_H = 0.25
 _MOST_PIECES = 365
 
 
@@ -61,7 +62,8 @@ def build(ads: Sequence[AdSignals], now: float, policy: SamplerPolicy) -> Panel:
         filled[cell] = np.fromiter(map(read, flat), np.float64, len(flat))
         return filled.reshape(len(days), width)
 
-    length = matrix(attrgetter("hours")) / 24.0
+    hours = matrix(attrgetter("hours"))
+    length = np.where(hours > 0, np.maximum(hours, _SHORTEST_H), 0.0) / 24.0
     return Panel(
         age=np.where(length > 0, (now - matrix(_AT, now)) / DAY_S - length / 2, 0.0),
         length=length,

@@ -186,7 +186,7 @@ def _side(posterior: Posterior, returns: Column, moved: Column) -> tuple[float, 
     share = money / max(float(money.sum()), 1e-300)
     mean = float((share * returns).sum())
     variance = float(((share * returns * posterior.spread) ** 2).sum())
-    return mean, variance / max(mean, 1e-300) ** 2
+    return mean, variance / max(mean, 1e-100) ** 2
 
 
 def _above(posterior: Posterior, returns: Column, side: tuple[float, float]) -> Column:

@@ -224,10 +224,12 @@ def _bound_by(amount: int, boundary: Bound) -> str:
 
 
 def _metrics(request: Request, posterior: Posterior, draws: Draws) -> list[Metrics]:
+    import numpy as np
+
     known = bool((posterior.expected > 0).any())
     means = posterior.mean_returns
     by_clicks = posterior.returns(posterior.ctr, posterior.multiple * 0.0 + 1.0)
-    drawn = posterior.returns(draws.ctr, draws.value) / means
+    drawn = posterior.returns(draws.ctr, draws.value) / np.maximum(means, 1e-300)
     rows = zip(
         request.ads,
         (posterior.ctr * posterior.fatigue).tolist(),
