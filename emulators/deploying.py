@@ -11,11 +11,11 @@ from aiohttp import web
 from emulators.control import errors
 from emulators.host import HostError
 from emulators.sockets import PortInUseError
-from emulators.topology.apply import Applied, NotApplicableError, NotReplaceableError
+from emulators.topology.apply import Applied
 from emulators.topology.record import RecordError
 
 PATH = "/apply"
-_REFUSED = (HostError, NotApplicableError, NotReplaceableError, PortInUseError, RecordError)
+_REFUSED = (HostError, PortInUseError, RecordError)
 
 
 class Deployable(Protocol):

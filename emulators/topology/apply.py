@@ -28,10 +28,12 @@ from emulators.topology.graph import (
     FUNCTION,
     INVOKER_GRANTS,
     RUN_JOB,
+    Finding,
     Graph,
     Resource,
 )
 from emulators.topology.ledger import Ledger
+from emulators.topology.program import RecordError
 
 TOPIC = "gcp:pubsub/topic:Topic"
 BUCKET = "gcp:storage/bucket:Bucket"
@@ -84,21 +86,24 @@ CREATED, UPDATED, REPLACED, UNCHANGED = "created", "updated", "replaced", "uncha
 DELETED = "deleted"
 
 
-class NotReplaceableError(RuntimeError):
+class NotReplaceableError(RecordError):
     """A change needs the resource to be made anew, and what is in it forbids that."""
 
     def __init__(self, resource: Resource, why: str) -> None:
-        super().__init__(f"{resource.where}: {resource.type} {resource.name}: {why}")
+        super().__init__([_finding(resource, why)])
 
 
-class NotApplicableError(RuntimeError):
+class NotApplicableError(RecordError):
     """The graph holds a type that the local cloud neither runs nor lists as cloud only."""
 
     def __init__(self, resource: Resource) -> None:
-        super().__init__(
-            f"{resource.where}: {resource.type} {resource.name}: emulators/topology/apply.py "
-            "neither applies this type nor lists it as cloud only"
-        )
+        why = "emulators/topology/apply.py neither applies this type nor lists it as cloud only"
+        super().__init__([_finding(resource, why)])
+
+
+def _finding(resource: Resource, why: str) -> Finding:
+    message = f"{resource.type} {resource.name}: {why}"
+    return Finding(file=resource.file, line=resource.line, rule="apply", message=message)
 
 
 @dataclass(frozen=True)

@@ -284,7 +284,7 @@ def test_unknown_type_is_refused_before_anything_is_done(cloud, graph):
         urn="urn:x", type="gcp:redis/instance:Instance", name="cache", id="x",
         file="infra/cache.py", line=7,
     )  # fmt: skip
-    with pytest.raises(NotApplicableError, match=r"infra/cache\.py:7: gcp:redis"):
+    with pytest.raises(NotApplicableError, match=r"infra/cache\.py:7: apply: gcp:redis"):
         apply(replace(graph, resources=(*graph.resources, stranger)), cloud.endpoints)
     assert list(publisher(cloud).list_topics(request={"project": PROJECT})) == []
 
