@@ -42,7 +42,7 @@ def judged(make_ad: Callable[..., AdSignals], policy: Policy, now: float):
     def judge(recommendation, *, health=None, window=None, policy=policy, rules=None, **members):
         return gate.judge(
             recommendation,
-            make_ad("ad", **members),
+            replace(make_ad("ad"), **members),
             health=health or AccountHealth(),
             window=window or VelocityWindow(),
             policy=policy,

@@ -162,7 +162,7 @@ def test_a_total_that_velocity_does_not_admit_is_reported(make_ad):
 def test_a_losing_ad_is_stopped_when_others_can_take_its_budget(make_ad):
     """700.00 spent at a ROAS of 0.1, surely: KILL, and the total is still conserved."""
     loser = make_ad("loser", roas=0.0, pipeline_count=0)
-    others = [make_ad(f"a{n}", roas=2.0, pipeline_count=400) for n in range(6)]
+    others = [make_ad(f"a{n}", roas=1.0, pipeline_count=400) for n in range(6)]
     record = decide(request(loser, *others))
     found = {r.ad_id: r for r in record.recommendations}
     assert (found["loser"].move, found["loser"].recommended) == (Move.KILL, 0)
