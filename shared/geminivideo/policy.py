@@ -296,6 +296,42 @@ class AttributionPolicy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RevenuePolicy:
+    """What a deal is worth while it has not paid, until an account has a stage map of its own.
+
+    ``stages`` are (stage id, share of ``deal_value``, confidence). Stages of the earlier system
+    (lead, appointment, show-up, won) keep its values and confidences: appointment 15 % and show-up
+    60 % of a deal of 15,000. The other stages of HubSpot's default pipeline take the win
+    probability that HubSpot gives them as share and as confidence. ``deal_value`` is in major
+    units of the account's currency. ``*_property`` name the deal's members that hold the evidence
+    of attribution; the poll looks back ``poll_overlap_s``, at first ``poll_first_s``.
+    """
+
+    deal_value: int = 15_000
+    pipeline: str = "default"
+    stages: tuple[tuple[str, float, float], ...] = (
+        ("lead", 0.0, 0.10),
+        ("appointmentscheduled", 0.15, 0.60),
+        ("qualifiedtobuy", 0.40, 0.40),
+        ("presentationscheduled", 0.60, 0.60),
+        ("showup", 0.60, 0.85),
+        ("decisionmakerboughtin", 0.80, 0.80),
+        ("contractsent", 0.90, 0.90),
+        ("closedwon", 1.0, 1.0),
+    )
+    won: tuple[str, ...] = ("closedwon",)
+    lost: tuple[str, ...] = ("closedlost",)
+    click_id_property: str = "gv_click_id"
+    fbclid_property: str = "hs_facebook_click_id"
+    utm_content_property: str = "utm_content"
+    fingerprint_property: str = "gv_fingerprint"
+    ip_property: str = "gv_ip_address"
+    user_agent_property: str = "gv_user_agent"
+    poll_overlap_s: float = 300.0
+    poll_first_s: float = 30 * 86400.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Policy:
     """All sections; ``Policy()`` is the default of a new ad account."""
 
@@ -313,3 +349,4 @@ class Policy:
     gate: GatePolicy = field(default_factory=GatePolicy)
     lag: LagPolicy = field(default_factory=LagPolicy)
     attribution: AttributionPolicy = field(default_factory=AttributionPolicy)
+    revenue: RevenuePolicy = field(default_factory=RevenuePolicy)

@@ -547,8 +547,11 @@ class StageSeen:
 class Deal:
     """``deals/{portal_id}-{deal_id}``: a CRM deal, its history, and what it has been credited.
 
-    ``credited`` is the sum of its feedback events (minor units, value x attribution confidence);
-    ``attribution`` says how the ad was found, ``unattributed`` when nothing tells.
+    ``value`` is what its stage is worth (minor units); ``credited`` is the sum of its feedback
+    ``events`` (value x attribution confidence). ``attribution`` says how the ad was found,
+    ``unattributed`` when nothing tells; ``touch`` is the evidence that the deal brought along, and
+    ``named_ad`` the ad that a caller named (``named_at``: when). ``updated_at`` is the time of the
+    newest reading, ``deleted_at`` that of the reading that no longer found the deal.
     """
 
     id: str
@@ -558,13 +561,71 @@ class Deal:
     currency: str
     updated_at: float
     history: tuple[StageSeen, ...] = ()
-    amount: int | None = None
+    value: int = 0
+    touch: dict[str, str] = field(default_factory=dict)
+    began_at: float | None = None
+    named_ad: str | None = None
+    named_at: float | None = None
+    deleted_at: float | None = None
+    events: int = 0
     ad_id: str | None = None
     attribution: str = "unattributed"
     attribution_confidence: float = 0.0
     clicked_at: float | None = None
     credited: int = 0
     degraded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unattributed:
+    """``unattributed/{account_id}``: deals whose ad nothing tells, and what they are worth now."""
+
+    id: str
+    currency: str
+    updated_at: float
+    deals: int = 0
+    value: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackedClick:
+    """``clicks/{id}``: a click on one of our ads, as the landing page saw it at ``at``."""
+
+    id: str
+    account_id: str
+    ad_id: str
+    at: float
+    click_id: str = ""
+    fbclid: str = ""
+    fingerprint: str = ""
+    ip: str = ""
+    user_agent: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrmEvent:
+    """``hubspot_events/{key}``: one webhook event as it came; the same key for every delivery."""
+
+    id: str
+    portal_id: int
+    deal_id: str
+    member: str
+    value: str
+    occurred_at: float
+    received_at: float
+    kind: str
+    subscription_id: int
+    source: str
+    verified: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconciliation:
+    """``reconciliations/{portal_id}``: up to when (UTC epoch s) the poll has seen every deal."""
+
+    id: str
+    seen_until_at: float
+    polled_at: float
 
 
 @dataclass(frozen=True, kw_only=True)
