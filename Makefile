@@ -18,7 +18,7 @@ contract: $(STAMP)
 
 # kill -9 of the local cloud at twenty moments, each seeded: ARGS="--kills 100" for more.
 stress: $(STAMP)
-	$(BIN)/pytest -n 0 -q tests/stress --kills 20 $(ARGS)
+	$(BIN)/pytest -n 0 -q tests/stress --kills 20 --changes 1000 $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

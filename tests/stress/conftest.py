@@ -1,4 +1,4 @@
-"""How many kills, and where they fall: one in ``make test``, twenty in ``make stress``."""
+"""How much of it: one kill and 48 changes in ``make test``, 20 and 1,000 in ``make stress``."""
 
 import pytest
 
@@ -10,6 +10,7 @@ FIRST_SEED = 20
 
 def pytest_addoption(parser):
     parser.addoption("--kills", type=int, default=1, help="kill -9 at so many moments, by seed")
+    parser.addoption("--changes", type=int, default=48, help="changes for 32 executors")
 
 
 def pytest_generate_tests(metafunc):
