@@ -549,9 +549,9 @@ class Deal:
 
     ``value`` is what its stage is worth (minor units); ``credited`` is the sum of its feedback
     ``events`` (value x attribution confidence). ``attribution`` says how the ad was found,
-    ``unattributed`` when nothing tells; ``touch`` is the evidence that the deal brought along, and
-    ``named_ad`` the ad that a caller named (``named_at``: when). ``updated_at`` is the time of the
-    newest reading, ``deleted_at`` that of the reading that no longer found the deal.
+    ``unattributed`` when nothing tells; ``touch`` is the evidence that the deal brought along
+    (read at ``touched_at``), and ``named_ad`` the ad that a caller named at ``named_at``.
+    ``seen_at`` is the newest reading that found the deal, ``deleted_at`` the newest that did not.
     """
 
     id: str
@@ -563,9 +563,11 @@ class Deal:
     history: tuple[StageSeen, ...] = ()
     value: int = 0
     touch: dict[str, str] = field(default_factory=dict)
+    touched_at: float | None = None
     began_at: float | None = None
     named_ad: str | None = None
     named_at: float | None = None
+    seen_at: float | None = None
     deleted_at: float | None = None
     events: int = 0
     ad_id: str | None = None
@@ -574,6 +576,11 @@ class Deal:
     clicked_at: float | None = None
     credited: int = 0
     degraded: tuple[str, ...] = ()
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether the newest reading did not find it."""
+        return self.deleted_at is not None and self.deleted_at > (self.seen_at or 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)

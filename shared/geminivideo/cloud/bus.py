@@ -15,8 +15,10 @@ _PUBLISH_TIMEOUT_S = 30.0
 class Bus:
     """The publishing side; ``PUBSUB_EMULATOR_HOST`` is honoured by the client itself."""
 
-    def __init__(self, project: str) -> None:
+    def __init__(self, project: str, patience_s: float = _PUBLISH_TIMEOUT_S) -> None:
+        """``patience_s`` bounds how long a publisher waits for a bus that does not answer."""
         self._project = project
+        self._patience_s = patience_s
 
     @cached_property
     def client(self) -> pubsub_v1.PublisherClient:
@@ -39,4 +41,4 @@ class Bus:
             )
             for topic, body, attributes in messages
         ]
-        return [future.result(timeout=_PUBLISH_TIMEOUT_S) for future in futures]
+        return [future.result(timeout=self._patience_s) for future in futures]

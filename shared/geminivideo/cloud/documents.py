@@ -198,6 +198,20 @@ class Documents:
         """Change members of an existing document; keys may be dotted field paths."""
         self.reference(path).update(encode(dict(changes)), **self._patience)
 
+    def set_all(self, records: Mapping[str, Any]) -> None:
+        """Write whole documents by path, all in one commit."""
+        batch = self.client.batch()
+        for path, record in records.items():
+            batch.set(self.reference(path), encode(record))
+        batch.commit(**self._patience)
+
+    def update_all(self, paths: Iterable[str], changes: Mapping[str, Any]) -> None:
+        """Change the same members of existing documents, all in one commit."""
+        batch = self.client.batch()
+        for path in paths:
+            batch.update(self.reference(path), encode(dict(changes)))
+        batch.commit(**self._patience)
+
     def query(self, query: Query, kind: type[T]) -> list[T]:
         """The documents a query finds, in its order."""
         found = query.build(self).stream(**self._patience)

@@ -16,8 +16,9 @@ import msgspec
 MAX_EVENTS = 100
 DEAL_STAGE = "dealstage"
 _DEALS = "0-3"  # HubSpot's object type id of deals, as apps of the new platform name it
-_OLD_TYPES = frozenset({"deal.propertyChange", "deal.creation"})
-_NEW_TYPES = frozenset({"object.propertyChange", "object.creation"})
+_KINDS = ("propertyChange", "creation", "deletion", "restore", "merge")
+_OLD_TYPES = frozenset(f"deal.{kind}" for kind in _KINDS)
+_NEW_TYPES = frozenset(f"object.{kind}" for kind in _KINDS)
 
 
 class PayloadError(ValueError):

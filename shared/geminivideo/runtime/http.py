@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     import flask
     from werkzeug.routing import Map
 
+    from geminivideo.cloud.bus import Bus
     from geminivideo.cloud.documents import Documents
     from geminivideo.cloud.files import Files
 
 PATIENCE_S = 10.0  # how long a caller is kept waiting for a backend that does not answer
+PUBLISH_PATIENCE_S = 3.0  # what is not published by then waits in the outbox for the sweeper
 RETRY_AFTER_S = 10
 _JSON = "application/json"
 _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
@@ -72,6 +74,13 @@ class ServicePorts(Ports):
         from geminivideo.cloud.documents import Documents
 
         return Documents(self.settings.project, patience_s=PATIENCE_S)
+
+    @cached_property
+    def bus(self) -> Bus:
+        """Pub/Sub."""
+        from geminivideo.cloud.bus import Bus
+
+        return Bus(self.settings.project, patience_s=PUBLISH_PATIENCE_S)
 
     @cached_property
     def files(self) -> Files:
@@ -336,7 +345,7 @@ def unavailable(error: BaseException) -> str | None:
 
     down = (api.ServerError, api.RetryError, api.TooManyRequests, http.ConnectionError)
     closed = (api.Forbidden, api.Unauthorized, auth.GoogleAuthError)
-    if isinstance(error, (*down, *closed, http.Timeout)):
+    if isinstance(error, (*down, *closed, http.Timeout, TimeoutError)):
         return f"{type(error).__name__}: {error}"
     return None
 

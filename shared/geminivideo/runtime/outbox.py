@@ -75,8 +75,8 @@ def publish(documents: Documents, outlet: Outlet, rows: Iterable[OutboxRow]) -> 
     """
     waiting = [row for row in rows if not row.published]
     outlet.send(waiting)
-    for row in waiting:
-        documents.update(row.path, {"published": True})
+    if waiting:
+        documents.update_all([row.path for row in waiting], {"published": True})
     return len(waiting)
 
 

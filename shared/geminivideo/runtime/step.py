@@ -368,8 +368,11 @@ class StepDoor(Generic[E]):
         return Answer(200, state.lower(), reason)
 
     def _end_flow(self, run: runs.StepRun) -> None:
-        """End the flow as the committed run says; again when a crash came in between."""
-        if run.ends_flow is not None:
+        """End the flow as the committed run says; again when a crash came in between.
+
+        Work that belongs to no flow ends by itself.
+        """
+        if run.ends_flow is not None and run.flow_id:
             documents, clock = self.ports.documents, self.ports.clock
             flows.finish(documents, clock, run.flow_id, run.ends_flow, run.error)
 
