@@ -265,6 +265,32 @@ class GatePolicy:
     kill_roas: float = 0.5
     scale_roas: float = 3.0
     scale_step: float = 0.10  # a raise beyond this is hard scaling
+    min_move: float = 0.02  # relative: below it a move is not worth one of Meta's changes
+    max_changes: int = 500  # queued in one cycle, the largest moves first
+
+
+@dataclass(frozen=True, kw_only=True)
+class InsightsPolicy:
+    """How Meta's insights are read. Days are those of the ad account's calendar.
+
+    ``window_days`` are read again each time, because Meta still corrects them; an account that is
+    seen for the first time is read ``first_days`` back. ``kept_days`` stay in the ad's state day
+    by day. A report is asked after ``polls`` times, ``poll_s`` apart, then the delivery is given
+    back; after ``report_deadline_s`` it is given up for this cycle. From
+    ``usage_pause_percent`` of Meta's limit on, reading waits; ``pause_s`` when Meta says no time.
+    ``reads_per_hour`` bounds what callers of the HTTP route may read of one account.
+    """
+
+    window_days: int = 5
+    first_days: int = 28
+    kept_days: int = 37
+    polls: int = 3
+    poll_s: float = 2.0
+    report_deadline_s: float = 4 * 3600.0
+    usage_pause_percent: float = 90.0
+    pause_s: float = 300.0
+    reads_per_hour: int = 200
+    whole_days_up_to: int = 20_000  # of more budgets, days older than a week are one stretch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -348,5 +374,6 @@ class Policy:
     allocation: AllocationPolicy = field(default_factory=AllocationPolicy)
     gate: GatePolicy = field(default_factory=GatePolicy)
     lag: LagPolicy = field(default_factory=LagPolicy)
+    insights: InsightsPolicy = field(default_factory=InsightsPolicy)
     attribution: AttributionPolicy = field(default_factory=AttributionPolicy)
     revenue: RevenuePolicy = field(default_factory=RevenuePolicy)

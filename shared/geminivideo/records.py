@@ -484,7 +484,8 @@ class PerformanceDay:
     """``performance_metrics/{ad_id}-{date}``: one ad on one day of its account's calendar.
 
     The whole day is written each time it is read again, so overlapping windows never count twice.
-    ``spend`` and ``conversion_value`` are minor units; ``frequency`` is impressions per person.
+    ``spend`` and ``conversion_value`` are minor units; ``frequency`` is impressions per person;
+    ``begins_at`` is the day's midnight in the account's time zone.
     """
 
     id: str
@@ -497,10 +498,23 @@ class PerformanceDay:
     currency: str
     source: str
     fetched_at: float
+    begins_at: float | None = None
     conversions: float | None = None
     conversion_value: int | None = None
     frequency: float | None = None
     warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettledTotals:
+    """An ad's totals up to and with the day ``through`` (ISO; empty: nothing is settled)."""
+
+    through: str = ""
+    impressions: int = 0
+    clicks: int = 0
+    spend: int = 0
+    conversions: float = 0.0
+    cash_revenue: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -509,7 +523,9 @@ class AdState:
 
     ``daily_budget`` is that of its ad set as last read (``None``: unknown, or the budget sits on
     the campaign); money is minor units. ``pipeline_value`` is credited synthetic revenue,
-    ``cash_revenue`` what Meta's purchase values add up to.
+    ``cash_revenue`` what Meta's purchase values add up to. The totals are those of ``settled``
+    and of the ad's recent days, which ``days`` holds as ``budget.history`` packs them: a decision
+    over many ads reads one document for each.
     """
 
     id: str
@@ -530,7 +546,44 @@ class AdState:
     pipeline_value: int = 0
     deals: int = 0
     insights_at: float | None = None
+    settled: SettledTotals = field(default_factory=SettledTotals)
+    days: str = ""
     degraded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccountReading:
+    """``account_readings/{account_id}``: the ad account as Meta showed it when last read.
+
+    ``utc_offset_hours`` is that of its time zone, which Meta's days follow; ``min_daily_budget``
+    is minor units; ``read_through`` is the last day (ISO) of its calendar that was read.
+    """
+
+    id: str
+    currency: str
+    utc_offset_hours: float
+    read_at: float
+    read_through: str
+    min_daily_budget: int | None = None
+    ads: int = 0
+    degraded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class InsightsReport:
+    """``insights_reports/{flow_id}``: the reports that one cycle asked Meta for.
+
+    ``run_id`` is the report of the days ``since`` to ``until`` (ISO), ``before_run_id`` that of
+    everything before them, asked for once in the life of an account.
+    """
+
+    id: str
+    account_id: str
+    since: str
+    until: str
+    asked_at: float
+    run_id: str
+    before_run_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -667,6 +720,7 @@ class BudgetCycle:
 
     ``record`` is the replayable record of the decision (inputs, seed, draws, policy version) in
     Cloud Storage; ``outcomes`` counts the gate's verdicts, ``changes`` names what was queued.
+    ``ads`` counts the budgets decided on: an ad set with several ads is one.
     """
 
     id: str
@@ -685,7 +739,10 @@ class BudgetCycle:
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetVerdict:
-    """``budget_cycles/{flow_id}/verdicts/{ad_id}``: the gate on one recommendation, held or not."""
+    """``budget_cycles/{flow_id}/verdicts/{ad_id}``: the gate on one recommendation, held or not.
+
+    ``ads`` are those that share the budget; with more than one, ``ad_id`` is their ad set's id.
+    """
 
     id: str
     ad_id: str
@@ -697,4 +754,5 @@ class BudgetVerdict:
     confidence: float
     reason: str
     rules: tuple[dict[str, Any], ...] = ()
-    change_id: str | None = None
+    ads: tuple[str, ...] = ()
+    change_ids: tuple[str, ...] = ()
