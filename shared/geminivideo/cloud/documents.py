@@ -6,9 +6,10 @@ they are stored as plain maps by msgspec and validated again when they are read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -21,6 +22,7 @@ R = TypeVar("R")
 
 _MAX_TRANSACTION_ATTEMPTS = 40
 _OWN_TYPES = (bytes,)
+_CHUNK = 400  # documents in one commit of many, or one reading of many (Firestore took 500)
 # Not ``__list__``: Firestore refuses field names that begin and end with two underscores.
 _LIST_IN_LIST = "@list"
 _TTL_FIELD = "expire_at"
@@ -49,6 +51,12 @@ def decode(data: Mapping[str, Any] | None, kind: type[T]) -> T:
     if isinstance(loaded.get(_TTL_FIELD), datetime):
         loaded[_TTL_FIELD] = loaded[_TTL_FIELD].timestamp()
     return msgspec.convert(loaded, kind, strict=False)
+
+
+def _chunks(items: Iterable[R]) -> Iterator[list[R]]:
+    rest = iter(items)
+    while chunk := list(islice(rest, _CHUNK)):
+        yield chunk
 
 
 def _storable(value: Any, in_list: bool = False) -> Any:
@@ -204,6 +212,55 @@ class Documents:
         for path, record in records.items():
             batch.set(self.reference(path), encode(record))
         batch.commit(**self._patience)
+
+    def set_many(
+        self, records: Iterable[tuple[str, Any]], members: Iterable[str] | None = None
+    ) -> int:
+        """Write any number of documents in commits of a few hundred; returns how many.
+
+        With ``members`` only these are written: a document that exists keeps its others, one
+        that does not is created with them. Not atomic: what is written must be the same again.
+        """
+        only = None if members is None else list(members)
+        written = 0
+        for chunk in _chunks(records):
+            batch = self.client.batch()
+            for path, record in chunk:
+                data = encode(record)
+                if only is None:
+                    batch.set(self.reference(path), data)
+                else:
+                    batch.set(self.reference(path), {k: data[k] for k in only}, merge=only)
+            batch.commit(**self._patience)
+            written += len(chunk)
+        return written
+
+    def get_many(self, paths: Iterable[str], kind: type[T]) -> dict[str, T]:
+        """The documents among ``paths`` that exist, by their path."""
+        found: dict[str, T] = {}
+        for chunk in _chunks(paths):
+            references = {self.reference(path)._path: path for path in chunk}
+            for snapshot in self.client.get_all([self.reference(path) for path in chunk]):
+                if snapshot.exists:
+                    path = references[snapshot.reference._path]
+                    found[path] = decode(snapshot.to_dict(), kind)
+        return found
+
+    def pages(self, query: Query, kind: type[T], size: int = 1000) -> Iterator[list[T]]:
+        """What a query finds, in the order of ids, a page at a time; it has no order of its own.
+
+        Each page is a call of its own: no call lasts as long as a large collection.
+        """
+        built: Any = query.build(self).order_by("__name__").limit(size)
+        after = None
+        while True:
+            asked = built if after is None else built.start_after(after)
+            snapshots = list(asked.stream(**self._patience))
+            if snapshots:
+                yield [decode(snapshot.to_dict(), kind) for snapshot in snapshots]
+            if len(snapshots) < size:
+                return
+            after = snapshots[-1]
 
     def update_all(self, paths: Iterable[str], changes: Mapping[str, Any]) -> None:
         """Change the same members of existing documents, all in one commit."""

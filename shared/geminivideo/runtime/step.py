@@ -119,6 +119,7 @@ class Step:
         self.max_attempts = STEPS[run.step].max_attempts
         self.clock = ports.clock
         self.writes: list[tuple[str, str, Any]] = []
+        self.decisions: list[Callable[[Transaction], Iterable[tuple[str, Any]]]] = []
         self.degraded: dict[str, None] = {}
         self.arrivals: list[tuple[str, str, str, Event | None]] = []
         self.ending: tuple[FlowStatus, str | None] | None = None
@@ -193,6 +194,13 @@ class Step:
         """Change members of an existing document when the step commits."""
         self.writes.append(("update", path, dict(changes)))
 
+    def decide(self, body: Callable[[Transaction], Iterable[tuple[str, Any]]]) -> None:
+        """Read in the committing transaction, and write what follows: whole documents by path.
+
+        ``body`` may run more than once, and has no effect of its own.
+        """
+        self.decisions.append(body)
+
     def degrade(self, reason: str) -> None:
         """Carry a degraded reason to the end of the flow."""
         self.degraded[reason] = None
@@ -215,6 +223,7 @@ class Step:
     def forget(self) -> None:
         """Drop the writes of work that did not come to its end."""
         self.writes.clear()
+        self.decisions.clear()
         self.arrivals.clear()
 
     def close(self) -> None:
@@ -337,6 +346,7 @@ class StepDoor(Generic[E]):
                 (flow_id, group, flows.arrive(transaction, flow_id, group, item), then)
                 for flow_id, group, item, then in step.arrivals
             ]
+            decided = [write for decision in step.decisions for write in decision(transaction)]
             woken = [then for *_, (_, last), then in arrived if last and then is not None]
             rows = [
                 outbox.row_of(event, done.id, index, step.clock.now())
@@ -345,6 +355,8 @@ class StepDoor(Generic[E]):
             for flow_id, group, (grown, _), _ in arrived:
                 transaction.set(flows.group_path(flow_id, group), grown)
             _write(transaction, step.writes)
+            for path, record in decided:
+                transaction.set(path, record)
             for row in rows:
                 transaction.set(row.path, row)
             transaction.set(done.path, replace(done, outbox_ids=tuple(row.id for row in rows)))
