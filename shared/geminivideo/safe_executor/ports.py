@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from geminivideo.events import ObjectRef
+from geminivideo.meta_client import GraphLostError as GraphLostError
+from geminivideo.meta_client import GraphRefusedError as GraphRefusedError
+from geminivideo.meta_client import Usage as Usage
 from geminivideo.records import PendingChange
 
 T = TypeVar("T")
@@ -67,52 +70,6 @@ class VideoState:
 
     status: str
     picture: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Usage:
-    """The highest percentage in Meta's usage headers; ``regain_s`` until access is back."""
-
-    percent: float
-    regain_s: float = 0.0
-
-
-class GraphRefusedError(RuntimeError):
-    """Meta answered with an error; the members are those of its error object."""
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        code: int | None,
-        subcode: int | None = None,
-        http_status: int = 400,
-        transient: bool = False,
-        blame: tuple[str, ...] = (),
-        trace: str = "",
-    ) -> None:
-        super().__init__(message)
-        self.code = code
-        self.subcode = subcode
-        self.http_status = http_status
-        self.transient = transient
-        self.blame = blame
-        self.trace = trace
-
-    def as_answer(self) -> dict[str, Any]:
-        """The error as it stands in the history."""
-        return {
-            "message": str(self),
-            "code": self.code,
-            "subcode": self.subcode,
-            "http_status": self.http_status,
-            "blame": list(self.blame),
-            "fbtrace_id": self.trace,
-        }
-
-
-class GraphLostError(RuntimeError):
-    """No answer came: the call may or may not have had its effect."""
 
 
 class MediaUnavailableError(RuntimeError):
