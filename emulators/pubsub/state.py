@@ -477,8 +477,8 @@ class Broker:
     def _take(
         self, subscription: Subscription, count: int, size: int, stream: Stream | None = None
     ) -> list[Delivery]:
-        now = self._clock.now()
-        self._sweep(subscription, now)
+        self._sweep(subscription, self._clock.now())
+        now = self._clock.now()  # after the sweep: what it brought back is due by now
         deadline = stream.deadline_s if stream else subscription.spec.ack_deadline_seconds
         oversize = stream is None or not stream.held
         while taken := subscription.backlog.take(

@@ -6,6 +6,8 @@ import time
 import pytest
 from google.api_core import exceptions
 
+from ..clocks import MovableClock
+
 NO_LIMIT = pytest.mark.google_differs("attributes and ordering keys have no limits there")
 KEYS = [f"k{i}" for i in range(101)]
 
@@ -317,3 +319,14 @@ def test_a_message_past_its_retention_is_not_retried(cloud):
     cloud.nack(subscription, *received, seconds=600)
     cloud.advance(601)
     assert cloud.pull(subscription, now=True) == []
+
+
+@pytest.mark.ours_only("moves a clock that runs")
+def test_the_pull_that_finds_a_lease_ended_delivers_its_message(cloud_on):
+    """AckDeadline: once it has passed, the next pull gets the message, also on a running clock."""
+    cloud = cloud_on(MovableClock())
+    subscription = cloud.subscription(cloud.topic())
+    cloud.publish(f"{cloud.project}/topics/top")
+    assert len(cloud.pull(subscription)) == 1
+    cloud.clock.advance(10.1)  # and nobody tells the server
+    assert len(cloud.pull(subscription, now=True)) == 1
