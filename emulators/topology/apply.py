@@ -552,9 +552,25 @@ def _mask(paths: list[str]) -> field_mask_pb2.FieldMask:
     return field_mask_pb2.FieldMask(paths=paths)
 
 
+_CONDITIONS = {
+    "matchesPrefixes": "matchesPrefix",
+    "matchesSuffixes": "matchesSuffix",
+    "matchesStorageClasses": "matchesStorageClass",
+}
+# What the provider keeps to itself: how it tells a zero from nothing.
+_PROVIDERS_OWN = (
+    "sendAgeIfZero",
+    "sendDaysSinceCustomTimeIfZero",
+    "sendDaysSinceNoncurrentTimeIfZero",
+    "sendNumNewerVersionsIfZero",
+)
+
+
 def _lifecycle_rule(rule: dict[str, Any]) -> dict[str, Any]:
     """A provider's lifecycle rule as the JSON API spells it."""
-    condition = dict(rule["condition"])
+    condition = {_CONDITIONS.get(name, name): value for name, value in rule["condition"].items()}
+    for own in _PROVIDERS_OWN:
+        condition.pop(own, None)
     state = condition.pop("withState", None)
     if state in ("LIVE", "ARCHIVED"):
         condition["isLive"] = state == "LIVE"

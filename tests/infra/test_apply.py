@@ -149,6 +149,18 @@ def test_buckets_arrive_whole(cloud, graph):
     assert notification.event_types == ["OBJECT_FINALIZE"]
 
 
+def test_a_lifecycle_rule_arrives_in_the_apis_own_words(cloud, graph):
+    """The provider's plural names and its own flags are translated; the API refuses them."""
+    kind, name = "gcp:storage/bucket:Bucket", "demo-project-media"
+    condition = {"age": 3, "matchesPrefixes": ["tmp/"], "sendAgeIfZero": True, "withState": "LIVE"}
+    rule = {"action": {"type": "Delete"}, "condition": condition}
+    new = changed(graph, kind, name, lifecycleRules=[rule])
+    apply(new, cloud.endpoints)
+    (kept,) = storage_client(cloud).get_bucket(name).lifecycle_rules
+    assert dict(kept)["condition"] == {"age": 3, "matchesPrefix": ["tmp/"], "isLive": True}
+    assert set(apply(new, cloud.endpoints).done.values()) == {"unchanged"}
+
+
 def test_queue_job_and_schedule_arrive(cloud, graph):
     """Cloud Tasks, Cloud Run and Cloud Scheduler hold what was declared."""
     apply(graph, cloud.endpoints)
