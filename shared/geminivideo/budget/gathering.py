@@ -1,0 +1,259 @@
+"""From what is stored of an account's ads and deals to the signals of its budgets. Pure.
+
+Meta's budgets sit on ad sets. The ads of one ad set share its budget, so they are one unit: with
+one ad the unit has the ad's id, with several that of the ad set.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from geminivideo.budget import history, revenue
+from geminivideo.budget.history import AdDay
+from geminivideo.budget.lag import Delay
+from geminivideo.budget.revenue import StageMap
+from geminivideo.budget.signals import DAY_S, HOUR_S, AdSignals, Day
+from geminivideo.policy import Policy
+from geminivideo.records import AdState, Deal
+
+DELIVERING = "ACTIVE"  # Meta's effective status: the ad, its ad set and its campaign all run
+NO_BUDGET = "no budget of its own at Meta: it sits on the campaign, or is a lifetime budget"
+NO_ADSET = "its ad set is not known yet: Meta has not shown the ad"
+NEVER_READ = "its insights were never read"
+AGE_UNKNOWN = "age-unknown"
+CLICK_UNKNOWN = "click-time-unknown"
+_SHORTEST_H = 0.25
+_WHOLE_DAYS = 7
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unit:
+    """What has one budget: an ad set with its ads."""
+
+    id: str
+    adset_id: str | None
+    ads: tuple[AdState, ...]
+
+    @property
+    def ad_ids(self) -> tuple[str, ...]:
+        """Its ads, by id."""
+        return tuple(ad.id for ad in self.ads)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Credited:
+    """What a deal is credited to an ad (minor units), and when its click was.
+
+    ``guessed``: the click's time is not known, the deal's beginning stands for it.
+    """
+
+    at: float
+    value: int
+    guessed: bool = False
+
+
+def units_of(states: Iterable[AdState]) -> list[Unit]:
+    """The budgets of an account's ads, by id."""
+    by_set: dict[str, list[AdState]] = defaultdict(list)
+    for state in states:
+        by_set[state.adset_id or f"ad/{state.id}"].append(state)
+    units = [_unit(ads) for ads in by_set.values()]
+    return sorted(units, key=lambda unit: unit.id)
+
+
+def _unit(ads: list[AdState]) -> Unit:
+    adset = ads[0].adset_id
+    ordered = tuple(sorted(ads, key=lambda ad: ad.id))
+    alone = len(ordered) == 1 or adset is None
+    return Unit(id=ordered[0].id if alone else str(adset), adset_id=adset, ads=ordered)
+
+
+def undecidable(unit: Unit) -> str | None:
+    """Why no budget can be decided for the unit, or ``None``."""
+    if unit.adset_id is None:
+        return NO_ADSET
+    if not unit.ads[0].daily_budget:
+        return NO_BUDGET
+    return None if any(ad.insights_at is not None for ad in unit.ads) else NEVER_READ
+
+
+def credits_of(deals: Iterable[Deal]) -> dict[str, list[Credited]]:
+    """What deals are credited, by ad."""
+    found: dict[str, list[Credited]] = defaultdict(list)
+    for deal in deals:
+        at = deal.clicked_at if deal.clicked_at is not None else deal.began_at
+        if deal.ad_id is not None and deal.credited and at is not None:
+            guessed = deal.clicked_at is None
+            found[deal.ad_id].append(Credited(at=at, value=deal.credited, guessed=guessed))
+    return found
+
+
+def delays_of(
+    deals: Iterable[Deal], stages: StageMap, now: float, longest_days: float
+) -> list[Delay]:
+    """How long after its click each rise of a deal's value came, weighted by the rise."""
+    return [
+        delay
+        for deal in deals
+        if deal.ad_id is not None and deal.clicked_at is not None
+        for delay in _delays(deal, deal.clicked_at, stages, now, longest_days)
+    ]
+
+
+def _delays(
+    deal: Deal, clicked_at: float, stages: StageMap, now: float, longest_days: float
+) -> Iterable[Delay]:
+    observed = (now - clicked_at) / DAY_S
+    if not 0 < observed <= longest_days:
+        return
+    for step in revenue.fold(deal.history, stages).changes:
+        days = max(0.0, (step.at - clicked_at) / DAY_S)
+        if step.increment > 0 and days <= observed:
+            yield Delay(days=days, observed_days=observed, weight=float(step.increment))
+
+
+def signals(
+    unit: Unit,
+    *,
+    credits: Mapping[str, Sequence[Credited]],
+    now: float,
+    policy: Policy,
+    window_budget: int | None = None,
+    min_budget: int | None = None,
+    condense: bool = False,
+) -> AdSignals:
+    """A unit as the sampler takes it.
+
+    ``window_budget`` is the budget at the velocity window's start, if it moved since;
+    ``min_budget`` is Meta's least; ``condense`` makes one stretch of the days older than a week.
+    """
+    first, days = unit.ads[0], _days_of(unit)
+    born, age_known = _born(unit, days, now)
+    credited = [credit for ad in unit.ads for credit in credits.get(ad.id, ())]
+    shown = _spread(_days(days, born, now, policy), credited)
+    read = [ad.insights_at for ad in unit.ads if ad.insights_at is not None]
+    return AdSignals(
+        ad_id=unit.id,
+        adset_id=unit.adset_id,
+        campaign_id=first.campaign_id,
+        currency=first.currency,
+        age_hours=max(0.0, (now - born) / HOUR_S),
+        impressions=sum(ad.impressions for ad in unit.ads),
+        clicks=sum(ad.clicks for ad in unit.ads),
+        spend=sum(ad.spend for ad in unit.ads),
+        pipeline_value=sum(ad.pipeline_value for ad in unit.ads),
+        pipeline_count=sum(ad.deals for ad in unit.ads),
+        cash_revenue=sum(ad.cash_revenue for ad in unit.ads),
+        daily_budget=first.daily_budget,
+        window_budget=window_budget,
+        min_budget=min_budget,
+        observed_at=min(read) if read else None,
+        days=_condensed(shown, now) if condense else shown,
+        degraded=_degraded(unit, age_known, credited),
+    )
+
+
+def _days_of(unit: Unit) -> list[AdDay]:
+    """The unit's days, oldest first: its ads' summed by date."""
+    every = sorted(
+        (day for ad in unit.ads for day in history.days_of(ad)), key=lambda day: day.date
+    )
+    return [_summed(list(same)) for _, same in groupby(every, key=lambda day: day.date)]
+
+
+def _summed(days: list[AdDay]) -> AdDay:
+    """One date of several ads; how many people saw them together is not known."""
+    if len(days) == 1:
+        return days[0]
+    return AdDay(
+        date=days[0].date,
+        begins_at=min(day.begins_at for day in days),
+        impressions=sum(day.impressions for day in days),
+        clicks=sum(day.clicks for day in days),
+        spend=sum(day.spend for day in days),
+        conversions=sum(day.conversions for day in days),
+        cash_revenue=sum(day.cash_revenue for day in days),
+    )
+
+
+def _born(unit: Unit, days: Sequence[AdDay], now: float) -> tuple[float, bool]:
+    """When the oldest ad was created; unknown: its first day."""
+    created = [ad.created_at for ad in unit.ads if ad.created_at is not None]
+    if created:
+        return min(created), True
+    return (days[0].begins_at if days else now), False
+
+
+def _days(days: Sequence[AdDay], born: float, now: float, policy: Policy) -> tuple[Day, ...]:
+    since = now - policy.sampler.history_days * DAY_S
+    return tuple(
+        _day(day, born, now)
+        for day in days
+        if since < day.begins_at + DAY_S and day.begins_at < now
+    )
+
+
+def _day(day: AdDay, born: float, now: float) -> Day:
+    """The part of a day on which the ad existed and which has passed."""
+    end = min(day.begins_at + DAY_S, now)
+    begin = min(max(day.begins_at, born), end - _SHORTEST_H * HOUR_S)
+    return Day(
+        at=begin,
+        hours=(end - begin) / HOUR_S,
+        impressions=day.impressions,
+        clicks=day.clicks,
+        spend=day.spend,
+        cash_revenue=day.cash_revenue,
+        frequency=day.frequency,
+    )
+
+
+def _spread(days: tuple[Day, ...], credited: Sequence[Credited]) -> tuple[Day, ...]:
+    """Each credit on the day of its click; without a row for it, on the last one before.
+
+    A click before all days is older than what is decided on.
+    """
+    if not days or not credited:
+        return days
+    values = [0] * len(days)
+    for credit in credited:
+        at = max((i for i, day in enumerate(days) if day.at <= credit.at), default=None)
+        if at is None and credit.at > days[0].at - DAY_S:
+            at = 0
+        if at is not None:
+            values[at] += credit.value
+    return tuple(
+        replace(day, pipeline_value=value) if value else day
+        for day, value in zip(days, values, strict=True)
+    )
+
+
+def _condensed(days: tuple[Day, ...], now: float) -> tuple[Day, ...]:
+    """The last week day by day, all before as one stretch."""
+    since = now - _WHOLE_DAYS * DAY_S
+    old = [day for day in days if day.at < since]
+    if len(old) < 2:
+        return days
+    last = old[-1]
+    stretch = Day(
+        at=old[0].at,
+        hours=(last.at - old[0].at) / HOUR_S + last.hours,
+        impressions=sum(day.impressions for day in old),
+        clicks=sum(day.clicks for day in old),
+        spend=sum(day.spend for day in old),
+        pipeline_value=sum(day.pipeline_value for day in old),
+        cash_revenue=sum(day.cash_revenue for day in old),
+    )
+    return (stretch, *(day for day in days if day.at >= since))
+
+
+def _degraded(unit: Unit, age_known: bool, credited: Sequence[Credited]) -> tuple[str, ...]:
+    found = [reason for ad in unit.ads for reason in ad.degraded]
+    if not age_known:
+        found.append(AGE_UNKNOWN)
+    if any(credit.guessed for credit in credited):
+        found.append(CLICK_UNKNOWN)
+    return tuple(dict.fromkeys(found))
