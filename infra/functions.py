@@ -133,4 +133,4 @@ class Functions(Concern):
             case Queue():
                 return [self._accounts.tasks.member]
             case _:
-                return list(self._deployment.callers)
+                return ["allUsers"] if step.public else list(self._deployment.callers)

@@ -44,5 +44,9 @@ INDEXES = (
     Index("pending_ad_changes", ("campaign_id", "created_at")),
     Index("pending_ad_changes", ("status", "not_before_at")),
     Index("ad_change_history", ("change_id", "at")),
+    Index("clicks", ("click_id", "-at")),
+    Index("clicks", ("fbclid", "-at")),
+    Index("clicks", ("fingerprint", "-at")),
+    Index("clicks", ("ip", "user_agent", "-at")),
 )
 TTL_FIELDS = (("step_runs", "expire_at"), ("outbox", "expire_at"))

@@ -40,6 +40,8 @@ class Deployment:
     strategy: dict[str, str]
     callers: tuple[str, ...]
     alert_email: str
+    webhook_urls: str
+    webhook_signature: str
     secrets: dict[Need, pulumi.Output[str]]
 
     @classmethod
@@ -56,6 +58,8 @@ class Deployment:
             strategy={name: own.require(key) for name, key in STRATEGY.items()},
             callers=_members(own.get("callers") or ""),
             alert_email=own.get("alertEmail") or "",
+            webhook_urls=own.get("hubspotUrl") or "",
+            webhook_signature=own.get("hubspotSignature") or "v3",
             secrets={
                 Need.META_TOKEN: own.require_secret("metaToken"),
                 **{need: _optional_secret(own, key) for need, key in OPTIONAL_SECRETS.items()},

@@ -34,6 +34,8 @@ from infra.vault import Vault
 from infra.work import Queues, Schedules
 
 EXECUTOR = "execute_change"
+WEBHOOKS = ("hubspot_webhook", "gateway")  # who serves HubSpot's webhook
+WEBHOOK_PATH = "/api/webhook/hubspot"
 RENDER = "render"
 
 
@@ -79,9 +81,18 @@ def _environment(
         "GV_EXECUTOR_URL": deployment.service_url(STEPS[EXECUTOR]),
         "GV_EXECUTOR_INVOKER": accounts.tasks.email,
         "GV_CHANGES_QUEUE": queues.by_name[CHANGES_QUEUE.name].id,
+        "GV_HUBSPOT_URL": deployment.webhook_urls or _webhook_urls(deployment),
+        "GV_HUBSPOT_SIGNATURE": deployment.webhook_signature,
         **deployment.strategy,
         "LOG_LEVEL": deployment.log_level,
     }
+
+
+def _webhook_urls(deployment: Deployment) -> pulumi.Output[str]:
+    """What HubSpot calls and signs, unless the stack's ``hubspotUrl`` says otherwise."""
+    doors = [step for step in FUNCTIONS if step.name in WEBHOOKS]
+    urls = [pulumi.Output.concat(deployment.service_url(step), WEBHOOK_PATH) for step in doors]
+    return pulumi.Output.all(*urls).apply(",".join)
 
 
 def _taker_of_dead_letters() -> str:

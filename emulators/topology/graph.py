@@ -69,6 +69,7 @@ class MapStep:
     min_backoff_s: int
     max_backoff_s: int
     schedule: str
+    public: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

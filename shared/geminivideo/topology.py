@@ -89,6 +89,7 @@ class StepSpec:
     min_backoff_s: int = 10
     max_backoff_s: int = 600
     schedule: str = ""  # cron (UTC) on which Cloud Scheduler publishes to the step's topic
+    public: bool = False  # anyone may call it: what it takes is signed by the sender
     has_model: bool = False  # loads a model: its cold start is held to 3 x, not 2 x
 
     @property
@@ -238,6 +239,7 @@ EXECUTOR = (
         timeout_s=300,
         schedule="* * * * *",
         emits=(
+            "deals-touched",
             "video-uploads",
             "video-ingested",
             "scene-detected",
@@ -248,6 +250,34 @@ EXECUTOR = (
         ),
     ),
     _step("functions/executor", "dead_letters", Topic(DEAD_LETTERS), concurrency=4),
+)
+BUDGET = (
+    _step(
+        "functions/budget",
+        "hubspot_webhook",
+        Https(8006),
+        Need.HUBSPOT_SECRET,
+        emits=("deals-touched",),
+        concurrency=16,
+        public=True,
+    ),
+    _step(
+        "functions/budget",
+        "credit_deals",
+        Topic("deals-touched"),
+        Need.HUBSPOT_TOKEN,
+        timeout_s=120,
+        concurrency=4,
+    ),
+    _step(
+        "functions/budget",
+        "reconcile_deals",
+        Topic("reconciliation-due"),
+        Need.HUBSPOT_TOKEN,
+        emits=("deals-touched",),
+        timeout_s=300,
+        schedule="*/30 * * * *",
+    ),
 )
 SERVICES = (
     _step(
@@ -260,6 +290,8 @@ SERVICES = (
         Need.ENQUEUE_CHANGES,
         Need.PAUSE_CHANGES,
         Need.READ_MODELS,
+        Need.HUBSPOT_SECRET,
+        emits=("deals-touched",),
         concurrency=16,
         timeout_s=120,
     ),
@@ -318,7 +350,7 @@ JOBS = (
         max_attempts=4,
     ),
 )
-FUNCTIONS = CREATIVE + EXECUTOR + SERVICES
+FUNCTIONS = CREATIVE + EXECUTOR + BUDGET + SERVICES
 STEPS = {step.name: step for step in FUNCTIONS + JOBS}
 
 

@@ -28,12 +28,12 @@ def main(request):
 '''
 
 
-ALL_FUNCTIONS = "FUNCTIONS = CREATIVE + EXECUTOR + SERVICES"
+ALL_FUNCTIONS = "FUNCTIONS = CREATIVE + EXECUTOR + BUDGET + SERVICES"
 FEW_FUNCTIONS = """
 from dataclasses import replace  # noqa: E402
 
 _KEPT = ("ingest_video", "publish_ads", "execute_change", "sweep", "dead_letters", "gateway")
-FUNCTIONS = tuple(s for s in CREATIVE + EXECUTOR + SERVICES if s.name in _KEPT)
+FUNCTIONS = tuple(s for s in CREATIVE + EXECUTOR + BUDGET + SERVICES if s.name in _KEPT)
 _HEARD = {s.wakes_on.name for s in FUNCTIONS if isinstance(s.wakes_on, Topic)}
 FUNCTIONS = tuple(replace(s, emits=tuple(filter(_HEARD.__contains__, s.emits))) for s in FUNCTIONS)
 """

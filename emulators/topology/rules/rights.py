@@ -98,13 +98,33 @@ def own_account(view: View) -> Iterator[Problem]:
 
 @rule
 def broad_roles(view: View) -> Iterator[Problem]:
-    """No primitive or administrator role, and nothing for everyone."""
+    """No primitive or administrator role, and nothing for everyone but what the map opens."""
     for member, grants in view.grants.items():
-        for (_, _, role), r in grants.items():
+        for (kind, name, role), r in grants.items():
             if role in PRIMITIVE_ROLES or "admin" in role.lower():
                 yield r, f"{role} is far more than a step needs"
-            if member in ANYONE:
+            if member in ANYONE and not _is_open(view, member, (kind, name, role)):
                 yield r, f"{member} is everyone on the internet"
+
+
+def _is_open(view: View, member: str, grant: Grant) -> bool:
+    """Whether it is the right to call a step that the map names as public."""
+    kind, name, role = grant
+    opened = {step.resource_name for step in view.map.steps if step.public}
+    return (member, kind, role) == ("allUsers", "function", INVOKER_ROLE) and name in opened
+
+
+@rule
+def public_steps(view: View) -> Iterator[Problem]:
+    """A public step is an HTTPS one that checks signatures, and everyone may call it."""
+    for step in view.map.steps:
+        r = view.runs(step)
+        if not step.public or r is None:
+            continue
+        if step.trigger != "https" or Need.HUBSPOT_SECRET.value not in step.needs:
+            yield r, f"{step.name} is public and nothing checks who calls"
+        if not view.granted("allUsers", ("function", step.resource_name, INVOKER_ROLE)):
+            yield r, f"{step.name} is public and allUsers may not call it"
 
 
 @rule

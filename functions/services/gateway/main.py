@@ -8,6 +8,7 @@ from geminivideo.services import (
     changes,
     drive,
     flows_view,
+    hubspot,
     intake,
     prediction,
     renders,
@@ -44,6 +45,7 @@ api.get("/api/ad-change-history", answer=changes.ChangeHistory, query=("change_i
     changes.show_history
 )
 change_control.serve(api)
+hubspot.serve(api)
 api.get("/api/flows", answer=flows_view.Flows, query=("kind", "status", "limit"))(
     flows_view.list_flows
 )

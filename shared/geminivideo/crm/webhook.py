@@ -16,7 +16,7 @@ import msgspec
 MAX_EVENTS = 100
 DEAL_STAGE = "dealstage"
 _DEALS = "0-3"  # HubSpot's object type id of deals, as apps of the new platform name it
-_KINDS = ("propertyChange", "creation", "deletion", "restore", "merge")
+_KINDS = ("propertyChange", "creation", "deletion", "restore")
 _OLD_TYPES = frozenset(f"deal.{kind}" for kind in _KINDS)
 _NEW_TYPES = frozenset(f"object.{kind}" for kind in _KINDS)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import shutil
 import tempfile
 import time
@@ -138,6 +139,11 @@ class Step:
     def files(self) -> Files:
         """Cloud Storage."""
         return self._ports.files
+
+    @property
+    def logger(self) -> logging.Logger:
+        """This process's log, for what writes lines of its own."""
+        return self._ports.log
 
     @property
     def outlet(self) -> outbox.Outlet:
