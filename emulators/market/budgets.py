@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -71,7 +72,7 @@ class BudgetHistory:
             return self._budgets[ad][first - 1] if first else 0.0
         cuts = [since, *times[first:last], until]
         live = [self._budgets[ad][n - 1] if n else 0.0 for n in range(first, last + 1)]
-        lengths = (b - a for a, b in zip(cuts, cuts[1:], strict=False))
+        lengths = (b - a for a, b in pairwise(cuts))
         whole = sum(length * budget for length, budget in zip(lengths, live, strict=True))
         return whole / (until - since)
 

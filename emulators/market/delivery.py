@@ -6,6 +6,8 @@ market, on the budgets that were live up to its end, and on nothing else.
 
 from __future__ import annotations
 
+import math
+import threading
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -102,6 +104,7 @@ class Delivery:
         self.ad_ids = ad_ids
         self._first = calendar.hour_start(market.start)
         self._played = 0
+        self._lock = threading.RLock()
         self._state = _State()
         self._hours: dict[str, list[Column]] = {name: [] for name in _COUNTS}
         self._deals: list[Deal] = []
@@ -117,16 +120,15 @@ class Delivery:
 
     def advance(self, until: float) -> None:
         """Play every whole hour that is over by ``until``."""
-        while self.played_until + HOUR_S <= until:
-            self._play(self.played_until)
-            self._played += 1
+        with self._lock:
+            while self.played_until + HOUR_S <= until:
+                self._play(self.played_until)
+                self._played += 1
 
     def rows(self, ad: int, since: float, until: float) -> list[HourRow]:
         """An ad's whole hours within a time."""
         self.advance(until)
-        first = max(0, -int((self._first - since) // HOUR_S))
-        last = min(self._played, int((until - self._first) // HOUR_S))
-        return [self._row(ad, hour) for hour in range(first, last)]
+        return [self._row(ad, hour) for hour in self._between(since, until)]
 
     def days(self, first: date, last: date, now: float) -> list[DayStats]:
         """Each ad's dates with delivery, counting the hours that are over by ``now``."""
@@ -134,10 +136,9 @@ class Delivery:
         begin, end = calendar.span_of(first, last, self.market.timezone)
         until = min(end, now)
         sums: dict[int, list[int]] = defaultdict(list)
-        for hour in range(self._played):
+        for hour in self._between(begin, until):
             at = self._first + hour * HOUR_S
-            if begin <= at and at + HOUR_S <= until:
-                sums[calendar.hour_of(at, self.market.timezone).day].append(hour)
+            sums[calendar.hour_of(at, self.market.timezone).day].append(hour)
         return [row for day, hours in sums.items() for row in self._day(day, hours)]
 
     def deals(self, until: float) -> list[Deal]:
@@ -152,7 +153,7 @@ class Delivery:
     def deal_events(self, since: float, until: float) -> Iterator[DealEvent]:
         """What a CRM sees in (since, until], in the order of time."""
         self.advance(until)
-        if not self.market.direct:
+        with self._lock:
             self._remember(self._deals[self._remembered :])
         first = bisect_right(self._steps, since, key=lambda step: step[0])
         last = bisect_right(self._steps, until, key=lambda step: step[0])
@@ -176,10 +177,15 @@ class Delivery:
         """Impressions per ad so far: what its fatigue depends on."""
         return self._state.shown.copy()
 
+    def _between(self, since: float, until: float) -> range:
+        """The played hours that lie wholly in a time."""
+        first = max(0, math.ceil((since - self._first) / HOUR_S))
+        return range(first, min(self._played, int((until - self._first) // HOUR_S)))
+
     def _summed(self, name: str, until: float) -> float:
         self.advance(until)
-        last = min(self._played, int((until - self._first) // HOUR_S))
-        return float(sum(column.sum() for column in self._hours[name][:last]))
+        hours = self._between(self._first, until)
+        return float(sum(self._hours[name][hour].sum() for hour in hours))
 
     def _row(self, ad: int, hour: int) -> HourRow:
         found = {name: columns[hour] for name, columns in self._hours.items()}
@@ -271,7 +277,7 @@ class Delivery:
                 self._by_day[int(ad), hour.day].append(deal)
 
     def _remember(self, deals: Sequence[Deal]) -> None:
-        for deal in deals:
+        for deal in deals if not self.market.direct else ():
             name = self.ad_ids[deal.ad] if self.ad_ids is not None else str(deal.ad)
             for number, event in enumerate(events_of(deal, name, self.market.decimals)):
                 self._steps.append((event.at, deal.id, number, event))

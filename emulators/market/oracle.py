@@ -135,7 +135,7 @@ def _filled(
 def _whole(amounts: Column, total: float | None = None) -> list[int]:
     """Whole minor units, by the largest remainder."""
     floors = np.floor(amounts).astype(np.int64)
-    left = 0 if total is None else int(round(total)) - int(floors.sum())
+    left = 0 if total is None else round(total) - int(floors.sum())
     for place in np.argsort(floors - amounts, kind="stable")[: max(0, left)]:
         floors[place] += 1
     return [int(amount) for amount in floors]

@@ -84,6 +84,37 @@ def bad_token() -> GraphApiError:
     return GraphApiError("Invalid OAuth access token - Cannot parse access token", 190)
 
 
+def may_not_write() -> GraphApiError:
+    """The token may read only."""
+    return GraphApiError("Requires ads_management permission to manage the object", 200, status=403)
+
+
+def report_not_completed() -> GraphApiError:
+    """The rows of a report run were asked for too early, or of one that failed."""
+    return GraphApiError("Error accessing adreport job.", 2601, subcode=1815107, transient=True)
+
+
+def too_long_ago() -> GraphApiError:
+    """Insights are kept for 37 months."""
+    return GraphApiError(
+        "The start date of the time range cannot be beyond 37 months from the current date", 3018
+    )
+
+
+def no_insights_field(name: str) -> GraphApiError:
+    """A field that insights do not have."""
+    return GraphApiError(f"{name} is not valid for fields param", 100, blame=["fields"])
+
+
+def insights_limited() -> GraphApiError:
+    """The hour's ads_insights calls of the ad account are used up."""
+    return GraphApiError(
+        "There have been too many calls from this ad-account. Wait a bit and try again.",
+        80000,
+        subcode=2446079,
+    )
+
+
 def unsupported_version(version: str) -> GraphApiError:
     """Only the version of the installed client is spoken."""
     return GraphApiError(f"API version {version} is not spoken here; use {API_VERSION}", 2635)

@@ -6,6 +6,7 @@ import json
 import math
 import sqlite3
 from dataclasses import dataclass
+from typing import Any
 
 from emulators.meta import errors
 
@@ -17,23 +18,27 @@ BUDGET_CHANGES_PER_HOUR = 4
 
 @dataclass(frozen=True)
 class Tier:
-    """One access tier: score ceiling, block after it, and ads_management calls per hour."""
+    """One access tier: score ceiling, block after it, and calls per hour of both use cases."""
 
     name: str
     max_score: int
     block_s: float
     calls_per_hour: int
+    insights_per_hour: int
 
 
 TIERS = {
-    "limited": Tier("development_access", 60, 300.0, 300),
-    "full": Tier("standard_access", 9000, 60.0, 100_000),
+    "limited": Tier("development_access", 60, 300.0, 300, 600),
+    "full": Tier("standard_access", 9000, 60.0, 100_000, 190_000),
 }
 CALLS_PER_ACTIVE_AD = 40
+INSIGHTS_PER_ACTIVE_AD = 400
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS calls (account TEXT, at REAL, points INTEGER);
 CREATE INDEX IF NOT EXISTS calls_by_account ON calls (account, at);
+CREATE TABLE IF NOT EXISTS insights_calls (account TEXT, at REAL);
+CREATE INDEX IF NOT EXISTS insights_calls_by_account ON insights_calls (account, at);
 CREATE TABLE IF NOT EXISTS blocks (account TEXT PRIMARY KEY, until REAL);
 CREATE TABLE IF NOT EXISTS budget_changes (adset TEXT, at REAL);
 """
@@ -62,6 +67,22 @@ class Limits:
         if self.calls(account, now) > self._allowed(active_ads):
             raise errors.use_case_limited()
 
+    def admit_insights(self, account: str, now: float, active_ads: int) -> None:
+        """Count one call of the insights; raises 80000 when the hour's are used up."""
+        self._database.execute("DELETE FROM insights_calls WHERE at < ?", (now - HOUR_S,))
+        self._database.execute("INSERT INTO insights_calls VALUES (?, ?)", (account, now))
+        if self.insights_used(account, now, active_ads) > 100:
+            raise errors.insights_limited()
+
+    def insights_used(self, account: str, now: float, active_ads: int) -> float:
+        """Percent of the hour's insights calls."""
+        row = self._database.execute(
+            "SELECT COUNT(*) FROM insights_calls WHERE account = ? AND at > ?",
+            (account, now - HOUR_S),
+        ).fetchone()
+        allowed = self.tier.insights_per_hour + INSIGHTS_PER_ACTIVE_AD * active_ads
+        return 100.0 * row[0] / allowed
+
     def score(self, account: str, now: float) -> float:
         """Points of the last 300 s."""
         row = self._database.execute(
@@ -80,15 +101,37 @@ class Limits:
     def usage_header(self, account: str, now: float, active_ads: int) -> str:
         """``X-Business-Use-Case-Usage``: percent used, minutes until access is back."""
         used = 100 * self.calls(account, now) / self._allowed(active_ads)
-        entry = {
-            "type": "ads_management",
+        entries = [self._entry("ads_management", used, self._minutes_left(account, now, used))]
+        asked = self.insights_used(account, now, active_ads)
+        if asked:
+            left = self._minutes_until_asked(account, now) if asked >= 100 else 0
+            entries.append(self._entry("ads_insights", asked, left))
+        return json.dumps({account.removeprefix("act_"): entries})
+
+    def throttle_header(self, account: str, now: float, active_ads: int) -> str:
+        """``x-fb-ads-insights-throttle``: percent used by the app and by the account."""
+        used = round(self.insights_used(account, now, active_ads), 2)
+        tier = self.tier.name
+        return json.dumps(
+            {"app_id_util_pct": used, "acc_id_util_pct": used, "ads_api_access_tier": tier}
+        )
+
+    def _entry(self, kind: str, used: float, minutes: int) -> dict[str, Any]:
+        return {
+            "type": kind,
             "call_count": math.floor(used),
             "total_cputime": 0,
             "total_time": 0,
-            "estimated_time_to_regain_access": self._minutes_left(account, now, used),
+            "estimated_time_to_regain_access": minutes,
             "ads_api_access_tier": self.tier.name,
         }
-        return json.dumps({account.removeprefix("act_"): [entry]})
+
+    def _minutes_until_asked(self, account: str, now: float) -> int:
+        row = self._database.execute(
+            "SELECT MIN(at) FROM insights_calls WHERE account = ? AND at > ?",
+            (account, now - HOUR_S),
+        ).fetchone()
+        return math.ceil((row[0] + HOUR_S - now) / 60)
 
     def count_budget_change(self, adset: str, now: float) -> None:
         """Count one budget change; the fifth in an hour raises 613 / 1487632."""

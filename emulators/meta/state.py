@@ -8,16 +8,21 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from geminivideo.runtime.clock import Clock
 
 from emulators.meta import errors, schema
+from emulators.meta import insights as edge
+from emulators.meta.accounts import Accounts, AccountSettings
+from emulators.meta.audience import AdDay, Audiences
 from emulators.meta.limits import Limits
+from emulators.meta.reports import NOT_STARTED, RUNNING, Reports
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS objects (
@@ -29,6 +34,7 @@ CREATE TABLE IF NOT EXISTS writes (
     kind TEXT, object_id TEXT, name TEXT, effect TEXT, told INTEGER, params TEXT, error TEXT);
 """
 GONE = ("DELETED", "ARCHIVED")
+RUNNING_STATES = (NOT_STARTED, RUNNING)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +70,17 @@ class Caller:
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """How long Meta takes (product seconds) to process a video, review an ad, show an object."""
+    """How long Meta takes (product seconds) to process a video, review an ad, show an object.
+
+    Numbers are in the insights ``insights_delay_s`` after the end of their hour; a report run
+    takes ``report_s``.
+    """
 
     video_processing_s: float = 4.0
     review_s: float = 60.0
     visibility_s: float = 0.0
+    insights_delay_s: float = 900.0
+    report_s: float = 3.0
 
 
 class Graph:
@@ -82,12 +94,27 @@ class Graph:
         self._clock = clock
         self.pace = pace
         self.limits = Limits(database, tier)
+        self.accounts = Accounts(database)
+        self.audiences = Audiences(database)
+        self.reports = Reports(database, pace.report_s)
         self._lock = threading.RLock()
 
     def admit(self, account: str, write: bool) -> None:
         """Count a call of the account; raises what Meta's rate limits would answer."""
         with self._atomic(keep_on_error=True):
             self.limits.admit(account, self._clock.now(), write, self._active_ads(account))
+
+    def admit_insights(self, account: str) -> None:
+        """Count a call of the insights; raises what Meta's rate limit would answer."""
+        with self._atomic(keep_on_error=True):
+            now = self._clock.now()
+            self.limits.admit_insights(account, now, self._active_ads(account))
+
+    def throttle_header(self, account: str) -> str:
+        """The insights' own usage header."""
+        with self._lock:
+            now = self._clock.now()
+            return self.limits.throttle_header(account, now, self._active_ads(account))
 
     def usage_header(self, account: str) -> str:
         """The usage header of an answer to this account."""
@@ -100,7 +127,11 @@ class Graph:
         if object_id.startswith("act_"):
             return object_id
         row = self._row(object_id)
-        return row["account"] if row else None
+        return row["account"] if row else self.reports.account_of(object_id)
+
+    def is_report(self, object_id: str) -> bool:
+        """Whether that is a report run."""
+        return self._row(object_id) is None and self.reports.account_of(object_id) is not None
 
     def create(
         self, caller: Caller, account: str, kind: str, params: Mapping[str, Any]
@@ -113,6 +144,7 @@ class Graph:
                 return {"success": True}
             object_id = self._insert(account, kind, body)
             self._log(caller, kind, object_id, body.get("name", ""), "created", body)
+            self._note_delivery(account, kind, object_id)
         if kind == "adimage":
             return {"images": {"bytes": {"hash": body["hash"], "url": _image_url(body["hash"])}}}
         return {"id": object_id}
@@ -126,6 +158,7 @@ class Graph:
             if row["kind"] == "adset" and {"daily_budget", "lifetime_budget"} & set(changes):
                 self.limits.count_budget_change(object_id, self._clock.now())
             self._store(object_id, body | changes)
+            self._note_delivery(row["account"], row["kind"], object_id)
             self._log(caller, row["kind"], object_id, body.get("name", ""), "updated", changes)
         return {"success": True}
 
@@ -135,6 +168,7 @@ class Graph:
             row = self._require(object_id, "DELETE")
             body = json.loads(row["body"])
             self._store(object_id, body | {"status": "DELETED"})
+            self._note_delivery(row["account"], row["kind"], object_id)
             self._log(caller, row["kind"], object_id, body.get("name", ""), "deleted", {})
         return {"success": True}
 
@@ -151,7 +185,7 @@ class Graph:
         """The asked fields of an object (only ``id`` when none is asked)."""
         with self._lock:
             if object_id.startswith("act_"):
-                return _picked(_account_body(object_id), fields, None)
+                return _picked(self._account_body(object_id), fields, None)
             row = self._require(object_id, "GET")
             return _picked(self._shown(row), fields, row["kind"])
 
@@ -175,6 +209,81 @@ class Graph:
         with self._atomic():
             row = self._require(object_id, "POST")
             self._store(object_id, json.loads(row["body"]) | members)
+            self._note_delivery(row["account"], row["kind"], object_id)
+
+    def put(self, account: str, kind: str, body: dict[str, Any], created: float) -> str:
+        """An object from the side of Meta, as if it had been made at ``created``."""
+        with self._atomic():
+            object_id = self._insert(account, kind, body)
+            self._database.execute(
+                "UPDATE objects SET created = ? WHERE id = ?", (created, object_id)
+            )
+            self._note_delivery(account, kind, object_id)
+        return object_id
+
+    def configure(self, account: str, settings: AccountSettings) -> None:
+        """Set an account's currency and time zone."""
+        with self._atomic():
+            self.accounts.set(account, settings)
+
+    def set_insights(self, account: str, rows: Iterable[AdDay]) -> None:
+        """Rows that the insights shall show; raises ``GraphApiError`` for an unknown ad."""
+        with self._atomic():
+            for row in rows:
+                found = self._row(row.ad_id)
+                if found is None or (found["kind"], found["account"]) != ("ad", account):
+                    raise errors.invalid("ad_id", f"{row.ad_id} is not an ad of {account}")
+                self.audiences.set_row(account, row)
+
+    def insights(
+        self, node: str, params: Mapping[str, Any], fields: str, as_of: float | None = None
+    ) -> list[dict[str, Any]]:
+        """The rows of an insights question, as known at ``as_of`` (now)."""
+        with self._lock:
+            account = self.account_of(node)
+            if account is None:
+                raise errors.no_object(node, "GET")
+            at = self._clock.now() if as_of is None else as_of
+            query = self._question(account, node, params, fields, at)
+            known = at - self.pace.insights_delay_s
+            days = self.audiences.rows(account, query.since, query.until, known)
+            settings = self.accounts.of(account)
+            return edge.rows(query, days, self._trees(account, node), settings, account)
+
+    def ask_report(self, node: str, params: Mapping[str, Any], fields: str) -> str:
+        """Start a report run; returns its id. Raises ``GraphApiError`` for a bad question."""
+        with self._atomic():
+            account = self.account_of(node)
+            if account is None:
+                raise errors.no_object(node, "POST")
+            now = self._clock.now()
+            self._question(account, node, params, fields, now)
+            return self.reports.create(account, node, {**params, "fields": fields}, now)
+
+    def poll_report(self, report_id: str) -> dict[str, Any]:
+        """A report run as Graph shows it."""
+        with self._atomic():
+            report = self.reports.poll(report_id, self._clock.now())
+            query = self._question(
+                report.account, report.node, report.params, report.params["fields"], report.at
+            )
+        return {
+            "id": report.id,
+            "account_id": report.account.removeprefix("act_"),
+            "time_ref": int(report.at),
+            "async_status": report.status,
+            "async_percent_completion": report.percent,
+            "is_running": report.status in RUNNING_STATES,
+            "date_start": query.since.isoformat(),
+            "date_stop": query.until.isoformat(),
+        }
+
+    def report_rows(self, report_id: str) -> list[dict[str, Any]]:
+        """The rows of a completed run, as they were known when it was asked for."""
+        with self._lock:
+            report = self.reports.completed(report_id, self._clock.now())
+            fields = report.params["fields"]
+            return self.insights(report.node, report.params, fields, report.at)
 
     def writes(self) -> list[Write]:
         """Every write that reached the double, in order."""
@@ -218,6 +327,92 @@ class Graph:
             if parent and json.loads(parent["body"])["status"] != "ACTIVE":
                 return f"{kind.upper()}_PAUSED"
         return "ACTIVE"
+
+    def _account_body(self, account: str) -> dict[str, Any]:
+        settings = self.accounts.of(account)
+        return {
+            "id": account,
+            "account_id": account.removeprefix("act_"),
+            "account_status": 1,
+            "currency": settings.currency,
+            "timezone_name": settings.timezone,
+            "min_daily_budget": schema.MIN_DAILY_BUDGET,
+        }
+
+    def _question(
+        self, account: str, node: str, params: Mapping[str, Any], fields: str, at: float
+    ) -> edge.Query:
+        row = self._row(node)
+        zone = ZoneInfo(self.accounts.of(account).timezone)
+        today = datetime.fromtimestamp(at, zone).date()
+        kind = row["kind"] if row else "account"
+        earliest = self.audiences.first_date(account)
+        return edge.parsed(params, fields, kind, today, earliest)
+
+    def _trees(self, account: str, node: str) -> dict[str, edge.Shown]:
+        """The account's ads (below ``node``) with what is above them, oldest first."""
+        found: dict[str, dict[str, dict[str, Any]]] = {}
+        for kind in ("campaign", "adset", "ad"):
+            rows = self._database.execute(
+                "SELECT * FROM objects WHERE account = ? AND kind = ? ORDER BY seq", (account, kind)
+            )
+            found[kind] = {row["id"]: self._shown(row) for row in rows.fetchall()}
+        trees = {
+            ad_id: edge.Shown(
+                ad, found["adset"][ad["adset_id"]], found["campaign"][ad["campaign_id"]]
+            )
+            for ad_id, ad in found["ad"].items()
+        }
+        return {
+            ad_id: tree
+            for ad_id, tree in trees.items()
+            if node in (account, ad_id, tree.adset["id"], tree.campaign["id"])
+        }
+
+    def _note_delivery(self, account: str, kind: str, object_id: str) -> None:
+        """Write down what the ads that a write concerns will be delivered with from now on."""
+        if kind not in ("campaign", "adset", "ad"):
+            return
+        adsets = {object_id}
+        if kind == "ad":
+            row = self._require(object_id, "GET")
+            adsets = {json.loads(row["body"])["adset_id"]}
+        rows = self._database.execute(
+            "SELECT * FROM objects WHERE account = ? AND kind = 'ad' ORDER BY seq", (account,)
+        ).fetchall()
+        above = "campaign_id" if kind == "campaign" else "adset_id"
+        ads = [row for row in rows if json.loads(row["body"])[above] in adsets]
+        budgets = self._delivered(ads)
+        for row in ads:
+            at = max(self._clock.now(), row["created"] + self.pace.review_s)
+            at = at if budgets[row["id"]] else self._clock.now()
+            self.audiences.note(account, row["id"], at, budgets[row["id"]])
+
+    def _delivered(self, ads: list[sqlite3.Row]) -> dict[str, float]:
+        """Each ad's part of its ad set's (or campaign's) daily budget: ads share it evenly."""
+        holders: dict[str, list[str]] = {}
+        budgets: dict[str, float] = {}
+        for row in ads:
+            budget, holder = self._budget_of(json.loads(row["body"]))
+            budgets[row["id"]] = budget
+            if budget:
+                holders.setdefault(holder, []).append(row["id"])
+        for sharing in holders.values():
+            for ad_id in sharing:
+                budgets[ad_id] /= len(sharing)
+        return budgets
+
+    def _budget_of(self, ad: dict[str, Any]) -> tuple[float, str]:
+        """The daily budget over an ad and the object that holds it; 0 if it may not deliver."""
+        adset = json.loads(self._require(ad["adset_id"], "GET")["body"])
+        campaign = json.loads(self._require(ad["campaign_id"], "GET")["body"])
+        if ad.get("review") == "disapproved":
+            return 0.0, ""
+        if any(one["status"] != "ACTIVE" for one in (ad, adset, campaign)):
+            return 0.0, ""
+        if adset.get("daily_budget"):
+            return float(adset["daily_budget"]), ad["adset_id"]
+        return float(campaign.get("daily_budget") or 0), ad["campaign_id"]
 
     def _active_ads(self, account: str) -> int:
         row = self._database.execute(
@@ -319,17 +514,6 @@ def _picked(body: dict[str, Any], fields: list[str], kind: str | None) -> dict[s
         if kind and name not in schema.known_fields(kind):
             raise errors.no_field(name, schema.KINDS[kind].node)
     return {name: body[name] for name in {"id": None, **dict.fromkeys(fields)} if name in body}
-
-
-def _account_body(account: str) -> dict[str, Any]:
-    return {
-        "id": account,
-        "account_id": account.removeprefix("act_"),
-        "account_status": 1,
-        "currency": "USD",
-        "timezone_name": "Etc/UTC",
-        "min_daily_budget": schema.MIN_DAILY_BUDGET,
-    }
 
 
 def _write(row: sqlite3.Row) -> Write:

@@ -7,6 +7,7 @@ import base64
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import date
 from typing import Any
 
 from aiohttp import web
@@ -17,6 +18,8 @@ from emulators.faults.engine import Faults
 from emulators.faults.http_hook import STRUCK
 from emulators.faults.rules import Rule
 from emulators.meta import errors, schema
+from emulators.meta.accounts import AccountSettings
+from emulators.meta.audience import AdDay, Conversion
 from emulators.meta.errors import API_VERSION, GraphApiError
 from emulators.meta.state import Caller, Graph
 
@@ -57,8 +60,13 @@ class Call:
 
     @property
     def writes(self) -> bool:
-        """Whether the call asks for an effect."""
-        return self.method != "GET"
+        """Whether the call asks for an effect on objects (a report run is none)."""
+        return self.method != "GET" and not self.of_insights
+
+    @property
+    def of_insights(self) -> bool:
+        """Whether it counts as a call of the insights."""
+        return self.edge == "insights"
 
 
 def fingerprint(token: str) -> str:
@@ -75,17 +83,21 @@ def endpoint(request: web.Request) -> str | None:
 class Wire:
     """Routes calls to the state, answers scripted errors, adds the usage header."""
 
-    def __init__(self, graph: Graph, faults: Faults, clock: Clock, tokens: set[str]) -> None:
+    def __init__(
+        self, graph: Graph, faults: Faults, clock: Clock, tokens: set[str], read_tokens: set[str]
+    ) -> None:
         self._graph = graph
         self._faults = faults
         self._clock = clock
-        self._tokens = tokens
+        self._writers = tokens
+        self._known = tokens | read_tokens
 
     def application(self) -> web.Application:
         """The aiohttp application: control under ``/_``, Graph everywhere else."""
         app = web.Application(client_max_size=MAX_UPLOAD)
         app.router.add_get("/_health", self._health)
         app.router.add_get("/_log", self._log)
+        app.router.add_post("/_insights", self._set_insights)
         app.router.add_routes(control.routes(self._faults, "/_faults"))
         app.router.add_route("*", "/{version}/{target:.*}", self._graph_call)
         return app
@@ -96,6 +108,20 @@ class Wire:
     async def _log(self, request: web.Request) -> web.Response:
         return web.json_response([asdict(write) for write in self._graph.writes()])
 
+    async def _set_insights(self, request: web.Request) -> web.Response:
+        """``{"account": "act_1", "rows": [...], "fail_reports": 0}``: what insights shall show."""
+        asked = await request.json()
+        try:
+            rows = [ad_day(row) for row in asked.get("rows", ())]
+            if rows:
+                self._graph.set_insights(asked["account"], rows)
+        except GraphApiError as error:
+            return web.json_response(error.body("control"), status=error.status)
+        except (KeyError, TypeError, ValueError) as error:
+            return web.json_response({"error": {"message": repr(error)}}, status=400)
+        self._graph.reports.to_fail += int(asked.get("fail_reports", 0))
+        return web.json_response({"rows": len(rows)})
+
     async def _graph_call(self, request: web.Request) -> web.StreamResponse:
         target = request.match_info["target"].rstrip("/")
         struck = request.get(STRUCK)
@@ -104,13 +130,19 @@ class Wire:
         try:
             call = await self._parsed(request, target)
             if account:
-                self._graph.admit(account, call.writes)
+                self._admit(account, call)
             body = self._served(call, struck)
         except GraphApiError as error:
-            headers = self._usage(account) | _authenticate(error)
+            headers = self._usage(account, target) | _authenticate(error)
             return web.json_response(error.body(seed), status=error.status, headers=headers)
-        headers = self._usage(account or self._graph.account_of(call.node))
+        headers = self._usage(account or self._graph.account_of(call.node), target)
         return web.json_response(body, headers=headers)
+
+    def _admit(self, account: str, call: Call) -> None:
+        if call.of_insights or self._graph.is_report(call.node):
+            self._graph.admit_insights(account)
+        else:
+            self._graph.admit(account, call.writes)
 
     async def _parsed(self, request: web.Request, target: str) -> Call:
         raw = dict(request.query)
@@ -120,7 +152,7 @@ class Wire:
                 uploads[name] = await asyncio.to_thread(_upload, value)
             else:
                 raw[name] = str(value)
-        if raw.get("access_token") not in self._tokens:
+        if raw.get("access_token") not in self._known:
             raise errors.bad_token()
         version = request.match_info["version"]
         if version != API_VERSION:
@@ -137,6 +169,8 @@ class Wire:
             told=struck is None or struck.drop != "after",
         )
         try:
+            if call.writes and call.token not in self._writers:
+                raise errors.may_not_write()
             if struck is not None and struck.refuses:
                 raise _scripted(struck)
             return self._dispatch(call, caller)
@@ -148,6 +182,13 @@ class Wire:
     def _dispatch(self, call: Call, caller: Caller) -> dict[str, Any]:
         kind = schema.BY_EDGE.get(call.edge)
         match call.method, call.edge:
+            case "GET", "insights":
+                return self._insights(call)
+            case "POST", "insights":
+                fields = call.raw.get("fields", "")
+                return {"report_run_id": self._graph.ask_report(call.node, call.params, fields)}
+            case "GET", "" if self._graph.is_report(call.node):
+                return self._graph.poll_report(call.node)
             case "GET", "":
                 return self._graph.read(call.node, _fields(call))
             case "POST", "":
@@ -155,7 +196,7 @@ class Wire:
             case "DELETE", "":
                 return self._graph.delete(caller, call.node)
             case "GET", "minimum_budgets":
-                return _minimum_budgets()
+                return _minimum_budgets(self._graph.accounts.of(call.node))
             case "GET", _ if kind and self._graph.account_of(call.node):
                 return self._listed(call, kind)
             case "POST", _ if kind and call.node.startswith("act_"):
@@ -164,20 +205,25 @@ class Wire:
 
     def _listed(self, call: Call, kind: schema.Kind) -> dict[str, Any]:
         found = [o for o in self._graph.children(call.node, kind.name) if _matches(o, call, kind)]
-        limit = min(int(call.raw.get("limit", 25)), 500)
-        start = _position(call.raw.get("after", ""))
-        page = found[start : start + limit]
-        answer: dict[str, Any] = {"data": [_row(o, _fields(call), kind) for o in page]}
-        if page:
-            answer["paging"] = _paging(call, start, start + len(page), len(found))
+        answer = _page(call, found)
+        answer["data"] = [_row(o, _fields(call), kind) for o in answer["data"]]
         if call.raw.get("summary") == "true":
             answer["summary"] = {"total_count": len(found)}
         return answer
 
-    def _usage(self, account: str | None) -> dict[str, str]:
+    def _insights(self, call: Call) -> dict[str, Any]:
+        if self._graph.is_report(call.node):
+            return _page(call, self._graph.report_rows(call.node))
+        fields = call.raw.get("fields", "")
+        return _page(call, self._graph.insights(call.node, call.params, fields))
+
+    def _usage(self, account: str | None, target: str) -> dict[str, str]:
         if account is None:
             return {}
-        return {"X-Business-Use-Case-Usage": self._graph.usage_header(account)}
+        headers = {"X-Business-Use-Case-Usage": self._graph.usage_header(account)}
+        if target.endswith("/insights"):
+            headers["x-fb-ads-insights-throttle"] = self._graph.throttle_header(account)
+        return headers
 
 
 def _authenticate(error: GraphApiError) -> dict[str, str]:
@@ -252,6 +298,16 @@ def _passes(shown: dict[str, Any], one: Mapping[str, Any]) -> bool:
             raise errors.invalid("filtering", f"operator {other} is not emulated")
 
 
+def _page(call: Call, found: list[dict[str, Any]]) -> dict[str, Any]:
+    limit = min(int(call.raw.get("limit", 25)), 500)
+    start = _position(call.raw.get("after", ""))
+    page = found[start : start + limit]
+    answer: dict[str, Any] = {"data": page}
+    if page:
+        answer["paging"] = _paging(call, start, start + len(page), len(found))
+    return answer
+
+
 def _position(cursor: str) -> int:
     if not cursor:
         return 0
@@ -276,10 +332,17 @@ def _paging(call: Call, start: int, end: int, total: int) -> dict[str, Any]:
     return paging
 
 
-def _minimum_budgets() -> dict[str, Any]:
+def ad_day(row: Mapping[str, Any]) -> AdDay:
+    """A row of ``POST /_insights``; raises what a wrong one raises in Python."""
+    conversions = tuple(Conversion(**one) for one in row.get("conversions", ()))
+    day = date.fromisoformat(row["date"])
+    return AdDay(**{**row, "date": day, "conversions": conversions})
+
+
+def _minimum_budgets(settings: AccountSettings) -> dict[str, Any]:
     minimum = schema.MIN_DAILY_BUDGET
     budgets = {
-        "currency": "USD",
+        "currency": settings.currency,
         "min_daily_budget_imp": minimum,
         "min_daily_budget_low_freq": 40 * minimum,
         "min_daily_budget_high_freq": 5 * minimum,

@@ -298,7 +298,7 @@ def test_unknown_fields_objects_and_methods_are_errors(account: AdAccount) -> No
         error_of(lambda: api.call("GET", (campaign,), params={"fields": "daily_budgets"}))
     )
     assert error_of(lambda: Ad("123", api=api).api_get()).api_error_subcode() == 33
-    assert error_of(lambda: account.get_insights()).http_status() == 501
+    assert error_of(lambda: account.get_activities()).http_status() == 501
 
 
 def test_each_answer_carries_the_usage_header(account: AdAccount) -> None:
