@@ -43,6 +43,7 @@ INDEXES = (
     Index("render_jobs", ("flow_id", "created_at")),
     Index("pending_ad_changes", ("campaign_id", "created_at")),
     Index("pending_ad_changes", ("status", "not_before_at")),
+    Index("pending_ad_changes", ("account_id", "finished_at")),
     Index("ad_change_history", ("change_id", "at")),
     Index("clicks", ("click_id", "-at")),
     Index("clicks", ("fbclid", "-at")),

@@ -23,6 +23,7 @@ LOUDNESS_UNMEASURED = "loudness-unmeasured"
 SPEECH_IN_PART = "speech-heard-in-part"
 SOUND_UNREADABLE = "sound-unreadable"
 CHAMPION_UNREADABLE = "champion-unreadable"
+INSIGHTS_NOT_CONFIGURED = "insights-not-configured"
 
 OFFLINE_REASONS: dict[str, str] = {
     OBJECTS_UNAVAILABLE: (
@@ -65,6 +66,25 @@ RENDER_REASONS: dict[str, str] = {
     "duplicate-plan": "The plan was the same as another one and was rejected.",
     "budget-too-small": "The account's daily budget is too small for every ad: some were left out.",
 }
+BUDGET_REASONS: dict[str, str] = {
+    INSIGHTS_NOT_CONFIGURED: (
+        "Meta's insights were not read: no reading token is configured (metaReadToken)."
+    ),
+    "account-timezone-unknown": (
+        "Meta did not say the account's time zone: its days are taken as UTC days."
+    ),
+    "insights-rows-refused": "Rows of Meta's report could not be read and were left out.",
+    "insights-contradict": (
+        "Days of Meta's report contradict themselves; their ads keep their budgets."
+    ),
+    "budgets-undecidable": (
+        "Budgets were left as they are: they sit on a campaign, or Meta has not shown their ads."
+    ),
+    "no-value-credited": "No deal was credited yet, so clicks alone decided.",
+    "changes-beyond-cycle": (
+        "More changes were decided than one cycle queues: the smallest moves wait for the next."
+    ),
+}
 FAULT_REASONS: dict[str, str] = {
     CHAMPION_UNREADABLE: (
         "The champion model's document cannot be used; scenes were ranked without it. Roll back to "
@@ -80,7 +100,7 @@ def partial(missing: Iterable[str]) -> str:
 
 def sentence(reason: str) -> str:
     """What a reason means, for people; the reason itself when it is not documented."""
-    documented = OFFLINE_REASONS | INPUT_REASONS | RENDER_REASONS | FAULT_REASONS
+    documented = OFFLINE_REASONS | INPUT_REASONS | RENDER_REASONS | BUDGET_REASONS | FAULT_REASONS
     name, _, detail = reason.partition(":")
     if reason in documented:
         return documented[reason]

@@ -235,6 +235,7 @@ class AllocationPolicy:
     Velocity is the executor's (``ExecutorPolicy``): one home for one limit.
     """
 
+    daily_total: int | None = None  # what the account's budgets are to sum to; None: as it is
     min_daily_budget: int = 1_00
     max_share: float = 1.0
     exploration_share: float = 0.20  # of an equal share, for ads in the ignorance zone

@@ -239,6 +239,9 @@ EXECUTOR = (
         timeout_s=300,
         schedule="* * * * *",
         emits=(
+            "insights-due",
+            "signals-received",
+            "ads-scored",
             "deals-touched",
             "video-uploads",
             "video-ingested",
@@ -252,6 +255,41 @@ EXECUTOR = (
     _step("functions/executor", "dead_letters", Topic(DEAD_LETTERS), concurrency=4),
 )
 BUDGET = (
+    _step(
+        "functions/budget",
+        "receive_insights",
+        Topic("insights-due"),
+        Need.META_READ_TOKEN,
+        emits=("insights-due", "signals-received"),
+        timeout_s=540,
+        memory_mib=1024,
+        concurrency=2,
+        # Each delivery that finds a report unfinished, or Meta's limit reached, comes back.
+        max_attempts=40,
+        schedule="0 */6 * * *",
+    ),
+    _step(
+        "functions/budget",
+        "score_ads",
+        Topic("signals-received"),
+        Need.WRITE_MEDIA,
+        emits=("ads-scored",),
+        timeout_s=540,
+        memory_mib=4096,
+        cpu=2,
+        concurrency=1,
+    ),
+    _step(
+        "functions/budget",
+        "decide_budgets",
+        Topic("ads-scored"),
+        Need.READ_MEDIA,
+        Need.ENQUEUE_CHANGES,
+        timeout_s=540,
+        memory_mib=4096,
+        cpu=2,
+        concurrency=1,
+    ),
     _step(
         "functions/budget",
         "hubspot_webhook",

@@ -7,14 +7,14 @@ one ad the unit has the ad's id, with several that of the ad set.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from geminivideo.budget import history, revenue
+from geminivideo.budget import history
 from geminivideo.budget.history import AdDay
 from geminivideo.budget.lag import Delay
-from geminivideo.budget.revenue import StageMap
+from geminivideo.budget.revenue import StageChange
 from geminivideo.budget.signals import DAY_S, HOUR_S, AdSignals, Day
 from geminivideo.policy import Policy
 from geminivideo.records import AdState, Deal
@@ -92,24 +92,30 @@ def credits_of(deals: Iterable[Deal]) -> dict[str, list[Credited]]:
 
 
 def delays_of(
-    deals: Iterable[Deal], stages: StageMap, now: float, longest_days: float
+    deals: Iterable[Deal],
+    steps: Callable[[Deal], Iterable[StageChange]],
+    now: float,
+    longest_days: float,
 ) -> list[Delay]:
-    """How long after its click each rise of a deal's value came, weighted by the rise."""
+    """How long after its click each rise of a deal's value came, weighted by the rise.
+
+    ``steps`` folds a deal's history.
+    """
     return [
         delay
         for deal in deals
-        if deal.ad_id is not None and deal.clicked_at is not None
-        for delay in _delays(deal, deal.clicked_at, stages, now, longest_days)
+        if deal.ad_id is not None and deal.clicked_at is not None and deal.deleted_at is None
+        for delay in _delays(steps(deal), deal.clicked_at, now, longest_days)
     ]
 
 
 def _delays(
-    deal: Deal, clicked_at: float, stages: StageMap, now: float, longest_days: float
+    steps: Iterable[StageChange], clicked_at: float, now: float, longest_days: float
 ) -> Iterable[Delay]:
     observed = (now - clicked_at) / DAY_S
     if not 0 < observed <= longest_days:
         return
-    for step in revenue.fold(deal.history, stages).changes:
+    for step in steps:
         days = max(0.0, (step.at - clicked_at) / DAY_S)
         if step.increment > 0 and days <= observed:
             yield Delay(days=days, observed_days=observed, weight=float(step.increment))

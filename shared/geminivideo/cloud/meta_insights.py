@@ -28,8 +28,8 @@ INSIGHTS_FIELDS = (
 )
 ACCOUNT_FIELDS = ("currency", "timezone_name", "timezone_offset_hours_utc", "min_daily_budget")
 _FIELDS: dict[str, tuple[str, ...]] = {
-    "campaigns": ("id", "daily_budget", "lifetime_budget"),
-    "adsets": ("id", "campaign_id", "daily_budget", "lifetime_budget"),
+    "campaigns": ("id", "effective_status", "daily_budget"),
+    "adsets": ("id", "campaign_id", "effective_status", "daily_budget"),
     "ads": ("id", "name", "adset_id", "campaign_id", "effective_status", "created_time"),
 }
 _METHODS = {"campaigns": "get_campaigns", "adsets": "get_ad_sets", "ads": "get_ads"}

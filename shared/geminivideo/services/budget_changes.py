@@ -1,0 +1,281 @@
+"""Verdicts as pending changes, each replacing what was still waiting for the same budget."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from geminivideo.budget.decision import DecisionRecord, Move, Recommendation
+from geminivideo.budget.gate import AccountHealth, Outcome, Verdict
+from geminivideo.budget.signals import AdSignals
+from geminivideo.cloud.documents import Query
+from geminivideo.meta_publisher.changes import draw_jitter, queued_row
+from geminivideo.policy import Policy
+from geminivideo.records import (
+    BudgetVerdict,
+    Campaign,
+    ChangeStatus,
+    ChangeType,
+    HistoryRow,
+    PendingChange,
+)
+from geminivideo.safe_executor import ledger
+from geminivideo.services.budget_decisions import verdict_path
+
+if TYPE_CHECKING:
+    from geminivideo.cloud.documents import Documents, Transaction
+
+REQUESTED_BY = "budget-optimization"
+BUDGETS = (ChangeType.BUDGET_INCREASE, ChangeType.BUDGET_DECREASE)
+LONG_PAUSE_S = 3600.0  # a shorter one the executor waits out by itself
+VERDICT_MEMBERS = tuple(name for name in BudgetVerdict.__dataclass_fields__ if name != "ads")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A verdict with the changes that it queues."""
+
+    verdict: BudgetVerdict
+    changes: tuple[PendingChange, ...]
+    alone: bool  # the budget is one ad's, so that the verdict itself knows its ads
+
+
+def health_of(documents: Documents, account_id: str, policy: Policy, now: float) -> AccountHealth:
+    """Open breakers and long pauses of an account, and its live total."""
+    breakers = [
+        f"{name}: {found.reason}"
+        for name, path in (
+            ("kill switch", ledger.KILL_SWITCH),
+            ("Meta's token", ledger.TOKEN_BREAKER),
+            ("account", ledger.breaker_path(account_id)),
+        )
+        if (found := documents.get(path, ledger.Breaker)) is not None
+    ]
+    pauses = [
+        pause.reason
+        for path in (ledger.pause_path(account_id), ledger.APP_PAUSE)
+        if (pause := documents.get(path, ledger.Pause)) and pause.until_at > now + LONG_PAUSE_S
+    ]
+    total = documents.get(ledger.total_path(account_id), ledger.AccountTotal)
+    return AccountHealth(
+        breakers=(*breakers, *pauses),
+        live_total=total.minor if total else None,
+        daily_cap=policy.executor.account_daily_cap,
+    )
+
+
+def plan(
+    documents: Documents,
+    flow_id: str,
+    record: DecisionRecord,
+    verdicts: Iterable[Verdict],
+    policy: Policy,
+    now: float,
+) -> list[Planned]:
+    """Each verdict with its changes; the same flow plans the same changes again."""
+    ours = _our_campaigns(documents, record.request.account_id)
+    planner = _Planner(documents, flow_id, record.request.account_id, policy, now, ours)
+    rows = zip(verdicts, record.recommendations, record.request.ads, strict=True)
+    return [planner.planned(*row) for row in rows]
+
+
+def _our_campaigns(documents: Documents, account_id: str) -> dict[str, str]:
+    """Our id of every campaign that was made here, by Meta's: rates are counted under ours."""
+    of_account = Query("campaigns", [("account_id", "==", account_id)])
+    made = (
+        (campaign.steps.get("campaign", {}).get("meta_id"), campaign.id)
+        for page in documents.pages(of_account, Campaign)
+        for campaign in page
+    )
+    return {str(meta_id): ours for meta_id, ours in made if meta_id}
+
+
+@dataclass(frozen=True)
+class _Planner:
+    documents: Documents
+    flow_id: str
+    account_id: str
+    policy: Policy
+    now: float
+    campaigns: Mapping[str, str]
+
+    def planned(self, verdict: Verdict, recommendation: Recommendation, ad: AdSignals) -> Planned:
+        """One verdict as it is kept, and its changes."""
+        alone = ad.ad_id != ad.adset_id
+        ads = (ad.ad_id,) if alone else self._ads(ad.ad_id)
+        changes = (
+            ()
+            if verdict.outcome is Outcome.HELD
+            else self._changes(verdict, recommendation, ad, ads)
+        )
+        kept = BudgetVerdict(
+            id=ad.ad_id,
+            ad_id=ad.ad_id,
+            adset_id=ad.adset_id,
+            outcome=verdict.outcome,
+            current_budget=ad.daily_budget,
+            recommended_budget=recommendation.recommended,
+            approved_budget=None if verdict.outcome is Outcome.HELD else verdict.budget,
+            confidence=recommendation.confidence,
+            reason=_reason(verdict, recommendation),
+            rules=tuple(msgspec.to_builtins(rule) for rule in verdict.rules),
+            ads=ads,
+            change_ids=tuple(change.id for change in changes),
+        )
+        return Planned(verdict=kept, changes=changes, alone=alone)
+
+    def _ads(self, unit_id: str) -> tuple[str, ...]:
+        stub = self.documents.get(verdict_path(self.flow_id, unit_id), BudgetVerdict)
+        return stub.ads if stub else ()
+
+    def _changes(
+        self,
+        verdict: Verdict,
+        recommendation: Recommendation,
+        ad: AdSignals,
+        ads: tuple[str, ...],
+    ) -> tuple[PendingChange, ...]:
+        reasoning = _reason(verdict, recommendation)
+        if verdict.move is Move.KILL:
+            stop = {"new_status": "PAUSED", "adset_id": ad.adset_id}
+            kind = ChangeType.STATUS_CHANGE
+            return tuple(self._change(kind, one, ad, stop, verdict, reasoning) for one in ads)
+        live = ad.daily_budget or 0
+        rises = verdict.budget > live
+        payload = {"new_budget": verdict.budget, "adset_id": ad.adset_id, "old_budget": live}
+        kind = ChangeType.BUDGET_INCREASE if rises else ChangeType.BUDGET_DECREASE
+        only = ads[0] if len(ads) == 1 else None
+        return (self._change(kind, only, ad, payload, verdict, reasoning),)
+
+    def _change(
+        self,
+        kind: ChangeType,
+        ad_id: str | None,
+        ad: AdSignals,
+        payload: dict[str, Any],
+        verdict: Verdict,
+        reasoning: str,
+    ) -> PendingChange:
+        digest = hashlib.sha256(f"{self.flow_id}/{ad.adset_id}/{ad_id}".encode()).hexdigest()
+        change_id = f"ch-{digest[:20]}"
+        jitter_s = draw_jitter(change_id, self.policy)
+        return PendingChange(
+            id=change_id,
+            change_type=kind,
+            status=ChangeStatus.PENDING,
+            account_id=self.account_id,
+            campaign_id=self.campaigns.get(ad.campaign_id or "", ad.campaign_id),
+            ad_id=ad_id,
+            payload=payload,
+            requested_by=REQUESTED_BY,
+            reasoning=reasoning,
+            created_at=self.now,
+            not_before_at=self.now + jitter_s,
+            jitter_s=jitter_s,
+            flow_id=self.flow_id,
+            needs_approval=verdict.outcome is Outcome.NEEDS_APPROVAL,
+            policy_version=self.policy.version,
+        )
+
+
+def _reason(verdict: Verdict, recommendation: Recommendation) -> str:
+    return f"{recommendation.reason} | {verdict.outcome}: {verdict.reason}"
+
+
+def keep_verdicts(documents: Documents, flow_id: str, planned: Iterable[Planned]) -> None:
+    """Every verdict, held ones too; which ads share a budget is known to the scoring step."""
+    several = list(planned)
+    alone = ((verdict_path(flow_id, p.verdict.id), p.verdict) for p in several if p.alone)
+    shared = ((verdict_path(flow_id, p.verdict.id), p.verdict) for p in several if not p.alone)
+    documents.set_many(alone)
+    documents.set_many(shared, VERDICT_MEMBERS)
+
+
+def first_rows(changes: Iterable[PendingChange]) -> list[tuple[str, Any]]:
+    """The changes and the first row of each one's history, by path."""
+    return [
+        write
+        for change in changes
+        for write in (
+            (ledger.change_path(change.id), change),
+            (ledger.history_path(queued_row(change).id), queued_row(change)),
+        )
+    ]
+
+
+class Superseded:
+    """The changes that waited for a budget that a new change is about: withdrawn, if still so."""
+
+    def __init__(self, documents: Documents, changes: list[PendingChange], now: float) -> None:
+        self._now = now
+        self._by_older: dict[str, PendingChange] = {}
+        if changes:
+            self._find(documents, changes)
+
+    def _find(self, documents: Documents, changes: list[PendingChange]) -> None:
+        newer = {str(change.payload["adset_id"]): change for change in changes}
+        by_ad = {change.ad_id: change for change in changes if change.ad_id}
+        own = {change.id for change in changes}
+        account = changes[0].account_id
+        waiting = Query(
+            "pending_ad_changes",
+            [("account_id", "==", account), ("status", "==", ChangeStatus.PENDING)],
+        )
+        for page in documents.pages(waiting, PendingChange):
+            for older in page:
+                by = newer.get(str(older.payload.get("adset_id"))) or by_ad.get(older.ad_id or "")
+                if by is not None and older.id not in own and _replaceable(older):
+                    self._by_older[older.id] = by
+
+    def __len__(self) -> int:
+        return len(self._by_older)
+
+    def __call__(self, transaction: Transaction) -> list[tuple[str, Any]]:
+        """What to write for those that nobody has taken up since."""
+        found = [
+            (transaction.get(ledger.change_path(older), PendingChange), by)
+            for older, by in self._by_older.items()
+        ]
+        return [
+            write
+            for older, by in found
+            if older is not None and older.status is ChangeStatus.PENDING
+            for write in self._withdrawn(older, by)
+        ]
+
+    def _withdrawn(self, older: PendingChange, by: PendingChange) -> list[tuple[str, Any]]:
+        reason = f"superseded by {by.id}, decided on newer signals"
+        cancelled = replace(
+            older,
+            status=ChangeStatus.CANCELLED,
+            claim_epoch=older.claim_epoch + 1,
+            finished_at=self._now,
+            last_error=reason,
+        )
+        row = HistoryRow(
+            id=f"{older.id}-end",
+            change_id=older.id,
+            status=ChangeStatus.CANCELLED,
+            at=self._now,
+            account_id=older.account_id,
+            change_type=older.change_type,
+            requested_by=by.requested_by,
+            reasoning=older.reasoning,
+            error=reason,
+            terminal=True,
+        )
+        return [(ledger.change_path(older.id), cancelled), (ledger.history_path(row.id), row)]
+
+
+def _replaceable(older: PendingChange) -> bool:
+    """A budget change, whoever asked for it; a stop only when it was decided here.
+
+    A person's rollback or approval is an answer, not a wish: it stays.
+    """
+    if older.approved_by:
+        return False
+    return older.change_type in BUDGETS or older.requested_by == REQUESTED_BY

@@ -1,0 +1,206 @@
+"""What a decision over an account's budgets is made of, and where its record is kept."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from geminivideo.budget import gathering, lag
+from geminivideo.budget.decision import DecisionRecord, Request
+from geminivideo.budget.gate import Outcome
+from geminivideo.budget.gathering import Unit
+from geminivideo.budget.lag import Delay
+from geminivideo.budget.signals import HOUR_S, AdSignals, LagCurve
+from geminivideo.cloud.documents import Query
+from geminivideo.policy import Policy
+from geminivideo.records import (
+    Account,
+    AccountReading,
+    AdState,
+    BudgetVerdict,
+    ChangeStatus,
+    Deal,
+    PendingChange,
+)
+from geminivideo.safe_executor.ledger import BudgetWindow, adset_window_path
+from geminivideo.services import crediting
+from geminivideo.services.insights_reading import reading_path
+
+if TYPE_CHECKING:
+    from geminivideo.cloud.documents import Documents
+    from geminivideo.cloud.files import Files
+    from geminivideo.events import ObjectRef
+
+PLAIN_UP_TO = 256 * 1024
+_JSON, _GZIP = "application/json", "application/gzip"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What is known of an account's budgets at ``now``, and the units nothing is decided for."""
+
+    account_id: str
+    now: float
+    signals: tuple[AdSignals, ...]
+    shared: dict[str, Unit]  # units of several ads, by id
+    undecided: tuple[tuple[Unit, str], ...]
+    delays: tuple[Delay, ...]
+
+
+def verdict_path(flow_id: str, unit_id: str) -> str:
+    """``budget_cycles/{flow}/verdicts/{unit}``."""
+    return f"budget_cycles/{flow_id}/verdicts/{unit_id}"
+
+
+def gather(documents: Documents, account: Account, policy: Policy, now: float) -> Found:
+    """Everything that one decision rests on, read in pages."""
+    running = [("account_id", "==", account.id), ("status", "==", gathering.DELIVERING)]
+    units = gathering.units_of(chain(*documents.pages(Query("ad_states", running), AdState)))
+    deals = _deals(documents, account)
+    refused = [(unit, gathering.undecidable(unit)) for unit in units]
+    decidable = [unit for unit, reason in refused if reason is None]
+    return Found(
+        account_id=account.id,
+        now=now,
+        signals=tuple(_signals(documents, account, decidable, deals, policy, now)),
+        shared={unit.id: unit for unit in units if len(unit.ads) > 1},
+        undecided=tuple((unit, reason) for unit, reason in refused if reason is not None),
+        delays=tuple(_delays(documents, account, deals, policy, now)),
+    )
+
+
+def _deals(documents: Documents, account: Account) -> list[Deal]:
+    of_account = Query("deals", [("account_id", "==", account.id)])
+    return [deal for page in documents.pages(of_account, Deal) for deal in page if deal.ad_id]
+
+
+def _signals(
+    documents: Documents,
+    account: Account,
+    units: list[Unit],
+    deals: list[Deal],
+    policy: Policy,
+    now: float,
+) -> Iterable[AdSignals]:
+    credits = gathering.credits_of(deals)
+    windows = _windows(documents, account.id, policy, now)
+    reading = documents.get(reading_path(account.id), AccountReading)
+    condense = len(units) > policy.insights.whole_days_up_to
+    for unit in units:
+        yield gathering.signals(
+            unit,
+            credits=credits,
+            now=now,
+            policy=policy,
+            window_budget=windows.get(unit.adset_id or ""),
+            min_budget=reading.min_daily_budget if reading else None,
+            condense=condense,
+        )
+
+
+def _windows(documents: Documents, account_id: str, policy: Policy, now: float) -> dict[str, int]:
+    """The budget at the velocity window's start of every ad set that was changed since."""
+    since = now - policy.executor.budget_window_hours * HOUR_S
+    query = Query(
+        "pending_ad_changes", [("account_id", "==", account_id), ("finished_at", ">", since)]
+    )
+    changed = {
+        adset_window_path(str(change.payload["adset_id"])): str(change.payload["adset_id"])
+        for change in documents.query(query, PendingChange)
+        if change.status is ChangeStatus.COMPLETED and change.payload.get("adset_id")
+    }
+    windows = documents.get_many(changed, BudgetWindow)
+    started = {changed[path]: _start(window, since) for path, window in windows.items()}
+    return {adset: budget for adset, budget in started.items() if budget is not None}
+
+
+def _start(window: BudgetWindow, since: float) -> int | None:
+    recent = [entry for entry in window.entries if entry.open or entry.at > since]
+    return recent[0].before if recent else None
+
+
+def _delays(
+    documents: Documents, account: Account, deals: list[Deal], policy: Policy, now: float
+) -> list[Delay]:
+    stages = crediting.stages_of(documents, account, policy.revenue)
+    return gathering.delays_of(
+        deals,
+        lambda deal: crediting.fold(deal.history, stages).changes,
+        now,
+        policy.lag.max_days,
+    )
+
+
+def request_of(found: Found, policy: Policy, flow_id: str) -> Request:
+    """The decision's request; its seed is the flow's, so that each cycle draws anew."""
+    direct = policy.sampler.mode == "direct"
+    return Request(
+        account_id=found.account_id,
+        decided_at=found.now,
+        ads=found.signals,
+        lag=LagCurve.immediate() if direct else lag.learn(found.delays, policy.lag),
+        seed=seed_of(flow_id),
+        policy=policy,
+        total=policy.allocation.daily_total,
+    )
+
+
+def seed_of(text: str) -> int:
+    """A seed that anybody can derive again."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6])
+
+
+def keep_units(documents: Documents, flow_id: str, found: Found) -> None:
+    """What a verdict cannot tell by itself: which ads share a budget, and why none is decided."""
+    shared = ((verdict_path(flow_id, unit.id), _stub(unit)) for unit in found.shared.values())
+    documents.set_many(shared, ("id", "ad_id", "adset_id", "ads"))
+    documents.set_many(
+        (verdict_path(flow_id, unit.id), _undecided(unit, reason))
+        for unit, reason in found.undecided
+    )
+
+
+def _stub(unit: Unit) -> BudgetVerdict:
+    return _verdict(unit, "")
+
+
+def _undecided(unit: Unit, reason: str) -> BudgetVerdict:
+    return _verdict(unit, reason)
+
+
+def _verdict(unit: Unit, reason: str) -> BudgetVerdict:
+    """A budget that stays as it is."""
+    live = unit.ads[0].daily_budget
+    return BudgetVerdict(
+        id=unit.id,
+        ad_id=unit.id,
+        adset_id=unit.adset_id,
+        outcome=Outcome.HELD,
+        current_budget=live,
+        recommended_budget=live or 0,
+        approved_budget=None,
+        confidence=0.0,
+        reason=reason,
+        ads=unit.ad_ids,
+    )
+
+
+def store(files: Files, bucket: str, account_id: str, record: DecisionRecord) -> ObjectRef:
+    """The record as an object named by its content; a large one is compressed."""
+    body = record.encode()
+    digest = hashlib.sha256(body).hexdigest()
+    name = f"decisions/{account_id}/{digest}.json"
+    if len(body) <= PLAIN_UP_TO:
+        return files.write(body, bucket, name, _JSON)
+    small = gzip.compress(body, compresslevel=3, mtime=0)
+    return files.write(small, bucket, f"{name}.gz", _GZIP)
+
+
+def load(files: Files, ref: ObjectRef) -> DecisionRecord:
+    """A stored record."""
+    body = files.read(ref)
+    return DecisionRecord.decode(gzip.decompress(body) if ref.name.endswith(".gz") else body)
