@@ -13,11 +13,14 @@ if TYPE_CHECKING:
 
     Column = NDArray[np.float64]
     Cents = NDArray[np.int64]
+    Rows = NDArray[np.intp]
 
 _ROUNDS = 200
 _LEAST = 1e-12
 _TOLERANCE = 1e-13
 _QUANTUM = 1e-6  # of a minor unit: hides the last bits in which two machines may differ
+_SAMPLE = 4096  # of so many ads the level is near that of all
+_REACH = 1.05  # it is looked for first between the sample's level divided and multiplied by this
 
 
 class Forced(StrEnum):
@@ -51,6 +54,8 @@ def fill(weights: Column, lower: Cents, upper: Cents, total: int) -> Filled:
 
     Raises ``ValueError`` when a lower bound is above its upper bound or a weight is negative.
     """
+    import numpy as np
+
     if (lower > upper).any() or not (weights >= 0).all():
         raise ValueError("a lower bound above its upper bound, or a weight below zero or unknown")
     least, most = int(lower.sum()), int(upper.sum())
@@ -61,7 +66,7 @@ def fill(weights: Column, lower: Cents, upper: Cents, total: int) -> Filled:
         forced = Forced.UPPER if total > most else None
         return Filled(amounts=upper.copy(), level=math.inf, shortfall=total - most, forced=forced)
     wanted = _positive(weights)
-    level = _level(wanted, lower, upper, total)
+    level = _level(_Pool(wanted, lower.astype(np.float64), upper.astype(np.float64), total))
     return Filled(amounts=_to_cents(level * wanted, lower, upper, total), level=level)
 
 
@@ -70,20 +75,93 @@ def _positive(weights: Column) -> Column:
     import numpy as np
 
     largest = float(weights.max())
-    return np.maximum(weights / largest, _LEAST) if largest > 0 else np.ones_like(weights)
+    if largest <= 0:
+        return np.ones_like(weights)
+    scaled = weights / largest
+    return np.maximum(scaled, _LEAST, out=scaled)
 
 
-def _level(weights: Column, lower: Cents, upper: Cents, total: int) -> float:
-    """The root of sum(clip(c w, lower, upper)) = total: Newton's method, kept in its bracket.
+@dataclass(frozen=True)
+class _Pool:
+    """Ads to be filled to ``total``, beside others that take ``base + slope * level``."""
+
+    weights: Column
+    lower: Column
+    upper: Column
+    total: float
+    base: float = 0.0
+    slope: float = 0.0
+
+    def taken(self, level: float) -> Column:
+        """What each ad takes at that level."""
+        import numpy as np
+
+        wished = level * self.weights
+        np.maximum(wished, self.lower, out=wished)
+        return np.minimum(wished, self.upper, out=wished)
+
+    def excess(self, level: float) -> tuple[float, float]:
+        """(what all take beyond the total, and how it grows with the level)."""
+        taken = self.taken(level)
+        free = (taken > self.lower) & (taken < self.upper)
+        slope = self.slope + float(self.weights[free].sum())
+        return self.base + self.slope * level + float(taken.sum()) - self.total, slope
+
+    def sample(self, stride: int) -> _Pool:
+        """Every so many-th ad, with as large a share of what is between its bounds."""
+        lower, upper = self.lower[::stride], self.upper[::stride]
+        least, most = float(self.lower.sum()), float(self.upper.sum())
+        share = (self.total - least) / (most - least)
+        total = float(lower.sum()) + share * float((upper - lower).sum())
+        return _Pool(self.weights[::stride], lower, upper, total)
+
+    def between(self, low: float, high: float) -> _Pool | None:
+        """Only the ads that meet a bound between two levels; the root is elsewhere: ``None``."""
+        least, most = self.taken(low), self.taken(high)
+        at_low, at_high = float(least.sum()), float(most.sum())
+        if not at_low <= self.total <= at_high:
+            return None
+        bent = ((least == self.lower) & (most > self.lower)) | (
+            (most == self.upper) & (least < self.upper)
+        )
+        open_low, open_high = float(least[bent].sum()), float(most[bent].sum())
+        slope = ((at_high - open_high) - (at_low - open_low)) / (high - low)
+        return _Pool(
+            self.weights[bent],
+            self.lower[bent],
+            self.upper[bent],
+            self.total,
+            base=at_low - open_low - slope * low,
+            slope=slope,
+        )
+
+
+def _level(pool: _Pool) -> float:
+    """The level at which all take the total.
+
+    Of many ads a sample tells nearly where it is; then only those are looked at again and again
+    that meet a bound near it.
+    """
+    stride = len(pool.weights) // _SAMPLE
+    if stride > 1:
+        near = _level(pool.sample(stride))
+        low, high = near / _REACH, near * _REACH
+        narrowed = pool.between(low, high)
+        if narrowed is not None:
+            return _root(narrowed, low, near, high)
+    high = float((pool.upper / pool.weights).max())
+    return _root(pool, 0.0, min(high, pool.total / max(float(pool.weights.sum()), 1e-300)), high)
+
+
+def _root(pool: _Pool, low: float, level: float, high: float) -> float:
+    """Newton's method, kept in its bracket.
 
     The sum is piecewise linear and rising, so that Newton's step lands exactly once the set of
     unbound ads is right.
     """
-    low, high = 0.0, float((upper / weights).max())
-    level = min(high, total / max(float(weights.sum()), 1e-300))
     for _ in range(_ROUNDS):
-        excess, slope = _excess(level, weights, lower, upper, total)
-        if abs(excess) <= max(_QUANTUM * 0.1, _TOLERANCE * total):
+        excess, slope = pool.excess(level)
+        if abs(excess) <= max(_QUANTUM * 0.1, _TOLERANCE * pool.total):
             break
         low, high = (low, level) if excess > 0 else (level, high)
         step = level - excess / slope if slope > 0 else high
@@ -94,26 +172,44 @@ def _level(weights: Column, lower: Cents, upper: Cents, total: int) -> float:
     return level
 
 
-def _excess(
-    level: float, weights: Column, lower: Cents, upper: Cents, total: int
-) -> tuple[float, float]:
-    import numpy as np
-
-    wished = level * weights
-    free = (wished > lower) & (wished < upper)
-    clipped = np.minimum(np.maximum(wished, lower), upper)
-    return float(clipped.sum()) - total, float(weights[free].sum())
-
-
 def _to_cents(wished: Column, lower: Cents, upper: Cents, total: int) -> Cents:
     """Whole minor units by the largest remainder, inside the bounds; ties go to the first ads."""
     import numpy as np
 
-    exact = np.round(np.clip(wished, lower, upper) / _QUANTUM) * _QUANTUM
-    cents = np.clip(np.floor(exact).astype(np.int64), lower, upper)
+    cents = np.where(wished < upper, lower, upper)
+    free = np.flatnonzero((wished > lower) & (wished < upper))
+    exact = np.round(wished[free] / _QUANTUM) * _QUANTUM
+    cents[free] = np.clip(np.floor(exact).astype(np.int64), lower[free], upper[free])
+    owed = exact - cents[free]
+    missing = total - int(cents.sum())
+    if 0 < missing <= int((owed > 0).sum()):
+        cents[free[_smallest(-owed, missing)]] += 1
+        return cents
+    return _evened(cents, free, owed, lower, upper, total)
+
+
+def _evened(
+    cents: Cents, free: Rows, owed: Column, lower: Cents, upper: Cents, total: int
+) -> Cents:
+    """The same when more is missing than the remainders, or too much is given."""
+    import numpy as np
+
+    exact = cents.astype(np.float64)
+    exact[free] += owed
     while (missing := total - int(cents.sum())) != 0:
         sign = 1 if missing > 0 else -1
         room = np.flatnonzero(cents < upper if sign > 0 else cents > lower)
-        order = np.argsort(sign * (cents[room] - exact[room]), kind="stable")
-        cents[room[order[: abs(missing)]]] += sign
+        cents[room[_smallest(sign * (cents[room] - exact[room]), abs(missing))]] += sign
     return cents
+
+
+def _smallest(keys: Column, count: int) -> Rows:
+    """Where the so many smallest are; of equal ones the first."""
+    import numpy as np
+
+    if count >= len(keys):
+        return np.arange(len(keys))
+    edge = np.partition(keys, count - 1)[count - 1]
+    below = np.flatnonzero(keys < edge)
+    ties = np.flatnonzero(keys == edge)[: count - len(below)]
+    return np.concatenate([below, ties])

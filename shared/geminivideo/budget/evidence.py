@@ -48,6 +48,13 @@ class Evidence:
     credit_guess: float | None
 
 
+def total(*columns: Column) -> float:
+    """The sum of the columns' products, without a column for them."""
+    import numpy as np
+
+    return float(np.einsum(",".join("i" * len(columns)) + "->", *columns))
+
+
 def gather(
     ads: Sequence[AdSignals], *, now: float, total: int, lag: LagCurve, policy: SamplerPolicy
 ) -> Evidence:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from geminivideo.budget.evidence import Evidence
+from geminivideo.budget.evidence import Evidence, total
 from geminivideo.budget.signals import AccountPrior
 from geminivideo.policy import SamplerPolicy
 
@@ -43,11 +43,12 @@ def _ctr(clicks: Column, impressions: Column, policy: SamplerPolicy) -> tuple[fl
     pseudo = policy.prior_ctr_impressions
     mean = (float(clicks.sum()) + policy.prior_ctr * pseudo) / (shown + pseudo)
     between = policy.prior_value_dispersion
-    ads = int((impressions > 0).sum())
+    ads = int(np.count_nonzero(impressions > 0))
     if ads > 1:
-        rates = clicks / np.maximum(impressions, 1e-9)
-        scatter = float((impressions * (rates - mean) ** 2).sum())
-        spread = shown - float((impressions**2).sum()) / shown
+        apart = clicks / np.maximum(impressions, 1e-9)
+        apart -= mean
+        scatter = total(impressions, apart, apart)
+        spread = shown - total(impressions, impressions) / shown
         variance = max(0.0, scatter - (ads - 1) * mean * (1 - mean)) / max(spread, 1e-9)
         weight = policy.prior_ctr_strength
         between = (between * weight + variance / mean**2 * ads) / (weight + ads)
@@ -66,11 +67,12 @@ def _shape(evidence: Evidence, per_click: float, size: float, policy: SamplerPol
     """1 / (variance between ads of their value per click, relative to the account's)."""
     dispersion = policy.prior_value_dispersion
     if size > 0 and per_click > 0:
-        expected = evidence.exposure * per_click / size
-        credited = evidence.value / size
-        squares = max(float((expected**2).sum()), 1e-12)
-        seen = float(((credited - expected) ** 2 - expected).sum()) / squares
-        weight = float((2 * expected / (2 * expected + 1)).sum())
+        expected = evidence.exposure * (per_click / size)
+        beyond = evidence.value / size
+        beyond -= expected
+        squares = max(total(expected, expected), 1e-12)
+        seen = (total(beyond, beyond) - float(expected.sum())) / squares
+        weight = total(expected, 1.0 / (expected + 0.5))
         prior = policy.prior_dispersion_strength
         dispersion = (dispersion * prior + seen * weight) / (prior + weight)
     limited = min(policy.max_value_dispersion, max(policy.min_value_dispersion, dispersion))
