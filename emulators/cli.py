@@ -91,17 +91,23 @@ def up(
     faults: Annotated[
         Path | None, typer.Option(help="A fault script (YAML) in place of the one kept.")
     ] = None,
+    market: Annotated[
+        int | None, typer.Option(help="Ads live at Meta's double, in the market of this seed.")
+    ] = None,
+    market_ads: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
 ) -> None:
     """Run the local cloud until Ctrl-C; what has changed since the last time is applied."""
     from emulators.cloud import ROOT, SAMPLES, LocalCloud
     from emulators.faults.errors import FaultError
+    from emulators.meta import MarketMismatchError
     from emulators.remote import Control
     from emulators.running import Running, StateDirError
     from emulators.serving import PortInUseError
     from emulators.topology.record import RecordError
     from emulators.watch import Watcher
 
-    with told(PortInUseError, RecordError, StateDirError, FaultError), _stoppable():
+    mendable = (PortInUseError, RecordError, StateDirError, FaultError, MarketMismatchError)
+    with told(*mendable), _stoppable():
         script = fault.load(faults)
         console.print("starting the local cloud ...")
         cloud = LocalCloud(
@@ -240,6 +246,14 @@ def _undisturbed(work: Callable[[], object]) -> None:
     """
     with ThreadPoolExecutor(1) as pool:
         pool.submit(work).result()
+
+
+def _market(seed: int | None, ads: int) -> Any:
+    if seed is None:
+        return None
+    from emulators.market import Market
+
+    return Market(seed, ads)
 
 
 def _settings(given: list[str]) -> dict[str, str]:

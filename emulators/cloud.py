@@ -22,7 +22,15 @@ from geminivideo.runtime.clock import SLICE_S
 from emulators import addresses
 from emulators.clock import OwnedClock, steps
 from emulators.ports import Ports, kept_places
-from emulators.profile import META_SECRET, PORT_BASE, REGION, UPLOADS, profile_of
+from emulators.profile import (
+    AD_ACCOUNT,
+    META_READ_SECRET,
+    META_SECRET,
+    PORT_BASE,
+    REGION,
+    UPLOADS,
+    profile_of,
+)
 from emulators.running import CARD, Running, held
 from emulators.sockets import LOOPBACK, PortInUseError
 from emulators.topology import kept
@@ -47,6 +55,7 @@ if TYPE_CHECKING:
         vision,
     )
     from emulators.faults.engine import Faults
+    from emulators.market import Market
     from emulators.topology.apply import Applied
 
 __all__ = ["PORT_BASE", "ROOT", "SAMPLES", "STACK", "LocalCloud", "Ports"]
@@ -120,6 +129,7 @@ class LocalCloud:
         vision: bool = False,
         media_roots: Sequence[Path] = (SAMPLES,),
         extra_env: Mapping[str, str] | None = None,
+        market: Market | None = None,
     ) -> None:
         """``speed`` of the clock: 0 stands still, None is the speed this folder ran at last.
 
@@ -129,6 +139,8 @@ class LocalCloud:
         Intelligence; offline they do without.
         ``media_roots`` are the folders that the services may ingest from by path.
         ``extra_env`` is given to every function and job on top of what it declares.
+        ``market`` is put behind the seeded ad account at Meta's double, with its ads live; one
+        that has no start begins now (on a state that has it, it goes on).
         """
         self.state_dir = state_dir.resolve()
         self.speed = speed
@@ -142,6 +154,7 @@ class LocalCloud:
         self._vision = vision
         self._media_roots = tuple(root.resolve() for root in media_roots)
         self._extra_env = dict(extra_env or {})
+        self._market = market
         self._open = ExitStack()
         self._services: list[Service] = []
         self._applying = threading.Lock()
@@ -408,7 +421,14 @@ class LocalCloud:
     def _start_doubles(self) -> None:
         from emulators import meta, vertex, vision
 
-        self.meta = self._serve(meta.Server, "meta", tokens={self.meta_token})
+        self.meta = self._serve(
+            meta.Server,
+            "meta",
+            tokens={self.meta_token},
+            read_tokens={self.secrets[META_READ_SECRET]},
+        )
+        if self._market is not None:
+            self.meta.attach(AD_ACCOUNT, self._market)
         self.vertex = self._serve(vertex.Server, "vertex")
         self.vision = self._serve(vision.Server, "vision")
 

@@ -31,6 +31,8 @@ from geminivideo.runtime.clock import Clock
 from geminivideo.runtime.flows import Group, group_path, path_of, runs_of
 from geminivideo.runtime.runs import StepRun
 
+from emulators.profile import AD_ACCOUNT
+
 if TYPE_CHECKING:
     from google.cloud import storage
 
@@ -197,7 +199,7 @@ def _account(account_id: str) -> Account:
     """An ad account at the Meta double, which knows every account that is asked for."""
     return Account(
         id=account_id,
-        ad_account_id="act_1000000000000001",
+        ad_account_id=AD_ACCOUNT,
         page_id="2000000000000001",
         link_url="https://example.com/",
     )

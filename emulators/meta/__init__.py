@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,14 +98,18 @@ class Server(HttpService):
     def attach(self, account: str, market: Market) -> list[str]:
         """Put a market behind an account and seed its ads; returns their ids.
 
-        On a state that has this market already nothing is added. The account takes the market's
-        currency and time zone. Raises ``MarketMismatchError`` for another market than the kept.
+        A market without a start begins now. On a state that has this market already it goes on,
+        and nothing is added. The account takes its currency and time zone. Raises
+        ``MarketMismatchError`` for another market than the kept one.
         """
-        if self.graph.audiences.kept(account) is None:
-            settings = AccountSettings(market.currency, market.timezone)
-            self.graph.configure(account, settings)
+        kept = self.graph.audiences.kept(account)
+        if not market.start:
+            started = kept["start"] if kept else self._clock.now()
+            market = dataclasses.replace(market, start=started)
+        if kept is None:
+            self.configure(account, market.currency, market.timezone)
             self.seed(account, market.ads, market.daily_budget)
-        self.graph.audiences.attach(account, market)
+        self.graph.attach(account, market)
         return self.graph.audiences.ads(account)
 
     def market_of(self, account: str) -> Market | None:

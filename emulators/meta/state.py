@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from geminivideo.runtime.clock import Clock
@@ -23,6 +23,9 @@ from emulators.meta.accounts import Accounts, AccountSettings
 from emulators.meta.audience import AdDay, Audiences
 from emulators.meta.limits import Limits
 from emulators.meta.reports import NOT_STARTED, RUNNING, Reports
+
+if TYPE_CHECKING:
+    from emulators.market import Market
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS objects (
@@ -225,6 +228,11 @@ class Graph:
         """Set an account's currency and time zone."""
         with self._atomic():
             self.accounts.set(account, settings)
+
+    def attach(self, account: str, market: Market) -> None:
+        """Put a market behind an account; raises ``MarketMismatchError``."""
+        with self._atomic():
+            self.audiences.attach(account, market)
 
     def set_insights(self, account: str, rows: Iterable[AdDay]) -> None:
         """Rows that the insights shall show; raises ``GraphApiError`` for an unknown ad."""
