@@ -10,6 +10,7 @@ over Google's either way. Without Google's emulators the reason is said and ours
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -48,8 +49,10 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        """Ours over Google's."""
-        return None if not self.googles else self.ours / self.googles
+        """Ours over Google's; infinite where theirs got nothing done."""
+        if self.googles is None:
+            return None
+        return self.ours / self.googles if self.googles else math.inf
 
     @property
     def aim(self) -> str:
@@ -113,7 +116,7 @@ def show(rows: list[Row], absent: list[google.Absent], console: Console) -> bool
 def _cells(row: Row) -> Iterator[str]:
     yield from (row.service, row.name, row.unit, _figure(row.ours))
     yield "absent" if row.googles is None else _figure(row.googles)
-    yield "" if row.ratio is None else f"{row.ratio:.2f}"
+    yield "" if row.ratio is None else f"{row.ratio:.3g}"
     yield row.aim
     yield {True: "met", False: "MISSED", None: "unknown"}[row.met]
 
