@@ -7,7 +7,6 @@ what it does not is in docs/emulators/firestore.md.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -26,6 +25,7 @@ from emulators.firestore.indexes import (
 from emulators.firestore.state import State
 from emulators.firestore.wire import handlers
 from emulators.serving import LOOPBACK, PortInUseError
+from emulators.workers import Workers
 
 __all__ = ["COLLECTION", "COLLECTION_GROUP", "FieldOverride", "Index", "IndexField", "Server"]
 
@@ -54,7 +54,7 @@ class Server:
         faults: Faults | None = None,
     ) -> None:
         self.faults = faults or Faults(clock)
-        self._executor = ThreadPoolExecutor(max_workers, thread_name_prefix="firestore")
+        self._executor = Workers(max_workers, "firestore")
         self._server = grpc.server(
             self._executor,
             interceptors=(FaultInterceptor("firestore", self.faults),),
