@@ -17,11 +17,12 @@ Moment = Literal["", "before", "after"]
 FOREVER: Literal["forever"] = "forever"
 
 RPC = ("pubsub", "firestore", "tasks", "scheduler")
-REST = ("storage", "run", "vertex", "vision")
+HUBSPOT = "hubspot"
+REST = ("storage", "run", "vertex", "vision", HUBSPOT)
 META = "meta"
 HOST = "host"
 SERVICES = (*RPC, *REST, META, HOST)
-DELIVERIES = {"pubsub": "push", "tasks": "dispatch", "scheduler": "execute"}
+DELIVERIES = {"pubsub": "push", "tasks": "dispatch", "scheduler": "execute", HUBSPOT: "webhook"}
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
 
 # google.rpc.Code and the sentence that Google's front end answers with each.
@@ -227,7 +228,8 @@ def _check_numbers(rule: Rule) -> None:
 
 
 def _check_endpoint(rule: Rule) -> None:
-    if rule.service in REST or rule.service.split("/")[0] == HOST or rule.service == META:
+    over_http = rule.service in (*REST, META) or rule.service.split("/")[0] == HOST
+    if over_http and rule.kind is not Kind.DELIVERY:
         method = rule.endpoint.split(" ")[0]
         if not any(fnmatchcase(known, method) for known in METHODS):
             raise FaultError(
