@@ -68,10 +68,12 @@ class MetaInsights(MetaClient):
 
         By day there is a row per ad and day, else one row per ad. Ads without delivery have none.
         """
-        params = _params(since, until, by_day) | {"fields": ",".join(INSIGHTS_FIELDS)}
+        params = _params(since, until, by_day)
 
         def start() -> str:
-            run = self.account(account).get_insights_async(params=params)
+            run = self.account(account).get_insights_async(
+                fields=list(INSIGHTS_FIELDS), params=params
+            )
             return str(run.get("report_run_id") or run["id"])
 
         return self.called(start)

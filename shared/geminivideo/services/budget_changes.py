@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 REQUESTED_BY = "budget-optimization"
 BUDGETS = (ChangeType.BUDGET_INCREASE, ChangeType.BUDGET_DECREASE)
 LONG_PAUSE_S = 3600.0  # a shorter one the executor waits out by itself
-VERDICT_MEMBERS = tuple(name for name in BudgetVerdict.__dataclass_fields__ if name != "ads")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +40,6 @@ class Planned:
 
     verdict: BudgetVerdict
     changes: tuple[PendingChange, ...]
-    alone: bool  # the budget is one ad's, so that the verdict itself knows its ads
 
 
 def health_of(documents: Documents, account_id: str, policy: Policy, now: float) -> AccountHealth:
@@ -78,7 +76,8 @@ def plan(
 ) -> list[Planned]:
     """Each verdict with its changes; the same flow plans the same changes again."""
     ours = _our_campaigns(documents, record.request.account_id)
-    planner = _Planner(documents, flow_id, record.request.account_id, policy, now, ours)
+    shared = _shared_ads(documents, flow_id, record)
+    planner = _Planner(flow_id, record.request.account_id, policy, now, ours, shared)
     rows = zip(verdicts, record.recommendations, record.request.ads, strict=True)
     return [planner.planned(*row) for row in rows]
 
@@ -94,19 +93,27 @@ def _our_campaigns(documents: Documents, account_id: str) -> dict[str, str]:
     return {str(meta_id): ours for meta_id, ours in made if meta_id}
 
 
+def _shared_ads(
+    documents: Documents, flow_id: str, record: DecisionRecord
+) -> dict[str, tuple[str, ...]]:
+    """The ads of every budget that several share, as the scoring step wrote them down."""
+    shared = [ad.ad_id for ad in record.request.ads if ad.ad_id == ad.adset_id]
+    found = documents.get_many((verdict_path(flow_id, unit) for unit in shared), BudgetVerdict)
+    return {verdict.id: verdict.ads for verdict in found.values()}
+
+
 @dataclass(frozen=True)
 class _Planner:
-    documents: Documents
     flow_id: str
     account_id: str
     policy: Policy
     now: float
     campaigns: Mapping[str, str]
+    shared: Mapping[str, tuple[str, ...]]
 
     def planned(self, verdict: Verdict, recommendation: Recommendation, ad: AdSignals) -> Planned:
         """One verdict as it is kept, and its changes."""
-        alone = ad.ad_id != ad.adset_id
-        ads = (ad.ad_id,) if alone else self._ads(ad.ad_id)
+        ads = self.shared.get(ad.ad_id, (ad.ad_id,))
         changes = (
             ()
             if verdict.outcome is Outcome.HELD
@@ -126,11 +133,7 @@ class _Planner:
             ads=ads,
             change_ids=tuple(change.id for change in changes),
         )
-        return Planned(verdict=kept, changes=changes, alone=alone)
-
-    def _ads(self, unit_id: str) -> tuple[str, ...]:
-        stub = self.documents.get(verdict_path(self.flow_id, unit_id), BudgetVerdict)
-        return stub.ads if stub else ()
+        return Planned(verdict=kept, changes=changes)
 
     def _changes(
         self,
@@ -187,12 +190,8 @@ def _reason(verdict: Verdict, recommendation: Recommendation) -> str:
 
 
 def keep_verdicts(documents: Documents, flow_id: str, planned: Iterable[Planned]) -> None:
-    """Every verdict, held ones too; which ads share a budget is known to the scoring step."""
-    several = list(planned)
-    alone = ((verdict_path(flow_id, p.verdict.id), p.verdict) for p in several if p.alone)
-    shared = ((verdict_path(flow_id, p.verdict.id), p.verdict) for p in several if not p.alone)
-    documents.set_many(alone)
-    documents.set_many(shared, VERDICT_MEMBERS)
+    """Every verdict, held ones too."""
+    documents.set_many((verdict_path(flow_id, p.verdict.id), p.verdict) for p in planned)
 
 
 def first_rows(changes: Iterable[PendingChange]) -> list[tuple[str, Any]]:

@@ -155,21 +155,12 @@ def seed_of(text: str) -> int:
 
 
 def keep_units(documents: Documents, flow_id: str, found: Found) -> None:
-    """What a verdict cannot tell by itself: which ads share a budget, and why none is decided."""
-    shared = ((verdict_path(flow_id, unit.id), _stub(unit)) for unit in found.shared.values())
-    documents.set_many(shared, ("id", "ad_id", "adset_id", "ads"))
-    documents.set_many(
-        (verdict_path(flow_id, unit.id), _undecided(unit, reason))
-        for unit, reason in found.undecided
-    )
-
-
-def _stub(unit: Unit) -> BudgetVerdict:
-    return _verdict(unit, "")
-
-
-def _undecided(unit: Unit, reason: str) -> BudgetVerdict:
-    return _verdict(unit, reason)
+    """What the gate's verdict needs to know: which ads share a budget, and why none is decided."""
+    known = {
+        unit.id: _verdict(unit, "scored, and not decided yet") for unit in found.shared.values()
+    }
+    known |= {unit.id: _verdict(unit, reason) for unit, reason in found.undecided}
+    documents.set_many((verdict_path(flow_id, id_), verdict) for id_, verdict in known.items())
 
 
 def _verdict(unit: Unit, reason: str) -> BudgetVerdict:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from geminivideo.cloud.documents import Documents
     from geminivideo.runtime.step import Step
 
-OLDEST_DAYS = 3 * 365  # Meta keeps 37 months
+OLDEST_DAYS = 1050  # with the first days inside the 37 months that Meta keeps
 NOT_CREDITED_HERE = ("pipeline_value", "deals")  # those belong to whoever credits deals
 MEMBERS = tuple(f.name for f in fields(AdState) if f.name not in NOT_CREDITED_HERE)
 TIMEZONE_UNKNOWN = "account-timezone-unknown"
@@ -167,16 +167,16 @@ class AccountReader:
                 f"account {account.id} is in {currency} at Meta and in {account.currency} here: "
                 f"set the currency of accounts/{account.id} to {currency}"
             )
-        offset = shown.get("timezone_offset_hours_utc")
+        offset = _utc_offset(shown, now)
         if offset is None:
             self._step.degrade(TIMEZONE_UNKNOWN)
         least = shown.get("min_daily_budget")
         return AccountReading(
             id=account.id,
             currency=currency,
-            utc_offset_hours=float(offset or 0.0),
+            utc_offset_hours=offset or 0.0,
             read_at=now,
-            read_through=insights.day_of(now, float(offset or 0.0)),
+            read_through=insights.day_of(now, offset or 0.0),
             min_daily_budget=int(least) if least is not None else None,
             degraded=(TIMEZONE_UNKNOWN,) if offset is None else (),
         )
@@ -371,6 +371,19 @@ def _shown_in(state: AdState, shown: Mapping[str, Any], structure: Structure) ->
         created_at=created_at(shown.get("created_time")) or state.created_at,
         daily_budget=structure.adset_budgets.get(adset) if adset else None,
     )
+
+
+def _utc_offset(shown: Mapping[str, Any], now: float) -> float | None:
+    """The hours by which the account's clock is ahead of UTC now; unknown: None."""
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    if shown.get("timezone_offset_hours_utc") is not None:
+        return float(shown["timezone_offset_hours_utc"])
+    try:
+        ahead = datetime.fromtimestamp(now, ZoneInfo(str(shown["timezone_name"]))).utcoffset()
+    except (KeyError, ValueError, ZoneInfoNotFoundError):
+        return None
+    return ahead.total_seconds() / 3600.0 if ahead is not None else None
 
 
 def created_at(text: Any) -> float | None:

@@ -1,0 +1,190 @@
+"""Reading insights: whole days set to value, followed over deliveries, exact money."""
+
+from dataclasses import replace
+
+import pytest
+from geminivideo.events import InsightsDue
+from geminivideo.policy import InsightsPolicy
+from geminivideo.records import AccountReading, FlowStatus, InsightsReport
+from geminivideo.safe_executor.ledger import AccountTotal, Pause
+
+from emulators.meta import Conversion
+
+
+def test_the_days_of_every_ad_are_written_whole(world, make):
+    """Impressions, clicks, cents and purchases of each day, with the ad's totals beside them."""
+    first, second = world.meta.seed(make.act, 2, 5000)
+    bought = Conversion(action_type="purchase", count=2, value=12345)
+    world.show(
+        world.row(first, 1, spend=1999, conversions=(bought,)),
+        world.row(first, 0, impressions=500, clicks=10, spend=1),
+        world.row(second, 0),
+    )
+    answer = world.read_through()
+    assert answer.outcome == "completed"
+    yesterday, today = world.days(first)
+    assert (yesterday.spend, yesterday.conversions, yesterday.conversion_value) == (1999, 2, 12345)
+    assert (today.impressions, today.clicks, today.spend) == (500, 10, 1)
+    state = world.state(first)
+    assert (state.impressions, state.clicks, state.spend) == (1500, 60, 2000)
+    assert (state.daily_budget, state.status, state.cash_revenue) == (5000, "ACTIVE", 12345)
+    assert world.events("signals-received")[0]["account_id"] == make.account
+
+
+def test_a_window_that_is_read_again_counts_nothing_twice(world, make):
+    """Late corrections replace a day; totals are those of the days as they are now."""
+    (ad,) = world.meta.seed(make.act, 1, 5000)
+    world.show(world.row(ad, 1, clicks=50), world.row(ad, 0))
+    world.read_through("t1")
+    world.clock.sleep(6 * make.hour)
+    world.show(world.row(ad, 1, clicks=40))
+    world.read_through("t2")
+    assert [day.clicks for day in world.days(ad)] == [40, 50]
+    assert (world.state(ad).clicks, world.state(ad).impressions) == (90, 2000)
+
+
+def test_what_was_before_the_first_reading_is_in_the_totals(world, make):
+    """An ad that ran for months has its whole life in its totals, counted once."""
+    (ad,) = world.meta.seed(make.act, 1, 5000)
+    world.show(world.row(ad, 200, impressions=7000), world.row(ad, 3))
+    world.read_through("t1")
+    assert world.state(ad).impressions == 8000
+    assert world.state(ad).settled.impressions == 7000
+    world.clock.sleep(6 * make.hour)
+    world.read_through("t2")
+    assert world.state(ad).impressions == 8000
+
+
+def test_days_grow_into_the_settled_totals(world, make):
+    """Only so many days are kept one by one; nothing is lost when the oldest go."""
+    world.policy(replace(make.auto, insights=InsightsPolicy(kept_days=3)))
+    (ad,) = world.meta.seed(make.act, 1, 5000)
+    world.show(*(world.row(ad, back) for back in range(6)))
+    world.read_through("t1")
+    world.clock.sleep(2 * make.day)
+    world.show(world.row(ad, 0))
+    world.read_through("t2")
+    state = world.state(ad)
+    assert (state.impressions, state.settled.impressions) == (7000, 4000)
+
+
+def test_a_long_report_is_followed_by_later_deliveries(world, make):
+    """The report's id is stored; Meta is asked for one report, however many deliveries it takes."""
+    world.policy(replace(make.auto, insights=InsightsPolicy(polls=1)))
+    world.meta.seed(make.act, 1, 5000)
+    first = world.read()
+    assert (first.status, first.outcome) == (503, "failed")
+    assert "% done" in first.reason
+    asked = world.documents.require(f"insights_reports/{world.flow_of()}", InsightsReport)
+    world.read_through(deliveries=8)
+    again = world.documents.require(f"insights_reports/{world.flow_of()}", InsightsReport)
+    assert again == asked
+
+
+def test_a_report_that_meta_gave_up_is_asked_for_anew(world, make):
+    """A failed report is dropped, and the next delivery asks for another one."""
+    (ad,) = world.meta.seed(make.act, 1, 5000)
+    world.show(world.row(ad))
+    world.meta.fail_reports(1)
+    world.read_through(deliveries=8)
+    assert world.state(ad).impressions == 1000
+
+
+def test_a_report_that_never_ends_is_given_up_for_this_cycle(world, make):
+    """A stuck report is not started again: the flow ends DEAD with its id."""
+    world.policy(replace(make.auto, insights=InsightsPolicy(polls=1, report_deadline_s=0.0)))
+    world.meta.seed(make.act, 1, 5000)
+    assert world.read().outcome == "failed"
+    world.clock.sleep(1.0)
+    assert world.read().outcome == "dead"
+    assert world.flow().status is FlowStatus.DEAD
+    assert "the next cycle asks anew" in (world.flow().reason or "")
+
+
+def test_an_account_in_another_currency_is_refused_by_name(world, make):
+    """Amounts of one currency are never counted as those of another."""
+    world.meta.configure(make.act, "EUR")
+    world.meta.seed(make.act, 1, 5000)
+    assert world.read().outcome == "rejected"
+    assert world.flow().status is FlowStatus.REJECTED
+    assert "EUR" in world.flow().reason
+    assert "USD" in world.flow().reason
+
+
+def test_yen_have_no_cents(world, make):
+    """A whole-unit currency's amounts are taken as they are."""
+    world.account(currency="JPY")
+    world.meta.configure(make.act, "JPY", "Asia/Tokyo")
+    (ad,) = world.meta.seed(make.act, 1, 5000)
+    world.show(world.row(ad, 0, spend=777))
+    world.read_through()
+    assert (world.days(ad)[0].spend, world.state(ad).spend) == (777, 777)
+    reading = world.documents.require(f"account_readings/{make.account}", AccountReading)
+    assert reading.utc_offset_hours == 9.0
+
+
+def test_contradicting_days_are_kept_and_named(world, make):
+    """More clicks than impressions are written with a warning, and the flow says so."""
+    (ad,) = world.meta.seed(make.act, 1, 5000)
+    world.show(world.row(ad, 0, impressions=10, clicks=20))
+    world.read_through()
+    assert world.days(ad)[0].warnings == ("clicks-exceed-impressions:20/10",)
+    run = world.step_run("receive_insights", world.due())
+    assert "insights-contradict:1" in run.degraded
+
+
+def test_credited_value_survives_a_reading(world, make):
+    """What deals were credited to an ad is not Meta's to overwrite."""
+    (ad,) = world.meta.seed(make.act, 1, 5000)
+    world.read_through("t1")
+    world.documents.update(f"ad_states/{ad}", {"pipeline_value": 225000, "deals": 1})
+    world.clock.sleep(6 * make.hour)
+    world.read_through("t2")
+    assert (world.state(ad).pipeline_value, world.state(ad).deals) == (225000, 1)
+
+
+def test_the_accounts_total_is_what_is_live(world, make):
+    """The sum of the active ad sets' daily budgets is what the executor's cap is held against."""
+    world.meta.seed(make.act, 3, 4000)
+    world.read_through()
+    total = world.documents.require(f"rate_windows/total-{make.account}", AccountTotal)
+    assert total.minor == 12000
+
+
+def test_without_a_token_the_flow_ends_and_says_why(world, monkeypatch):
+    """No reading token is no failure: nothing is read, and the flow is degraded."""
+    monkeypatch.setenv("META_READ_TOKEN", "not-configured")
+    assert world.read().outcome == "completed"
+    flow = world.flow()
+    assert flow.status is FlowStatus.COMPLETED
+    assert "insights-not-configured" in flow.degraded
+
+
+def test_a_tick_becomes_one_message_per_account(world, make):
+    """Scheduler's tick is shared out; the same tick gives each account the same flow."""
+    world.account(id="beta", ad_account_id="act_9")
+    world.doors["receive_insights"].work(InsightsDue(tick="77"))
+    found = {event["account_id"]: event["flow_id"] for event in world.events("insights-due")}
+    assert set(found) == {make.account, "beta"}
+    assert found[make.account] == world.flow_of("77")
+
+
+@pytest.mark.parametrize("code", [17, 80000, 4])
+def test_a_limit_pauses_reading_for_the_account(world, make, code):
+    """Meta's limit is written down; the next delivery does not call before it is over."""
+    world.meta.seed(make.act, 1, 5000)
+    world.meta.fault(f"GET {make.act}", code=code, times=1)
+    assert world.read().status == 503
+    pause = world.documents.require(f"rate_windows/insights-{make.account}", Pause)
+    assert pause.until_at > world.clock.now()
+    assert "goes on later" in world.read().reason
+    world.clock.at = pause.until_at
+    assert world.read_through().outcome == "completed"
+
+
+def test_a_bad_token_ends_the_cycle_without_showing_it(world, make, monkeypatch):
+    """The flow is DEAD with Meta's words, and the token is in no document."""
+    monkeypatch.setenv("META_READ_TOKEN", "EAAB-wrong-secret")
+    answer = world.read()
+    assert answer.outcome == "dead"
+    assert "EAAB" not in answer.reason + str(world.flow())
