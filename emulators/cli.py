@@ -95,6 +95,10 @@ def up(
         int | None, typer.Option(help="Ads live at Meta's double, in the market of this seed.")
     ] = None,
     market_ads: Annotated[int, typer.Option(min=1, help="How many.")] = 20,
+    signed_webhooks: Annotated[
+        bool,
+        typer.Option("--signed-webhooks", help="HubSpot's app has a secret: unsigned is refused."),
+    ] = False,
 ) -> None:
     """Run the local cloud until Ctrl-C; what has changed since the last time is applied."""
     from emulators.cloud import ROOT, SAMPLES, LocalCloud
@@ -122,6 +126,7 @@ def up(
             gemini=gemini_double,
             vision=vision_double,
             media_roots=[*(media_root or ()), SAMPLES],
+            signed_webhooks=signed_webhooks,
         )
         with ExitStack() as running_cloud:
             running_cloud.callback(cloud.stop)

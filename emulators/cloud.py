@@ -18,12 +18,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from geminivideo.runtime.clock import SLICE_S
+from geminivideo.topology import NOT_CONFIGURED
 
 from emulators import addresses
 from emulators.clock import OwnedClock, steps
 from emulators.ports import Ports, kept_places
 from emulators.profile import (
     AD_ACCOUNT,
+    HUBSPOT_PATH,
+    HUBSPOT_PORTAL,
+    HUBSPOT_SECRET,
+    HUBSPOT_TARGET,
+    HUBSPOT_TOKEN,
     META_READ_SECRET,
     META_SECRET,
     PORT_BASE,
@@ -44,6 +50,7 @@ if TYPE_CHECKING:
     from emulators import (
         firestore,
         host,
+        hubspot,
         identity,
         meta,
         pubsub,
@@ -109,6 +116,7 @@ class LocalCloud:
     meta: meta.Server
     vertex: vertex.Server
     vision: vision.Server
+    hubspot: hubspot.Server
     issuer: identity.Issuer
     host: host.Server
     jobs: host.Jobs
@@ -130,6 +138,7 @@ class LocalCloud:
         media_roots: Sequence[Path] = (SAMPLES,),
         extra_env: Mapping[str, str] | None = None,
         market: Market | None = None,
+        signed_webhooks: bool = False,
     ) -> None:
         """``speed`` of the clock: 0 stands still, None is the speed this folder ran at last.
 
@@ -141,6 +150,8 @@ class LocalCloud:
         ``extra_env`` is given to every function and job on top of what it declares.
         ``market`` is put behind the seeded ad account at Meta's double, with its ads live; one
         that has no start begins now (on a state that has it, it goes on).
+        ``signed_webhooks`` gives HubSpot's app a secret, kept from then on: unsigned calls are
+        refused. Without one they are taken and labelled.
         """
         self.state_dir = state_dir.resolve()
         self.speed = speed
@@ -155,6 +166,7 @@ class LocalCloud:
         self._media_roots = tuple(root.resolve() for root in media_roots)
         self._extra_env = dict(extra_env or {})
         self._market = market
+        self._signed_webhooks = signed_webhooks
         self._open = ExitStack()
         self._services: list[Service] = []
         self._applying = threading.Lock()
@@ -275,6 +287,8 @@ class LocalCloud:
         }
         if "meta" in at:
             env["GV_META_GRAPH_URL"] = f"http://{at['meta']}"
+        if "hubspot" in at:
+            env["GV_HUBSPOT_API_URL"] = f"http://{at['hubspot']}"
         if self._gemini and "vertex" in at:
             env |= {"GV_VERTEX_URL": f"http://{at['vertex']}", "GV_COUNCIL": "gemini"}
         if self._vision and "vision" in at:
@@ -285,7 +299,8 @@ class LocalCloud:
         """What functions and jobs are given on top of what they declare."""
         env = {**self._client_env(), **self._extra_env}
         if self.profile.buckets:
-            return {"GV_MEDIA_ROOTS": os.pathsep.join(map(str, self._media_roots)), **env}
+            roots = os.pathsep.join(map(str, self._media_roots))
+            return {"GV_PROFILE": "local", "GV_MEDIA_ROOTS": roots, **env}
         # In the cloud the metadata server tells a process its project.
         return {"GOOGLE_CLOUD_PROJECT": self.project, **env}
 
@@ -298,15 +313,29 @@ class LocalCloud:
         self.clock = OwnedClock(self.state_dir / "clock", self.speed)
         self._open.callback(self.clock.close)
         addresses.follow(self.state_dir, self.project, self.urls)
+        self._settle_webhooks()
         self.secrets = {n: _secret(self._secret_file(n)) for n in self.profile.secrets}
         self._start_services()
         self._take(recording.result())
         self._start_host()
         self._provision()
+        if HUBSPOT_TARGET in self.urls and self.profile.doubles:
+            self.hubspot.aim(self.urls[HUBSPOT_TARGET] + HUBSPOT_PATH)
         self.faults.arm()
         self._start_control()
         self._card().save(self.state_dir)
         self._open.callback((self.state_dir / CARD).unlink, missing_ok=True)
+
+    def _settle_webhooks(self) -> None:
+        """The app's secret is one that nobody set, until it is asked for."""
+        if HUBSPOT_SECRET not in self.profile.secrets:
+            return
+        path = self._secret_file(HUBSPOT_SECRET)
+        if self._signed_webhooks and path.exists() and path.read_text() == NOT_CONFIGURED:
+            path.unlink()
+        if not self._signed_webhooks and not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(NOT_CONFIGURED)
 
     def _read_program(self) -> None:
         self.program = Program.read(self._program_dir, self._stack)
@@ -419,7 +448,7 @@ class LocalCloud:
         self.faults.caller_at = Callers(lambda: ((c.name, c.pid) for c in children())).at
 
     def _start_doubles(self) -> None:
-        from emulators import meta, vertex, vision
+        from emulators import hubspot, meta, vertex, vision
 
         self.meta = self._serve(
             meta.Server,
@@ -431,6 +460,16 @@ class LocalCloud:
             self.meta.attach(AD_ACCOUNT, self._market)
         self.vertex = self._serve(vertex.Server, "vertex")
         self.vision = self._serve(vision.Server, "vision")
+        secret = self.secrets[HUBSPOT_SECRET]
+        self.hubspot = self._serve(
+            hubspot.Server,
+            "hubspot",
+            tokens={self.secrets[HUBSPOT_TOKEN]},
+            secret="" if secret == NOT_CONFIGURED else secret,
+            portal_id=HUBSPOT_PORTAL,
+        )
+        if self._market is not None:
+            self.hubspot.feed(self.meta.delivery(AD_ACCOUNT))
 
     @property
     def meta_token(self) -> str:

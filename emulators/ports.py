@@ -26,8 +26,9 @@ SERVICE_PORTS = {
     "identity": 18,
     "control": 19,
     "vision": 20,
+    "hubspot": 21,
 }
-DOUBLES = frozenset({"meta", "vertex", "vision"})
+DOUBLES = frozenset({"meta", "vertex", "vision", "hubspot"})
 _PLACES = "ports.json"
 
 

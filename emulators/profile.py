@@ -15,6 +15,11 @@ PORT_BASE = 8000
 OTHER_FUNCTIONS_FROM = 100
 REGION = "us-central1"
 META_SECRET = "meta-token"
+HUBSPOT_TOKEN = "hubspot-token"
+HUBSPOT_SECRET = "hubspot-secret"
+HUBSPOT_TARGET = "hubspot-webhook"  # the function that HubSpot's double calls
+HUBSPOT_PATH = "/api/webhook/hubspot"
+HUBSPOT_PORTAL = 62515
 META_READ_SECRET = "meta-read-token"
 AD_ACCOUNT = "act_1000000000000001"  # at the Meta double, of the accounts that are seeded here
 UPLOADS = "uploads"
@@ -63,6 +68,6 @@ def product() -> Profile:
         },
         open_functions=frozenset(https),
         secrets=tuple(SECRETS),
-        doubles=("meta", "vertex", "vision"),
+        doubles=("meta", "vertex", "vision", "hubspot"),
         buckets={f"GV_{suffix.upper()}_BUCKET": suffix for suffix in (UPLOADS, MEDIA, MODELS)},
     )

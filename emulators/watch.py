@@ -31,7 +31,7 @@ from geminivideo.runtime.clock import Clock
 from geminivideo.runtime.flows import Group, group_path, path_of, runs_of
 from geminivideo.runtime.runs import StepRun
 
-from emulators.profile import AD_ACCOUNT
+from emulators.profile import AD_ACCOUNT, HUBSPOT_PORTAL
 
 if TYPE_CHECKING:
     from google.cloud import storage
@@ -202,6 +202,7 @@ def _account(account_id: str) -> Account:
         ad_account_id=AD_ACCOUNT,
         page_id="2000000000000001",
         link_url="https://example.com/",
+        hubspot_portal_id=HUBSPOT_PORTAL,
     )
 
 

@@ -104,6 +104,11 @@ class Server(HttpService):
         """Look for what is due by now."""
         self.webhooks.ring()
 
+    def aim(self, target_url: str) -> None:
+        """Send webhooks there from now on."""
+        self.webhooks.target_url = target_url
+        self.webhooks.ring()
+
     def fault(self, match: str = "*", **members: Any) -> None:
         """Add a rule for this double: ``fault("webhook *", duplicate=2)``."""
         self.faults.add(Rule(service=HUBSPOT, endpoint=match, **members))

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 from geminivideo.runtime.clock import Clock
 
-from emulators import meta, pubsub, run, scheduler, storage, tasks, vertex, vision
+from emulators import hubspot, meta, pubsub, run, scheduler, storage, tasks, vertex, vision
 from emulators.serving import (
     UNCLAIMED_PORTS,
     HttpService,
@@ -19,6 +19,7 @@ from emulators.serving import (
 )
 
 SERVERS = {
+    "hubspot": partial(hubspot.Server, tokens={"t"}),
     "meta": partial(meta.Server, tokens={"t"}),
     "pubsub": pubsub.Server,
     "run": partial(run.Server, launch=lambda spec: None),
