@@ -117,13 +117,14 @@ class _Pool:
 
     def between(self, low: float, high: float) -> _Pool | None:
         """Only the ads that meet a bound between two levels; the root is elsewhere: ``None``."""
+        import numpy as np
+
         least, most = self.taken(low), self.taken(high)
         at_low, at_high = float(least.sum()), float(most.sum())
         if not at_low <= self.total <= at_high:
             return None
-        bent = ((least == self.lower) & (most > self.lower)) | (
-            (most == self.upper) & (least < self.upper)
-        )
+        off_floor = (least == self.lower) & (most > self.lower)
+        bent = np.flatnonzero(off_floor | ((most == self.upper) & (least < self.upper)))
         open_low, open_high = float(least[bent].sum()), float(most[bent].sum())
         slope = ((at_high - open_high) - (at_low - open_low)) / (high - low)
         return _Pool(

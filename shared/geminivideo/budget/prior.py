@@ -6,9 +6,10 @@ Method of moments for the Beta of CTRs (Kleinman 1973) and for the Gamma of valu
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
-from geminivideo.budget.evidence import Evidence, total
+from geminivideo.budget.evidence import Evidence, blocks, total
 from geminivideo.budget.signals import AccountPrior
 from geminivideo.policy import SamplerPolicy
 
@@ -45,9 +46,8 @@ def _ctr(clicks: Column, impressions: Column, policy: SamplerPolicy) -> tuple[fl
     between = policy.prior_value_dispersion
     ads = int(np.count_nonzero(impressions > 0))
     if ads > 1:
-        apart = clicks / np.maximum(impressions, 1e-9)
-        apart -= mean
-        scatter = total(impressions, apart, apart)
+        parts = blocks(len(clicks))
+        scatter = math.fsum(_scatter(clicks[rows], impressions[rows], mean) for rows in parts)
         spread = shown - total(impressions, impressions) / shown
         variance = max(0.0, scatter - (ads - 1) * mean * (1 - mean)) / max(spread, 1e-9)
         weight = policy.prior_ctr_strength
@@ -55,6 +55,15 @@ def _ctr(clicks: Column, impressions: Column, policy: SamplerPolicy) -> tuple[fl
     between = max(between, policy.min_value_dispersion)
     strength = max(2.0, (1 - mean) / (mean * between) - 1)
     return mean * strength, (1 - mean) * strength
+
+
+def _scatter(clicks: Column, impressions: Column, mean: float) -> float:
+    """The squared distances of the rates from the mean, by impressions."""
+    import numpy as np
+
+    apart = clicks / np.maximum(impressions, 1e-9)
+    apart -= mean
+    return total(impressions, apart, apart)
 
 
 def _credit_size(evidence: Evidence, policy: SamplerPolicy) -> float:
@@ -67,13 +76,20 @@ def _shape(evidence: Evidence, per_click: float, size: float, policy: SamplerPol
     """1 / (variance between ads of their value per click, relative to the account's)."""
     dispersion = policy.prior_value_dispersion
     if size > 0 and per_click > 0:
-        expected = evidence.exposure * (per_click / size)
-        beyond = evidence.value / size
-        beyond -= expected
-        squares = max(total(expected, expected), 1e-12)
-        seen = (total(beyond, beyond) - float(expected.sum())) / squares
-        weight = total(expected, 1.0 / (expected + 0.5))
+        parts = blocks(len(evidence.value))
+        sums = [_credits(evidence.rows(rows), per_click, size) for rows in parts]
+        squares, beyond, weight = (math.fsum(column) for column in zip(*sums, strict=True))
+        seen = beyond / max(squares, 1e-12)
         prior = policy.prior_dispersion_strength
         dispersion = (dispersion * prior + seen * weight) / (prior + weight)
     limited = min(policy.max_value_dispersion, max(policy.min_value_dispersion, dispersion))
     return 1.0 / limited
+
+
+def _credits(evidence: Evidence, per_click: float, size: float) -> tuple[float, float, float]:
+    """Sums over the ads: (expected deals squared, seen beyond chance, weight of the evidence)."""
+    expected = evidence.exposure * (per_click / size)
+    apart = evidence.value / size
+    apart -= expected
+    squares, beyond = total(expected, expected), total(apart, apart) - float(expected.sum())
+    return squares, beyond, total(expected, 1.0 / (expected + 0.5))

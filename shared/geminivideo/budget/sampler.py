@@ -23,17 +23,16 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from geminivideo.budget.allocation import Filled, fill
-from geminivideo.budget.evidence import Evidence, total
+from geminivideo.budget.evidence import Evidence, blocks
 from geminivideo.budget.signals import AccountPrior
 from geminivideo.policy import SamplerPolicy
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.random import Generator
     from numpy.typing import NDArray
 
     Column = NDArray[np.float64]
-    Cents = NDArray[np.int64]
 
 _SAMPLE = 4096  # ads whose median is near that of all
 
@@ -44,6 +43,18 @@ class Draws:
 
     ctr: Column
     value: Column
+
+    def rows(self, part: slice) -> Draws:
+        """Those of some of the ads."""
+        return Draws(ctr=self.ctr[part], value=self.value[part])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampled:
+    """The draws, and by what weights (see ``allocation.fill``) they share the budget."""
+
+    draws: Draws
+    weights: Column
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,12 +125,13 @@ def click_weight(age_hours: Column, policy: SamplerPolicy) -> Column:
     import numpy as np
 
     hours, weights = zip(*policy.ctr_weight, strict=True)
-    found = np.full(len(age_hours), policy.ctr_weight_end)
-    rows = np.flatnonzero(~(age_hours >= policy.ctr_weight_end_hours))
-    ages = age_hours[rows]
     rate = math.log(policy.ctr_weight_end / weights[-1]) / (policy.ctr_weight_end_hours - hours[-1])
-    tail = weights[-1] * np.exp(rate * (ages - hours[-1]))
-    found[rows] = np.where(ages > hours[-1], tail, np.interp(ages, hours, weights))
+    found = np.full(len(age_hours), policy.ctr_weight_end)
+    late = age_hours > hours[-1]
+    tail = np.flatnonzero(late & (age_hours < policy.ctr_weight_end_hours))
+    found[tail] = weights[-1] * np.exp(rate * (age_hours[tail] - hours[-1]))
+    young = np.flatnonzero(~late)
+    found[young] = np.interp(age_hours[young], hours, weights)
     return found
 
 
@@ -151,21 +163,37 @@ def believe(evidence: Evidence, prior: AccountPrior, policy: SamplerPolicy) -> P
     )
 
 
-def draw(posterior: Posterior, *, seed: int, account_id: str, decided_at: float) -> Draws:
-    """The Thompson draws of one decision: the same seed, account and time give the same draws."""
+def generator(*, seed: int, account_id: str, decided_at: float) -> Generator:
+    """The source of one decision's draws: the same seed, account and time give the same."""
     import numpy as np
 
     account = int.from_bytes(hashlib.sha256(account_id.encode()).digest()[:8])
     entropy = [seed, account, max(0, round(decided_at * 1000))]
-    rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence(entropy)))
-    value = rng.standard_gamma(posterior.value_shape)
+    return np.random.Generator(np.random.SFC64(np.random.SeedSequence(entropy)))
+
+
+def draw(posterior: Posterior, source: Generator) -> Draws:
+    """One Thompson draw of each ad."""
+    value = source.standard_gamma(posterior.value_shape)
     value /= posterior.value_rate
-    return Draws(ctr=rng.beta(posterior.ctr_alpha, posterior.ctr_beta), value=value)
+    return Draws(ctr=source.beta(posterior.ctr_alpha, posterior.ctr_beta), value=value)
 
 
-def split(posterior: Posterior, returns: Column, lower: Cents, upper: Cents, total: int) -> Filled:
-    """The best split of the total for these returns, under concave returns and the bounds."""
-    return fill(_weights(posterior, returns), lower, upper, total)
+def thompson(
+    evidence: Evidence, prior: AccountPrior, policy: SamplerPolicy, source: Generator | Draws
+) -> Sampled:
+    """Draw every ad from its posterior (or take the draws that are given), and weigh it."""
+    import numpy as np
+
+    ctr, value, marginal = (np.empty(len(evidence.budget)) for _ in range(3))
+    for rows in blocks(len(ctr)):
+        posterior = believe(evidence.rows(rows), prior, policy)
+        drawn = source.rows(rows) if isinstance(source, Draws) else draw(posterior, source)
+        ctr[rows], value[rows] = drawn.ctr, drawn.value
+        returns = posterior.returns(drawn.ctr, drawn.value)
+        np.multiply(returns, posterior.elasticity, out=marginal[rows])
+    weights = _weights(marginal, evidence.budget, prior.elasticity)
+    return Sampled(draws=Draws(ctr=ctr, value=value), weights=weights)
 
 
 def certainty(posterior: Posterior, change: Column) -> Column:
@@ -220,25 +248,28 @@ def normal_cdf(z: Column) -> Column:
     return 0.5 * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * z * (1.0 + 0.044715 * z * z)))
 
 
-def _weights(posterior: Posterior, returns: Column) -> Column:
+def _weights(marginal: Column, budget: Column, elasticity: float) -> Column:
     """budget * (marginal return) ** (1 / (1 - e)), scaled so that nothing overflows.
 
-    ``e`` is the account's elasticity for all, which makes the level one number; where an ad's own
-    differs, its marginal return (elasticity * return) still does, and the next decision goes on
-    from there: the ads come to rest where their marginal returns are equal.
+    Overwrites ``marginal``. ``e`` is the account's elasticity for all, which makes the level one
+    number; where an ad's own differs, its marginal return (elasticity * return) still does, and
+    the next decision goes on from there: the ads come to rest where their marginal returns are
+    equal.
     """
     import numpy as np
 
-    weights = returns * posterior.elasticity
-    some = weights[:: max(1, len(weights) // _SAMPLE)]
-    weights /= max(float(np.median(some)), 1e-300) if len(some) else 1.0
-    np.maximum(weights, 1e-6, out=weights)
-    np.minimum(weights, 1e6, out=weights)
-    np.log(weights, out=weights)  # with exp half the time of a power
-    weights *= 1.0 / (1.0 - posterior.account_elasticity)
-    np.exp(weights, out=weights)
-    weights *= posterior.budget
-    return weights
+    some = marginal[:: max(1, len(marginal) // _SAMPLE)]
+    middle = max(float(np.median(some)), 1e-300) if len(some) else 1.0
+    for rows in blocks(len(marginal)):
+        part = marginal[rows]
+        part /= middle
+        np.maximum(part, 1e-6, out=part)
+        np.minimum(part, 1e6, out=part)
+        np.log(part, out=part)  # with exp half the time of a power
+        part *= 1.0 / (1.0 - elasticity)
+        np.exp(part, out=part)
+        part *= budget[rows]
+    return marginal
 
 
 def _moved(evidence: Evidence, policy: SamplerPolicy) -> Column:
@@ -257,16 +288,13 @@ def _pace(evidence: Evidence) -> Column:
     """Impressions per day at the current budget; a quarter of a day of the account's own helps."""
     import numpy as np
 
-    bought = total(evidence.volume, evidence.budget)
-    shown = float(evidence.impressions.sum())
-    usual = shown / bought if bought > 0 and shown > 0 else 1.0
     prior = 0.25
     days = np.maximum(evidence.volume, 0.0)
     days += prior
-    shown_a_day = evidence.budget * (prior * usual)
-    shown_a_day += evidence.impressions
-    shown_a_day /= days
-    return shown_a_day
+    pace = evidence.budget * (prior * evidence.usual_pace)
+    pace += evidence.impressions
+    pace /= days
+    return pace
 
 
 def _worn(evidence: Evidence, policy: SamplerPolicy) -> Column:
@@ -274,7 +302,7 @@ def _worn(evidence: Evidence, policy: SamplerPolicy) -> Column:
     import numpy as np
 
     factor = np.ones(len(evidence.decline))
-    rows = np.flatnonzero(evidence.decline)  # the others, nearly all, are not worn
+    rows = np.flatnonzero(evidence.decline != 0)  # the others, nearly all, are not worn
     days = evidence.evidence_age[rows] + policy.fatigue_horizon_days
     factor[rows] = np.maximum(1.0 - policy.max_fatigue, np.exp(-evidence.decline[rows] * days))
     return factor

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from geminivideo.budget import bounds as limits
 from geminivideo.budget import evidence, prior, reasons, sampler
-from geminivideo.budget.allocation import Filled
+from geminivideo.budget.allocation import Filled, fill
 from geminivideo.budget.bounds import Bound
 from geminivideo.budget.decision import (
     FORMAT,
@@ -20,10 +20,11 @@ from geminivideo.budget.decision import (
     Request,
 )
 from geminivideo.budget.sampler import Draws, Posterior
-from geminivideo.budget.signals import AccountPrior, AdSignals, SignalsError, one_currency
+from geminivideo.budget.signals import AdSignals, SignalsError, one_currency
 
 if TYPE_CHECKING:
     import numpy as np
+    from numpy.random import Generator
     from numpy.typing import NDArray
 
     Column = NDArray[np.float64]
@@ -63,15 +64,15 @@ def _ordered(request: Request) -> Request:
 def _decide(request: Request, drawn: Draws | None) -> DecisionRecord:
     currency = one_currency(request.ads)
     total = _total(request)
-    posterior, learned = _learn(request, total)
-    draws = drawn or sampler.draw(
-        posterior,
-        seed=request.seed,
-        account_id=request.account_id,
-        decided_at=request.decided_at,
+    policy = request.policy.sampler
+    seen = evidence.gather(
+        request.ads, now=request.decided_at, total=total, lag=request.lag, policy=policy
     )
+    learned = request.prior or prior.learn(seen, policy)
+    sampled = sampler.thompson(seen, learned, policy, drawn or _source(request))
+    posterior, draws = sampler.believe(seen, learned, policy), sampled.draws
     boundaries = _bounds(request, total)
-    plan = _plan(request, posterior, draws, boundaries, total)
+    plan = _plan(request, posterior, sampled.weights, boundaries, total)
     filled = plan.filled
     return DecisionRecord(
         format=FORMAT,
@@ -95,13 +96,10 @@ def _total(request: Request) -> int:
     return sum(ad.daily_budget or 0 for ad in request.ads)
 
 
-def _learn(request: Request, total: int) -> tuple[Posterior, AccountPrior]:
-    policy = request.policy.sampler
-    seen = evidence.gather(
-        request.ads, now=request.decided_at, total=total, lag=request.lag, policy=policy
+def _source(request: Request) -> Generator:
+    return sampler.generator(
+        seed=request.seed, account_id=request.account_id, decided_at=request.decided_at
     )
-    learned = request.prior or prior.learn(seen, policy)
-    return sampler.believe(seen, learned, policy), learned
 
 
 def _bounds(request: Request, total: int) -> list[Bound]:
@@ -110,7 +108,7 @@ def _bounds(request: Request, total: int) -> list[Bound]:
 
 
 def _plan(
-    request: Request, posterior: Posterior, draws: Draws, boundaries: Sequence[Bound], total: int
+    request: Request, posterior: Posterior, weights: Column, boundaries: Sequence[Bound], total: int
 ) -> _Plan:
     import numpy as np
 
@@ -118,8 +116,7 @@ def _plan(
     loss = sampler.below(posterior, request.policy.gate.kill_roas)
     killed = _killed(request, loss, upper, total)
     alive_lower, alive_upper = np.where(killed, 0, lower), np.where(killed, 0, upper)
-    returns = posterior.returns(draws.ctr, draws.value)
-    filled = sampler.split(posterior, returns, alive_lower, alive_upper, total)
+    filled = fill(weights, alive_lower, alive_upper, total)
     live = np.fromiter((ad.daily_budget or 0 for ad in request.ads), np.float64, len(request.ads))
     certain = sampler.certainty(posterior, filled.amounts - live)
     return _Plan(filled=filled, killed=killed, certainty=np.where(killed, loss, certain))

@@ -181,16 +181,18 @@ def test_draws_are_those_of_their_seed_account_and_time(make_ad, now):
     """The same three give the same draws, each other gives others."""
     found = posterior([make_ad("a"), make_ad("b")], now)
     at = {"seed": 1, "account_id": "x", "decided_at": now}
-    first = sampler.draw(found, **at)
-    assert (first.ctr == sampler.draw(found, **at).ctr).all()
+    first = sampler.draw(found, sampler.generator(**at))
+    assert (first.ctr == sampler.draw(found, sampler.generator(**at)).ctr).all()
     for other in ({"seed": 2}, {"account_id": "y"}, {"decided_at": now + 1}):
-        assert (first.ctr != sampler.draw(found, **(at | other)).ctr).all()
+        drawn = sampler.draw(found, sampler.generator(**(at | other)))
+        assert (first.ctr != drawn.ctr).all()
 
 
 def test_draws_have_the_posteriors_means_and_spread(make_ad, now):
     """Over many seeds the drawn CTR is the Beta's, the drawn multiple the Gamma's."""
     found = posterior([make_ad("a"), make_ad("b", ctr=0.01)], now)
-    drawn = [sampler.draw(found, seed=n, account_id="x", decided_at=now) for n in range(2000)]
+    sources = [sampler.generator(seed=n, account_id="x", decided_at=now) for n in range(2000)]
+    drawn = [sampler.draw(found, source) for source in sources]
     ctr = np.array([d.ctr for d in drawn])
     value = np.array([d.value for d in drawn])
     assert ctr.mean(0) == pytest.approx(found.ctr, rel=0.01)
