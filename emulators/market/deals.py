@@ -101,22 +101,19 @@ def deal_of(seed: int, hour: float, ad: int, number: int, truth: AdTruth, direct
 def _steps(rng: np.random.Generator, at: float, amount: int, won: bool) -> Iterator[StageStep]:
     """Through the open stages to won, or to lost after one of them; some step back on the way."""
     reached = len(OPEN) if won else 1 + int(rng.integers(len(OPEN)))
-    place = 0
-    for stage in range(reached):
-        if stage and rng.random() < _REGRESS:
-            yield StageStep(at=at, stage=OPEN[stage - 1], amount=_known(amount, place))
-            at, place = at + _pause(rng), place + 1
-        yield StageStep(at=at, stage=OPEN[stage], amount=_known(amount, place))
-        at, place = at + _pause(rng), place + 1
+    path: list[str] = []
+    for place, stage in enumerate(OPEN[:reached]):
+        path.append(stage)
+        if place and rng.random() < _REGRESS:
+            path += [OPEN[place - 1], stage]
+    for place, stage in enumerate(path):
+        yield StageStep(at=at, stage=stage, amount=_known(amount, place))
+        at += float(rng.uniform(*_STEP_DAYS)) * DAY_S
     yield StageStep(at=at, stage=WON if won else LOST, amount=amount)
 
 
 def _known(amount: int, place: int) -> int | None:
     return amount if place >= _AMOUNT_KNOWN_FROM else None
-
-
-def _pause(rng: np.random.Generator) -> float:
-    return float(rng.uniform(*_STEP_DAYS)) * DAY_S
 
 
 def chance_of_winning(win_rate: float) -> dict[str, float]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from emulators.market.market import Market
 
 Column = NDArray[np.float64]
+Matrix = NDArray[np.float64]
 
 MOST_OVER = 1.75  # of a day's budget, as Meta allows
 _PACE_SPREAD = 0.10
@@ -39,6 +40,8 @@ _OTHER_CLICKS = 0.15  # clicks that lead nowhere (likes, the profile) per link c
 _MOST_CTR = 0.5
 _COUNTS = ("spend", "impressions", "clicks", "link_clicks", "value")
 _EACH = 4  # uniforms of an ad and hour
+_MOST_DEALS = 4095  # of an ad and hour, that deals can be numbered
+_MOST_AT_ONCE = 240
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +92,27 @@ class _State:
             self.week_spent = np.zeros_like(self.week_spent)
             self.week_due = np.zeros_like(self.week_due)
 
+    def spend(self, hour: Hour, due: Column, factor: Column) -> Column:
+        """Spend an hour: around the budget's share, a week's balance caught up slowly."""
+        behind = self.week_due - self.week_spent
+        wanted = due * factor + np.where(due > 0, _CATCH_UP * behind, 0.0)
+        spend = np.clip(wanted, 0.0, MOST_OVER * due)
+        if hour.last_day:
+            spend = np.minimum(spend, np.maximum(0.0, behind + due))
+        before = np.floor(self.total)
+        self.today = self.today + spend
+        self.week_spent = self.week_spent + spend
+        self.week_due = self.week_due + due
+        self.total = self.total + spend
+        return np.asarray(np.floor(self.total) - before)
+
+
+@dataclass(frozen=True)
+class _Rates:
+    ctr: Matrix
+    deal_rate: Matrix
+    fixed: Columns
+
 
 class Delivery:
     """A market under budgets. Every question plays the hours that it needs first.
@@ -121,9 +145,8 @@ class Delivery:
     def advance(self, until: float) -> None:
         """Play every whole hour that is over by ``until``."""
         with self._lock:
-            while self.played_until + HOUR_S <= until:
-                self._play(self.played_until)
-                self._played += 1
+            while (left := int((until - self.played_until) // HOUR_S)) > 0:
+                self._play(min(left, _MOST_AT_ONCE))
 
     def rows(self, ad: int, since: float, until: float) -> list[HourRow]:
         """An ad's whole hours within a time."""
@@ -175,7 +198,8 @@ class Delivery:
 
     def exposure(self) -> Column:
         """Impressions per ad so far: what its fatigue depends on."""
-        return self._state.shown.copy()
+        shown = self._state.shown
+        return np.concatenate([shown, np.zeros(max(0, len(self.budgets) - len(shown)))])
 
     def _between(self, since: float, until: float) -> range:
         """The played hours that lie wholly in a time."""
@@ -205,58 +229,73 @@ class Delivery:
             counts = {name: int(total[ad]) for name, total in sums.items()}
             yield DayStats(ad=int(ad), date=date.fromordinal(day), **counts)
 
-    def _play(self, at: float) -> None:
-        live = self.budgets.mean(at, at + HOUR_S)
-        self._state.grow(len(live))
-        hour = calendar.hour_of(at, self.market.timezone)
-        self._state.turn(hour)
-        truth = self.market.truth_at(at, len(live))
-        luck = uniforms(self.market.seed, HOUR, int(at // HOUR_S), len(live), _EACH)
-        day = self._day_luck(hour.day, len(live))
-        counts = self._hour(hour, live, truth, luck, day)
-        deals = np.minimum(poisson(luck[3], counts["link_clicks"] * truth.deal_rate), 4095)
-        for name in _COUNTS:
-            self._hours[name].append(counts[name])
-        self._close(at, hour, np.minimum(deals, counts["link_clicks"]))
+    def _play(self, count: int) -> None:
+        """The next ``count`` hours side by side: only the pace of spending needs one by one."""
+        starts = [self.played_until + n * HOUR_S for n in range(count)]
+        hours = [calendar.hour_of(at, self.market.timezone) for at in starts]
+        live = np.stack([self.budgets.mean(at, at + HOUR_S) for at in starts])
+        ads = live.shape[1]
+        luck = np.stack([self._hour_luck(at, ads) for at in starts], axis=1)
+        day = np.stack([self._day_luck(hour.day, ads) for hour in hours], axis=1)
+        self._state.grow(ads)
+        spend, before, after = self._paced(hours, live, day[0])
+        rates = self._rates(starts, hours, ads)
+        counts = self._answers(rates, before, after, luck, day)
+        counts["spend"] = spend
+        deals = np.minimum(poisson(luck[3], counts["link_clicks"] * rates.deal_rate), _MOST_DEALS)
+        deals = np.minimum(deals, counts["link_clicks"])
+        for place, at in enumerate(starts):
+            for name in _COUNTS:
+                self._hours[name].append(counts[name][place])
+            self._close(at, hours[place], deals[place])
+        self._played += count
 
-    def _hour(
-        self, hour: Hour, live: Column, truth: Columns, luck: Column, day: Column
-    ) -> dict[str, Column]:
-        state = self._state
-        before = state.today.copy()
-        spend = self._paced(hour, live, day[0])
-        depth = np.log1p(state.today / truth.saturation) - np.log1p(before / truth.saturation)
+    def _rates(self, starts: list[float], hours: list[Hour], ads: int) -> _Rates:
+        """CTR before fatigue and deal rate, [hours, ads], and what stays the same of each ad."""
+        truths = [self.market.truth_at(at, ads) for at in starts]
+        mood = np.array([hour.mood for hour in hours])[:, None]
+        return _Rates(
+            ctr=np.stack([truth.ctr for truth in truths]) * mood,
+            deal_rate=np.stack([truth.deal_rate for truth in truths]),
+            fixed=truths[0],
+        )
+
+    def _answers(
+        self, rates: _Rates, before: Matrix, after: Matrix, luck: Matrix, day: Matrix
+    ) -> dict[str, Matrix]:
+        truth = rates.fixed
+        depth = np.log1p(after / truth.saturation) - np.log1p(before / truth.saturation)
         reached = 1000.0 / truth.cpm * truth.saturation * depth
-        tired = 1.0 / (1.0 + state.shown / truth.audience / truth.fatigue)
-        ctr = truth.ctr * hour.mood * tired
         impressions = poisson(luck[0], reached * np.exp(-_CPM_SPREAD * day[1]))
+        shown = self._state.shown + np.cumsum(impressions, axis=0)
+        self._state.shown = shown[-1]
+        tired = 1.0 / (1.0 + (shown - impressions) / truth.audience / truth.fatigue)
+        ctr = rates.ctr * tired
         tempted = np.minimum(ctr * np.exp(_CTR_SPREAD * day[2]), _MOST_CTR)
         link_clicks = np.minimum(poisson(luck[1], impressions * tempted), impressions)
         others = poisson(luck[2], link_clicks * _OTHER_CLICKS)
-        state.shown = state.shown + impressions
         return {
-            "spend": spend,
             "impressions": impressions,
             "clicks": np.minimum(link_clicks + others, impressions),
             "link_clicks": link_clicks,
-            "value": reached * ctr * truth.value_per_click,
+            "value": reached * ctr * rates.deal_rate * truth.win_rate * truth.amount,
         }
 
-    def _paced(self, hour: Hour, live: Column, pace: Column) -> Column:
-        """Spend the hour: around the budget's share, a week's balance caught up slowly."""
-        state = self._state
-        due = live * hour.share
-        behind = state.week_due - state.week_spent
-        wanted = due * np.exp(_PACE_SPREAD * pace) + np.where(due > 0, _CATCH_UP * behind, 0.0)
-        spend = np.clip(wanted, 0.0, MOST_OVER * due)
-        if hour.last_day:
-            spend = np.minimum(spend, np.maximum(0.0, behind + due))
-        before = np.floor(state.total)
-        state.today = state.today + spend
-        state.week_spent = state.week_spent + spend
-        state.week_due = state.week_due + due
-        state.total = state.total + spend
-        return np.asarray(np.floor(state.total) - before)
+    def _paced(
+        self, hours: list[Hour], live: Matrix, pace: Matrix
+    ) -> tuple[Matrix, Matrix, Matrix]:
+        """Spend of each hour in whole minor units, and the day's spend before and after it."""
+        state, factor = self._state, np.exp(_PACE_SPREAD * pace)
+        spends, before, after = [], [], []
+        for place, hour in enumerate(hours):
+            state.turn(hour)
+            before.append(state.today)
+            spends.append(state.spend(hour, live[place] * hour.share, factor[place]))
+            after.append(state.today)
+        return np.stack(spends), np.stack(before), np.stack(after)
+
+    def _hour_luck(self, at: float, ads: int) -> Matrix:
+        return uniforms(self.market.seed, HOUR, int(at // HOUR_S), ads, _EACH)
 
     def _day_luck(self, day: int, ads: int) -> NDArray[np.float64]:
         """[3, ads] standard normals of a day: pace, price, mood."""

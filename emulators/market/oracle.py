@@ -102,9 +102,8 @@ def play(
     history.set_all(at, live)
     while at < until:
         delivery.advance(at)
-        shown = delivery.exposure() if at > market.start else np.zeros(market.ads)
         now = total(at) if callable(total) else total
-        live = best_allocation(market, now, at, shown, limits.around(live))
+        live = best_allocation(market, now, at, delivery.exposure(), limits.around(live))
         history.set_all(at, live)
         at += every
     delivery.advance(until)
