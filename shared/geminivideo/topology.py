@@ -357,6 +357,7 @@ SERVICES = (
         "meta_publisher",
         Https(8003),
         Need.ENQUEUE_CHANGES,
+        Need.META_READ_TOKEN,
         Need.READ_MODELS,
         concurrency=16,
         timeout_s=120,

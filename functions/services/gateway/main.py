@@ -6,9 +6,11 @@ from geminivideo.services import (
     campaigns,
     change_control,
     changes,
+    decision_gate,
     drive,
     flows_view,
     hubspot,
+    insights_intake,
     intake,
     prediction,
     renders,
@@ -46,6 +48,8 @@ api.get("/api/ad-change-history", answer=changes.ChangeHistory, query=("change_i
 )
 change_control.serve(api)
 hubspot.serve(api)
+insights_intake.serve(api)
+decision_gate.serve(api)
 api.get("/api/flows", answer=flows_view.Flows, query=("kind", "status", "limit"))(
     flows_view.list_flows
 )

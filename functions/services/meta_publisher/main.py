@@ -1,7 +1,7 @@
-"""The Meta publisher's face (:8003): what the SafeExecutor was asked to do and did."""
+"""The Meta publisher's face (:8003): what the SafeExecutor is asked to do, and insights."""
 
 from geminivideo.runtime.http import Api
-from geminivideo.services import changes, prediction
+from geminivideo.services import battle_hardened, changes, meta_objects, prediction
 
 api = Api("meta_publisher")
 
@@ -13,6 +13,8 @@ api.get(
 api.get("/api/ad-change-history", answer=changes.ChangeHistory, query=("change_id",))(
     changes.show_history
 )
+meta_objects.serve(api)
+battle_hardened.serve(api)
 prediction.serve(api)
 
 main = api.entry()

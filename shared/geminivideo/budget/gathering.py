@@ -25,6 +25,7 @@ NO_ADSET = "its ad set is not known yet: Meta has not shown the ad"
 NEVER_READ = "its insights were never read"
 AGE_UNKNOWN = "age-unknown"
 CLICK_UNKNOWN = "click-time-unknown"
+NEVER = 2.0  # a certainty that no probability reaches
 _SHORTEST_H = 0.25
 _WHOLE_DAYS = 7
 
@@ -160,6 +161,17 @@ def signals(
         days=_condensed(shown, now) if condense else shown,
         degraded=_degraded(unit, age_known, credited),
     )
+
+
+def deciding_policy(policy: Policy, ads: Iterable[AdSignals]) -> Policy:
+    """The policy to decide with: no ad is stopped for want of value where nobody has any.
+
+    Nobody reports value there (no CRM, no purchases), so that its absence says nothing.
+    """
+    direct = policy.sampler.mode == "direct"
+    if any((ad.cash_revenue if direct else ad.pipeline_value) > 0 for ad in ads):
+        return policy
+    return replace(policy, allocation=replace(policy.allocation, kill_certainty=NEVER))
 
 
 def _days_of(unit: Unit) -> list[AdDay]:

@@ -114,11 +114,12 @@ def _windows(documents: Documents, account_id: str, policy: Policy, now: float) 
         if change.status is ChangeStatus.COMPLETED and change.payload.get("adset_id")
     }
     windows = documents.get_many(changed, BudgetWindow)
-    started = {changed[path]: _start(window, since) for path, window in windows.items()}
+    started = {changed[path]: window_start(window, since) for path, window in windows.items()}
     return {adset: budget for adset, budget in started.items() if budget is not None}
 
 
-def _start(window: BudgetWindow, since: float) -> int | None:
+def window_start(window: BudgetWindow, since: float) -> int | None:
+    """The budget before the first change since; ``None`` without one."""
     recent = [entry for entry in window.entries if entry.open or entry.at > since]
     return recent[0].before if recent else None
 
@@ -144,7 +145,7 @@ def request_of(found: Found, policy: Policy, flow_id: str) -> Request:
         ads=found.signals,
         lag=LagCurve.immediate() if direct else lag.learn(found.delays, policy.lag),
         seed=seed_of(flow_id),
-        policy=policy,
+        policy=gathering.deciding_policy(policy, found.signals),
         total=policy.allocation.daily_total,
     )
 

@@ -1,0 +1,474 @@
+"""BattleHardenedSampler over HTTP, for callers who send what their ads did so far, again and again.
+
+Money is in major units of the account's currency. What was seen of an ad is remembered on the
+ad's own time line (its age), so that the days between two calls become days whatever clock the
+caller lives by.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import msgspec
+
+from geminivideo import money
+from geminivideo.budget import lag
+from geminivideo.budget.decision import DecisionRecord, Metrics, Recommendation, Request
+from geminivideo.budget.gathering import deciding_policy
+from geminivideo.budget.memory import AdMemory, recall, remember
+from geminivideo.budget.revenue import change, stage_key
+from geminivideo.budget.scoring import decide
+from geminivideo.budget.signals import HOUR_S, AdSignals, LagCurve, SignalsError
+from geminivideo.policy import Policy
+from geminivideo.records import Account, Campaign, FeedbackEvent
+from geminivideo.runtime.http import Api, ApiError, Call, identifier
+from geminivideo.services import crediting
+from geminivideo.services.budget_decisions import seed_of
+from geminivideo.services.insights_intake import (
+    count,
+    minor,
+    moment,
+    ratio_contradiction,
+)
+
+MOST_ADS = 5000
+CLICKS_CUT = "clicks-exceed-impressions"
+DEFAULT_MAP = "default-stage-map"
+DEFAULT_ACCOUNT = "default"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdTotals:
+    """An ad's totals since it was created; money is in major units.
+
+    With ``current_budget`` (a day) no more than the velocity limit is recommended away from it;
+    without, the pace of its spend stands for it. ``ctr`` is only compared with the counts.
+    """
+
+    ad_id: str
+    impressions: int
+    clicks: int
+    spend: float
+    age_hours: float
+    pipeline_value: float | None = None
+    cash_revenue: float | None = None
+    current_budget: float | None = None
+    daily_budget: float | None = None
+    ctr: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """A daily budget to be split over ads; ``mode``: pipeline (services) or direct (cash)."""
+
+    ad_states: list[AdTotals]
+    total_budget: float
+    creative_dna_scores: dict[str, float] | None = None
+    account_id: str | None = None
+    mode: str | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Allocated:
+    """One ad's share. ``current_budget`` is as sent, else the recent pace of its spend.
+
+    ``change_percentage`` is null when nothing was spent before.
+    """
+
+    ad_id: str
+    current_budget: float | None
+    recommended_budget: float
+    change_percentage: float | None
+    confidence: float
+    reason: str
+    metrics: dict[str, Any]
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selected:
+    """The split; ``shortfall`` is what the bounds left over of ``total_budget``."""
+
+    total_budget: float
+    num_ads: int
+    recommendations: list[Allocated]
+    seed: int
+    policy_version: str
+    mode: str
+    currency: str
+    shortfall: float = 0.0
+    degraded: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Actuals:
+    """What an ad has really brought and cost so far (major units)."""
+
+    ad_id: str
+    actual_pipeline_value: float
+    actual_spend: float
+    timestamp: float | str | None = None
+    account_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActualsTaken:
+    """``sampler_updated``: the next selection counts it. No model is trained by one report."""
+
+    status: str
+    ad_id: str
+    actual_roas: float | None
+    model_updated: bool
+    sampler_updated: bool
+    timestamp: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownActuals:
+    """``ad_actuals/{account}-{ad}``: the latest report of an ad's value (minor units)."""
+
+    ad_id: str
+    at: float
+    pipeline_value: int
+    spend: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageQuestion:
+    """A deal's stage, or its move; ``deal_value`` is in major units, ``tenant_id`` an account."""
+
+    stage: str | None = None
+    stage_from: str | None = None
+    stage_to: str | None = None
+    deal_value: float | None = None
+    pipeline: str | None = None
+    tenant_id: str | None = None
+    account_id: str | None = None
+    campaign: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageAnswer:
+    """``synthetic_value`` is what the stage is worth, ``calculated_value`` what the move adds."""
+
+    stage_from: str | None
+    stage_to: str
+    synthetic_value: float
+    calculated_value: float
+    confidence: float
+    reason: str
+    currency: str
+    degraded: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Owner:
+    """Whose ads they are: an account that is not known counts in US dollars."""
+
+    id: str
+    currency: str
+    policy: Policy
+
+
+# Selection -----------------------------------------------------------------------------------
+
+
+def select(call: Call) -> Selected:
+    """Split a daily budget over ads by what each is worth; each share says why."""
+    asked: Selection = call.body
+    owner = _owner(call, asked.account_id)
+    total = minor(asked.total_budget, owner.currency, "total_budget")
+    _check(asked, total)
+    now = call.ports.clock.now()
+    warnings = {ad.ad_id: _warnings(ad) for ad in asked.ad_states}
+    known = _actuals(call, owner, asked)
+    ads = [_signals(ad, owner, asked.creative_dna_scores or {}, known) for ad in asked.ad_states]
+    remembered = _remembered(call, owner, ads, now)
+    policy = _with_mode(owner.policy, asked, remembered)
+    record = _decided(asked, owner, policy, tuple(remembered), total, now)
+    return _selected(record, warnings, policy.sampler.mode)
+
+
+def _check(asked: Selection, total: int) -> None:
+    if not asked.ad_states:
+        raise ApiError(422, "ad_states must not be empty")
+    if len(asked.ad_states) > MOST_ADS:
+        raise ApiError(422, f"ad_states must be at most {MOST_ADS}: larger accounts are scored by "
+                            "the budget cycle")  # fmt: skip
+    if total <= 0:
+        raise ApiError(422, "total_budget must be above 0")
+    if asked.mode not in (None, "pipeline", "direct"):
+        raise ApiError(422, "mode must be pipeline or direct")
+    if asked.seed is not None and not 0 <= asked.seed < 2**63:
+        raise ApiError(422, "seed must be from 0 to 2**63 - 1")
+
+
+def _warnings(ad: AdTotals) -> list[str]:
+    """What contradicts in the totals; they are decided on all the same."""
+    impressions, clicks = count(ad.impressions, "impressions"), count(ad.clicks, "clicks")
+    found = list(ratio_contradiction(ad.ctr, impressions, clicks))
+    if clicks > impressions:
+        found.append(f"{CLICKS_CUT}:{clicks}/{impressions}")
+    return found
+
+
+def _signals(
+    ad: AdTotals, owner: _Owner, dna: Mapping[str, float], known: Mapping[str, KnownActuals]
+) -> AdSignals:
+    if not 0 <= ad.age_hours < 1e7:
+        raise ApiError(422, "age_hours must be from 0 on")
+    budget = ad.current_budget if ad.current_budget is not None else ad.daily_budget
+    actual = known.get(ad.ad_id)
+
+    def cents(amount: float | None, member: str) -> int:
+        return minor(amount or 0.0, owner.currency, member)
+
+    value = cents(ad.pipeline_value, "pipeline_value")
+    if ad.pipeline_value is None and actual is not None:
+        value = actual.pipeline_value
+    return AdSignals(
+        ad_id=identifier(ad.ad_id, "ad_id"),
+        age_hours=ad.age_hours,
+        impressions=ad.impressions,
+        clicks=min(ad.clicks, ad.impressions),
+        spend=cents(ad.spend, "spend"),
+        currency=owner.currency,
+        pipeline_value=value,
+        cash_revenue=cents(ad.cash_revenue, "cash_revenue"),
+        daily_budget=cents(budget, "current_budget") or None,
+        dna=_share(dna.get(ad.ad_id)),
+    )
+
+
+def _share(score: float | None) -> float | None:
+    if score is not None and not 0 <= score <= 1:
+        raise ApiError(422, "creative_dna_scores must be from 0 to 1")
+    return score
+
+
+def _remembered(call: Call, owner: _Owner, ads: list[AdSignals], now: float) -> list[AdSignals]:
+    """The ads with the days that earlier calls tell apart; this call is remembered too."""
+    paths = {ad.ad_id: f"ad_memories/{owner.id}:{ad.ad_id}" for ad in ads}
+    known = call.ports.documents.get_many(paths.values(), AdMemory)
+    memories = {ad.ad_id: _grown(known.get(paths[ad.ad_id]), ad) for ad in ads}
+    call.ports.documents.set_many((paths[ad_id], memory) for ad_id, memory in memories.items())
+    return [_recalled(memories[ad.ad_id], ad, now) for ad in ads]
+
+
+def _grown(memory: AdMemory | None, ad: AdSignals) -> AdMemory:
+    """On the ad's own time line: seconds since its birth. Counts that went back begin anew."""
+    if memory is not None and (ad.impressions < memory.impressions or ad.spend < memory.spend):
+        memory = None
+    return remember(memory, ad, ad.age_hours * HOUR_S)
+
+
+def _recalled(memory: AdMemory, ad: AdSignals, now: float) -> AdSignals:
+    birth = now - ad.age_hours * HOUR_S
+    found = recall(memory, ad)
+    return replace(found, days=tuple(replace(day, at=birth + day.at) for day in found.days))
+
+
+def _with_mode(policy: Policy, asked: Selection, ads: list[AdSignals]) -> Policy:
+    """The mode asked for; else direct when only cash was ever reported."""
+    cash = any(ad.cash_revenue for ad in ads) and not any(ad.pipeline_value for ad in ads)
+    mode = asked.mode or ("direct" if cash else policy.sampler.mode)
+    moded = replace(policy, sampler=replace(policy.sampler, mode=mode))
+    return deciding_policy(moded, ads)
+
+
+def _decided(
+    asked: Selection,
+    owner: _Owner,
+    policy: Policy,
+    ads: tuple[AdSignals, ...],
+    total: int,
+    now: float,
+) -> DecisionRecord:
+    direct = policy.sampler.mode == "direct"
+    digest = hashlib.sha256(msgspec.json.encode(asked)).hexdigest()
+    request = Request(
+        account_id=owner.id,
+        decided_at=now,
+        ads=ads,
+        lag=LagCurve.immediate() if direct else lag.learn((), policy.lag),
+        seed=asked.seed if asked.seed is not None else seed_of(digest),
+        policy=policy,
+        total=total,
+    )
+    try:
+        return decide(request)
+    except SignalsError as error:
+        raise ApiError(422, f"ad_states: {error}") from error
+
+
+def _selected(record: DecisionRecord, warnings: Mapping[str, list[str]], mode: str) -> Selected:
+    currency = record.currency
+    pairs = zip(record.recommendations, record.request.ads, strict=True)
+    return Selected(
+        total_budget=money.major(record.total, currency),
+        num_ads=len(record.recommendations),
+        recommendations=[_allocated(r, ad, currency, warnings[ad.ad_id]) for r, ad in pairs],
+        seed=record.request.seed,
+        policy_version=record.policy_version,
+        mode=mode,
+        currency=currency,
+        shortfall=money.major(record.shortfall, currency),
+        degraded=list(record.degraded),
+    )
+
+
+def _allocated(
+    recommendation: Recommendation, ad: AdSignals, currency: str, warnings: list[str]
+) -> Allocated:
+    current = ad.daily_budget if ad.daily_budget is not None else _pace(ad)
+    change = (recommendation.recommended - current) / current if current else None
+    return Allocated(
+        ad_id=ad.ad_id,
+        current_budget=money.major(current, currency) if current else None,
+        recommended_budget=money.major(recommendation.recommended, currency),
+        change_percentage=round(100 * change, 2) if change is not None else None,
+        confidence=recommendation.confidence,
+        reason=recommendation.reason,
+        metrics=_metrics(recommendation.metrics, currency),
+        warnings=warnings,
+    )
+
+
+def _pace(ad: AdSignals) -> int | None:
+    """What the ad spent a day lately; nothing spent: unknown."""
+    if not ad.days or not ad.days[-1].hours:
+        return None
+    last = ad.days[-1]
+    return round(last.spend * 24.0 / max(last.hours, 24.0)) or None
+
+
+def _metrics(metrics: Metrics, currency: str) -> dict[str, Any]:
+    """The numbers behind a share; rates are fractions, ``spend`` is in major units."""
+    return asdict(metrics) | {"spend": money.major(metrics.spend, currency)}
+
+
+# Feedback ------------------------------------------------------------------------------------
+
+
+def take_feedback(call: Call) -> ActualsTaken:
+    """Record what an ad really brought; selections that name no value of their own use it."""
+    asked: Actuals = call.body
+    owner = _owner(call, asked.account_id)
+    ad_id, now = identifier(asked.ad_id, "ad_id"), call.ports.clock.now()
+    at = moment(asked.timestamp, now, "timestamp")
+    value = minor(asked.actual_pipeline_value, owner.currency, "actual_pipeline_value")
+    spend = minor(asked.actual_spend, owner.currency, "actual_spend")
+    digest = hashlib.sha256(repr((owner.id, ad_id, at, value, spend)).encode()).hexdigest()
+    event = FeedbackEvent(
+        id=f"ac-{digest[:24]}",
+        kind="actuals",
+        account_id=owner.id,
+        occurred_at=at,
+        received_at=now,
+        ad_id=ad_id,
+        currency=owner.currency,
+        verified=False,
+        members={"pipeline_value": value, "spend": spend},
+    )
+    path = _actuals_path(owner, ad_id)
+    known = call.ports.documents.get(path, KnownActuals)
+    newer = known is None or known.at <= at
+    writes: dict[str, Any] = {f"feedback_events/{event.id}": event}
+    if newer:
+        writes[path] = KnownActuals(ad_id=ad_id, at=at, pipeline_value=value, spend=spend)
+    call.ports.documents.set_all(writes)
+    return ActualsTaken(
+        status="feedback_registered",
+        ad_id=ad_id,
+        actual_roas=value / spend if spend else None,
+        model_updated=False,
+        sampler_updated=newer,
+        timestamp=at,
+    )
+
+
+def _actuals_path(owner: _Owner, ad_id: str) -> str:
+    return f"ad_actuals/{owner.id}:{ad_id}"
+
+
+def _actuals(call: Call, owner: _Owner, asked: Selection) -> dict[str, KnownActuals]:
+    """Reported values of the ads whose caller sends none."""
+    silent = [
+        _actuals_path(owner, identifier(ad.ad_id, "ad_id"))
+        for ad in asked.ad_states
+        if ad.pipeline_value is None
+    ]
+    found = call.ports.documents.get_many(silent, KnownActuals)
+    return {actual.ad_id: actual for actual in found.values()}
+
+
+# Synthetic revenue ---------------------------------------------------------------------------
+
+
+def value_stage(call: Call) -> StageAnswer:
+    """What a deal is worth in a stage, and what its move there adds; nothing is stored."""
+    asked: StageQuestion = call.body
+    stage_to = asked.stage_to or asked.stage
+    if not stage_to:
+        raise ApiError(422, "stage or stage_to is missing")
+    owner = _owner(call, asked.tenant_id or asked.account_id or _account_of(call, asked.campaign))
+    account = Account(
+        id=owner.id, ad_account_id="", page_id="", link_url="", currency=owner.currency
+    )
+    stages = crediting.stages_of(call.ports.documents, account, owner.policy.revenue)
+    own = call.ports.documents.get(f"stage_maps/{owner.id}", dict) is not None
+    amount = (
+        minor(asked.deal_value, owner.currency, "deal_value")
+        if asked.deal_value is not None
+        else None
+    )
+    pipeline = (asked.pipeline or owner.policy.revenue.pipeline).lower()
+
+    def key(stage: str) -> str:
+        return stage_key(pipeline, crediting.stage_name(stage))
+
+    moved = change(
+        key(asked.stage_from) if asked.stage_from else None,
+        key(stage_to),
+        amount,
+        crediting.normalised(stages),
+    )
+    return StageAnswer(
+        stage_from=asked.stage_from,
+        stage_to=stage_to,
+        synthetic_value=money.major(moved.value, stages.currency),
+        calculated_value=money.major(moved.increment, stages.currency),
+        confidence=moved.confidence,
+        reason=moved.reason,
+        currency=stages.currency,
+        degraded=[*([] if own else [DEFAULT_MAP]), *moved.warnings],
+    )
+
+
+def _account_of(call: Call, campaign_id: str | None) -> str | None:
+    if not campaign_id:
+        return None
+    path = f"campaigns/{identifier(campaign_id, 'campaign')}"
+    campaign = call.ports.documents.get(path, Campaign)
+    return campaign.account_id if campaign else None
+
+
+def _owner(call: Call, account_id: str | None) -> _Owner:
+    owner = identifier(account_id or DEFAULT_ACCOUNT, "account_id")
+    account = call.ports.documents.get(f"accounts/{owner}", Account)
+    policy = call.ports.documents.get(f"policies/{owner}", Policy) or Policy()
+    return _Owner(owner, account.currency if account else "USD", policy)
+
+
+def serve(api: Api) -> None:
+    """The routes of ml_service and of meta_publisher."""
+    ml = "/api/ml"
+    api.post(f"{ml}/battle-hardened/select", body=Selection, answer=Selected)(select)
+    api.post(f"{ml}/battle-hardened/feedback", body=Actuals, answer=ActualsTaken)(take_feedback)
+    api.post(f"{ml}/synthetic-revenue/calculate", body=StageQuestion, answer=StageAnswer)(
+        value_stage
+    )
