@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import chain
 from typing import TYPE_CHECKING
+
+from geminivideo.budget import parts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,8 +57,6 @@ def fill(weights: Column, lower: Cents, upper: Cents, total: int) -> Filled:
 
     Raises ``ValueError`` when a lower bound is above its upper bound or a weight is negative.
     """
-    import numpy as np
-
     if (lower > upper).any() or not (weights >= 0).all():
         raise ValueError("a lower bound above its upper bound, or a weight below zero or unknown")
     least, most = int(lower.sum()), int(upper.sum())
@@ -65,9 +66,9 @@ def fill(weights: Column, lower: Cents, upper: Cents, total: int) -> Filled:
     if total >= most:
         forced = Forced.UPPER if total > most else None
         return Filled(amounts=upper.copy(), level=math.inf, shortfall=total - most, forced=forced)
-    wanted = _positive(weights)
-    level = _level(_Pool(wanted, lower.astype(np.float64), upper.astype(np.float64), total))
-    return Filled(amounts=_to_cents(level * wanted, lower, upper, total), level=level)
+    pool = _Pool(_positive(weights), lower, upper, total)
+    level = _level(pool)
+    return Filled(amounts=_to_cents(pool, level), level=level)
 
 
 def _positive(weights: Column) -> Column:
@@ -86,11 +87,15 @@ class _Pool:
     """Ads to be filled to ``total``, beside others that take ``base + slope * level``."""
 
     weights: Column
-    lower: Column
-    upper: Column
+    lower: Cents
+    upper: Cents
     total: float
     base: float = 0.0
     slope: float = 0.0
+
+    def rows(self, part: slice | Rows) -> _Pool:
+        """Some of the ads, by themselves."""
+        return _Pool(self.weights[part], self.lower[part], self.upper[part], self.total)
 
     def taken(self, level: float) -> Column:
         """What each ad takes at that level."""
@@ -109,32 +114,38 @@ class _Pool:
 
     def sample(self, stride: int) -> _Pool:
         """Every so many-th ad, with as large a share of what is between its bounds."""
-        lower, upper = self.lower[::stride], self.upper[::stride]
-        least, most = float(self.lower.sum()), float(self.upper.sum())
+        least, most = int(self.lower.sum()), int(self.upper.sum())
         share = (self.total - least) / (most - least)
-        total = float(lower.sum()) + share * float((upper - lower).sum())
-        return _Pool(self.weights[::stride], lower, upper, total)
+        some = self.rows(slice(None, None, stride))
+        floor, room = int(some.lower.sum()), int((some.upper - some.lower).sum())
+        return replace(some, total=floor + share * room)
 
     def between(self, low: float, high: float) -> _Pool | None:
         """Only the ads that meet a bound between two levels; the root is elsewhere: ``None``."""
         import numpy as np
 
-        least, most = self.taken(low), self.taken(high)
-        at_low, at_high = float(least.sum()), float(most.sum())
-        if not at_low <= self.total <= at_high:
-            return None
-        off_floor = (least == self.lower) & (most > self.lower)
-        bent = np.flatnonzero(off_floor | ((most == self.upper) & (least < self.upper)))
-        open_low, open_high = float(least[bent].sum()), float(most[bent].sum())
-        slope = ((at_high - open_high) - (at_low - open_low)) / (high - low)
-        return _Pool(
-            self.weights[bent],
-            self.lower[bent],
-            self.upper[bent],
-            self.total,
-            base=at_low - open_low - slope * low,
-            slope=slope,
-        )
+        def find(part: slice) -> list[tuple[Rows, float, float]]:
+            return [self._bent(rows, low, high) for rows in parts.blocks(part)]
+
+        found = chain.from_iterable(parts.each(len(self.weights), find))
+        rows, at_low, at_high = zip(*found, strict=True)
+        bent = self.rows(np.concatenate(rows))
+        others, others_high = math.fsum(at_low), math.fsum(at_high)
+        slope = (others_high - others) / (high - low)
+        narrowed = replace(bent, base=others - slope * low, slope=slope)
+        inside = narrowed.excess(low)[0] <= 0 <= narrowed.excess(high)[0]
+        return narrowed if inside else None
+
+    def _bent(self, rows: slice, low: float, high: float) -> tuple[Rows, float, float]:
+        """(ads of these that meet a bound, what the others take at the low and the high level)."""
+        import numpy as np
+
+        ads = self.rows(rows)
+        least, most = ads.taken(low), ads.taken(high)
+        off_floor = (least == ads.lower) & (most > ads.lower)
+        bent = np.flatnonzero(off_floor | ((most == ads.upper) & (least < ads.upper)))
+        at_low, at_high = least.sum() - least[bent].sum(), most.sum() - most[bent].sum()
+        return bent + rows.start, float(at_low), float(at_high)
 
 
 def _level(pool: _Pool) -> float:
@@ -173,33 +184,48 @@ def _root(pool: _Pool, low: float, level: float, high: float) -> float:
     return level
 
 
-def _to_cents(wished: Column, lower: Cents, upper: Cents, total: int) -> Cents:
+def _to_cents(pool: _Pool, level: float) -> Cents:
     """Whole minor units by the largest remainder, inside the bounds; ties go to the first ads."""
     import numpy as np
 
-    cents = np.where(wished < upper, lower, upper)
-    free = np.flatnonzero((wished > lower) & (wished < upper))
-    exact = np.round(wished[free] / _QUANTUM) * _QUANTUM
-    cents[free] = np.clip(np.floor(exact).astype(np.int64), lower[free], upper[free])
-    owed = exact - cents[free]
-    missing = total - int(cents.sum())
+    cents = np.empty(len(pool.weights), np.int64)
+
+    def floor(part: slice) -> list[tuple[Rows, Column]]:
+        return [_floor(pool.rows(rows), level, rows, cents) for rows in parts.blocks(part)]
+
+    found = chain.from_iterable(parts.each(len(cents), floor))
+    free, owed = (np.concatenate(columns) for columns in zip(*found, strict=True))
+    missing = int(pool.total) - int(cents.sum())
     if 0 < missing <= int((owed > 0).sum()):
         cents[free[_smallest(-owed, missing)]] += 1
         return cents
-    return _evened(cents, free, owed, lower, upper, total)
+    return _evened(cents, free, owed, pool)
 
 
-def _evened(
-    cents: Cents, free: Rows, owed: Column, lower: Cents, upper: Cents, total: int
-) -> Cents:
+def _floor(ads: _Pool, level: float, rows: slice, cents: Cents) -> tuple[Rows, Column]:
+    """Fill ``cents`` in; (the ads that no bound holds, what each is still owed)."""
+    import numpy as np
+
+    wished = level * ads.weights
+    below = wished < ads.upper
+    whole = np.where(below, ads.lower, ads.upper)
+    free = np.flatnonzero(below & (wished > ads.lower))
+    exact = np.round(wished[free] / _QUANTUM) * _QUANTUM
+    floor = np.floor(exact).astype(np.int64)
+    whole[free] = np.minimum(np.maximum(floor, ads.lower[free]), ads.upper[free])
+    cents[rows] = whole
+    return free + rows.start, exact - whole[free]
+
+
+def _evened(cents: Cents, free: Rows, owed: Column, pool: _Pool) -> Cents:
     """The same when more is missing than the remainders, or too much is given."""
     import numpy as np
 
     exact = cents.astype(np.float64)
     exact[free] += owed
-    while (missing := total - int(cents.sum())) != 0:
+    while (missing := int(pool.total) - int(cents.sum())) != 0:
         sign = 1 if missing > 0 else -1
-        room = np.flatnonzero(cents < upper if sign > 0 else cents > lower)
+        room = np.flatnonzero(cents < pool.upper if sign > 0 else cents > pool.lower)
         cents[room[_smallest(sign * (cents[room] - exact[room]), abs(missing))]] += sign
     return cents
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
@@ -56,12 +56,6 @@ class Evidence:
 
 
 _COLUMNS = tuple(field.name for field in fields(Evidence) if field.type == "Column")
-_BLOCK = 8_192  # rows whose columns stay in a processor's cache from one step to the next
-
-
-def blocks(count: int) -> Iterator[slice]:
-    """The rows in parts that are worked through faster than all at once."""
-    return (slice(start, start + _BLOCK) for start in range(0, count, _BLOCK))
 
 
 def usual_pace(impressions: Column, volume: Column, budget: Column) -> float:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from geminivideo.budget.evidence import Evidence, blocks, total
+from geminivideo.budget import parts
+from geminivideo.budget.evidence import Evidence, total
 from geminivideo.budget.signals import AccountPrior
 from geminivideo.policy import SamplerPolicy
 
@@ -46,8 +47,9 @@ def _ctr(clicks: Column, impressions: Column, policy: SamplerPolicy) -> tuple[fl
     between = policy.prior_value_dispersion
     ads = int(np.count_nonzero(impressions > 0))
     if ads > 1:
-        parts = blocks(len(clicks))
-        scatter = math.fsum(_scatter(clicks[rows], impressions[rows], mean) for rows in parts)
+        scatter = math.fsum(
+            parts.each(len(clicks), lambda at: _scatter(clicks[at], impressions[at], mean))
+        )
         spread = shown - total(impressions, impressions) / shown
         variance = max(0.0, scatter - (ads - 1) * mean * (1 - mean)) / max(spread, 1e-9)
         weight = policy.prior_ctr_strength
@@ -76,8 +78,8 @@ def _shape(evidence: Evidence, per_click: float, size: float, policy: SamplerPol
     """1 / (variance between ads of their value per click, relative to the account's)."""
     dispersion = policy.prior_value_dispersion
     if size > 0 and per_click > 0:
-        parts = blocks(len(evidence.value))
-        sums = [_credits(evidence.rows(rows), per_click, size) for rows in parts]
+        ads = len(evidence.value)
+        sums = parts.each(ads, lambda at: _credits(evidence.rows(at), per_click, size))
         squares, beyond, weight = (math.fsum(column) for column in zip(*sums, strict=True))
         seen = beyond / max(squares, 1e-12)
         prior = policy.prior_dispersion_strength

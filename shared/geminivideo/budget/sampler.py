@@ -23,7 +23,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from geminivideo.budget.evidence import Evidence, blocks
+from geminivideo.budget import parts
+from geminivideo.budget.evidence import Evidence
 from geminivideo.budget.signals import AccountPrior
 from geminivideo.policy import SamplerPolicy
 
@@ -55,6 +56,20 @@ class Sampled:
 
     draws: Draws
     weights: Column
+
+
+@dataclass(frozen=True)
+class Source:
+    """Random numbers of one decision, in a stream of its own for every part of the ads."""
+
+    entropy: tuple[int, ...]
+
+    def generator(self, part: int) -> Generator:
+        """The part's stream, from its start."""
+        import numpy as np
+
+        seeds = np.random.SeedSequence(self.entropy, spawn_key=(part,))
+        return np.random.Generator(np.random.SFC64(seeds))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,35 +178,38 @@ def believe(evidence: Evidence, prior: AccountPrior, policy: SamplerPolicy) -> P
     )
 
 
-def generator(*, seed: int, account_id: str, decided_at: float) -> Generator:
-    """The source of one decision's draws: the same seed, account and time give the same."""
-    import numpy as np
-
+def source(*, seed: int, account_id: str, decided_at: float) -> Source:
+    """Of one decision's draws: the same seed, account and time give the same."""
     account = int.from_bytes(hashlib.sha256(account_id.encode()).digest()[:8])
-    entropy = [seed, account, max(0, round(decided_at * 1000))]
-    return np.random.Generator(np.random.SFC64(np.random.SeedSequence(entropy)))
+    return Source((seed, account, max(0, round(decided_at * 1000))))
 
 
-def draw(posterior: Posterior, source: Generator) -> Draws:
+def draw(posterior: Posterior, generator: Generator) -> Draws:
     """One Thompson draw of each ad."""
-    value = source.standard_gamma(posterior.value_shape)
+    value = generator.standard_gamma(posterior.value_shape)
     value /= posterior.value_rate
-    return Draws(ctr=source.beta(posterior.ctr_alpha, posterior.ctr_beta), value=value)
+    return Draws(ctr=generator.beta(posterior.ctr_alpha, posterior.ctr_beta), value=value)
 
 
 def thompson(
-    evidence: Evidence, prior: AccountPrior, policy: SamplerPolicy, source: Generator | Draws
+    evidence: Evidence, prior: AccountPrior, policy: SamplerPolicy, source: Source | Draws
 ) -> Sampled:
     """Draw every ad from its posterior (or take the draws that are given), and weigh it."""
     import numpy as np
 
-    ctr, value, marginal = (np.empty(len(evidence.budget)) for _ in range(3))
-    for rows in blocks(len(ctr)):
-        posterior = believe(evidence.rows(rows), prior, policy)
-        drawn = source.rows(rows) if isinstance(source, Draws) else draw(posterior, source)
-        ctr[rows], value[rows] = drawn.ctr, drawn.value
-        returns = posterior.returns(drawn.ctr, drawn.value)
-        np.multiply(returns, posterior.elasticity, out=marginal[rows])
+    ads = len(evidence.budget)
+    ctr, value, marginal = (np.empty(ads) for _ in range(3))
+
+    def fill_in(part: slice) -> None:
+        given = source if isinstance(source, Draws) else source.generator(part.start)
+        for rows in parts.blocks(part):
+            posterior = believe(evidence.rows(rows), prior, policy)
+            drawn = given.rows(rows) if isinstance(given, Draws) else draw(posterior, given)
+            ctr[rows], value[rows] = drawn.ctr, drawn.value
+            returns = posterior.returns(drawn.ctr, drawn.value)
+            np.multiply(returns, posterior.elasticity, out=marginal[rows])
+
+    parts.each(ads, fill_in)
     weights = _weights(marginal, evidence.budget, prior.elasticity)
     return Sampled(draws=Draws(ctr=ctr, value=value), weights=weights)
 
@@ -260,15 +278,19 @@ def _weights(marginal: Column, budget: Column, elasticity: float) -> Column:
 
     some = marginal[:: max(1, len(marginal) // _SAMPLE)]
     middle = max(float(np.median(some)), 1e-300) if len(some) else 1.0
-    for rows in blocks(len(marginal)):
+    power = 1.0 / (1.0 - elasticity)
+
+    def raise_to_power(rows: slice) -> None:
         part = marginal[rows]
         part /= middle
         np.maximum(part, 1e-6, out=part)
         np.minimum(part, 1e6, out=part)
         np.log(part, out=part)  # with exp half the time of a power
-        part *= 1.0 / (1.0 - elasticity)
+        part *= power
         np.exp(part, out=part)
         part *= budget[rows]
+
+    parts.each(len(marginal), raise_to_power)
     return marginal
 
 

@@ -24,7 +24,6 @@ from geminivideo.budget.signals import AdSignals, SignalsError, one_currency
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.random import Generator
     from numpy.typing import NDArray
 
     Column = NDArray[np.float64]
@@ -96,8 +95,8 @@ def _total(request: Request) -> int:
     return sum(ad.daily_budget or 0 for ad in request.ads)
 
 
-def _source(request: Request) -> Generator:
-    return sampler.generator(
+def _source(request: Request) -> sampler.Source:
+    return sampler.source(
         seed=request.seed, account_id=request.account_id, decided_at=request.decided_at
     )
 

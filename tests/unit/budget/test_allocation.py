@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from geminivideo.budget import allocation
 from geminivideo.budget.allocation import Forced, fill
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -159,3 +160,19 @@ def test_a_hundred_thousand_ads_are_split_at_once():
     assert int(filled.amounts.sum()) == total
     free = (filled.amounts > lower) & (filled.amounts < upper)
     assert np.abs(filled.amounts[free] - filled.level * weights[free] / weights.max()).max() < 1.01
+
+
+@pytest.mark.parametrize("spread", [0.2, 3.0, 30.0])
+def test_the_shortcut_by_a_sample_finds_the_level_of_the_whole(spread, monkeypatch):
+    """However unlike the ads are, a sample only saves time: the split is that of all of them."""
+    rng = np.random.default_rng(11)
+    weights = np.exp(spread * rng.standard_normal(9000))
+    lower = rng.integers(0, 500, 9000)
+    upper = lower + rng.integers(0, 5000, 9000)
+    total = int(0.7 * lower.sum() + 0.3 * upper.sum())
+    quick = fill(weights, lower, upper, total)
+    monkeypatch.setattr(allocation, "_SAMPLE", 10_000)
+    whole = fill(weights, lower, upper, total)
+    assert np.abs(quick.amounts - whole.amounts).max() <= 1  # of a cent's rounding
+    assert quick.level == pytest.approx(whole.level, rel=1e-9)
+    assert int(quick.amounts.sum()) == total

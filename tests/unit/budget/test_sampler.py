@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from geminivideo.budget import evidence, prior, sampler
+from geminivideo.budget import evidence, parts, prior, sampler
 from geminivideo.budget.signals import DAY_S, LagCurve, ValueBasis
 from geminivideo.policy import SamplerPolicy
 
@@ -181,18 +181,18 @@ def test_draws_are_those_of_their_seed_account_and_time(make_ad, now):
     """The same three give the same draws, each other gives others."""
     found = posterior([make_ad("a"), make_ad("b")], now)
     at = {"seed": 1, "account_id": "x", "decided_at": now}
-    first = sampler.draw(found, sampler.generator(**at))
-    assert (first.ctr == sampler.draw(found, sampler.generator(**at)).ctr).all()
+    first = sampler.draw(found, sampler.source(**at).generator(0))
+    assert (first.ctr == sampler.draw(found, sampler.source(**at).generator(0)).ctr).all()
     for other in ({"seed": 2}, {"account_id": "y"}, {"decided_at": now + 1}):
-        drawn = sampler.draw(found, sampler.generator(**(at | other)))
+        drawn = sampler.draw(found, sampler.source(**(at | other)).generator(0))
         assert (first.ctr != drawn.ctr).all()
 
 
 def test_draws_have_the_posteriors_means_and_spread(make_ad, now):
     """Over many seeds the drawn CTR is the Beta's, the drawn multiple the Gamma's."""
     found = posterior([make_ad("a"), make_ad("b", ctr=0.01)], now)
-    sources = [sampler.generator(seed=n, account_id="x", decided_at=now) for n in range(2000)]
-    drawn = [sampler.draw(found, source) for source in sources]
+    sources = [sampler.source(seed=n, account_id="x", decided_at=now) for n in range(2000)]
+    drawn = [sampler.draw(found, source.generator(0)) for source in sources]
     ctr = np.array([d.ctr for d in drawn])
     value = np.array([d.value for d in drawn])
     assert ctr.mean(0) == pytest.approx(found.ctr, rel=0.01)
@@ -218,3 +218,29 @@ def test_the_normal_distribution_is_close_enough():
     z = np.linspace(-5, 5, 201)
     exact = [NormalDist().cdf(value) for value in z]
     assert np.abs(sampler.normal_cdf(z) - exact).max() < 2e-4
+
+
+def many(make_ad, count):
+    ads = (replace(make_ad(days=1), ad_id=f"{n:06d}", daily_budget=1000 + n) for n in range(count))
+    return list(ads)
+
+
+def test_large_accounts_are_drawn_the_same_on_every_machine(make_ad, now, monkeypatch):
+    """The streams belong to the rows: neither threads nor processors change a draw or a weight."""
+    ads = many(make_ad, 300)
+    seen = evidence.gather(ads, now=now, total=5000, lag=CERTAIN, policy=POLICY)
+    learned = prior.learn(seen, POLICY)
+    monkeypatch.setattr(parts, "_PART", 64)
+    monkeypatch.setattr(parts, "_BLOCK", 16)
+    source = sampler.source(seed=1, account_id="x", decided_at=now)
+    found = []
+    for processors in (1, 4):
+        monkeypatch.setattr(parts, "_processors", lambda count=processors: count)
+        found.append(sampler.thompson(seen, learned, POLICY, source))
+    alone, together = found
+    assert (alone.draws.ctr == together.draws.ctr).all()
+    assert (alone.draws.value == together.draws.value).all()
+    assert (alone.weights == together.weights).all()
+    assert len(np.unique(alone.draws.ctr)) == len(ads), "two ads share their draw"
+    replayed = sampler.thompson(seen, learned, POLICY, alone.draws)
+    assert (replayed.weights == alone.weights).all()
