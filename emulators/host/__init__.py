@@ -333,7 +333,7 @@ class Server:
         try:
             return await self._exchange(request, function, instance, verified)
         except aiohttp.ClientConnectorError as error:
-            instance.retired = True
+            instance.unreachable = True
             if last:
                 raise errors.broken(function.spec.name, self._why(instance, error)) from error
             raise
@@ -384,7 +384,7 @@ class Server:
         )
 
     def _release(self, instance: Instance) -> None:
-        if instance.retired and instance.in_flight == 0 and instance.child.alive:
+        if not instance.wanted and instance.in_flight == 0 and instance.child.alive:
             asyncio.get_running_loop().run_in_executor(None, instance.child.stop, self._grace_s)
 
     async def _instance(self, function: Function) -> Instance:

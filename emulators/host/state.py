@@ -102,13 +102,19 @@ class Instance:
         self.child = child
         self.port = port
         self.in_flight = 0
-        self.retired = False
+        self.retired = False  # asked to go; its end is no failure
+        self.unreachable = False  # it does not listen any more, whatever its process does
         self.answered = False
 
     @property
     def usable(self) -> bool:
         """Whether new requests may go to it."""
-        return self.child.alive and not self.retired
+        return self.child.alive and self.wanted
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it shall go on running."""
+        return not (self.retired or self.unreachable)
 
 
 def is_open(spec: FunctionSpec, exempt: Iterable[str]) -> bool:
