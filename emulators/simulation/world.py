@@ -50,8 +50,8 @@ from emulators.simulation.ports import (
     LocalGraph,
     LocalInsights,
     Queue,
-    StepPorts,
     SteppedClock,
+    StepPorts,
     grid,
     media_fetch,
     open_graph,
@@ -153,13 +153,17 @@ class World:
     # The passing of time -------------------------------------------------------------------------
 
     def run(self) -> Outcome:
+        """Play the scenario to its end, and measure it."""
+        self.run_through()
+        return self.outcome()
+
+    def run_through(self) -> None:
         """Play the scenario to its end."""
         for at in self.scenario.cycles():
             self._until(at - EARLIER_S)
             self.clock.move(at)
             self.cycle(at)
         self._until(self.scenario.end)
-        return self.outcome()
 
     def cycle(self, at: float) -> None:
         """One decision over the account: ours, or the rival's."""

@@ -1,0 +1,70 @@
+"""A simulation's outcome for a person: a table, and many seeds with their intervals."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from rich.table import Table
+
+from emulators.market.market import CURRENCIES
+from emulators.simulation.outcome import Outcome
+from emulators.simulation.seeds import Summary
+
+
+def table_of(outcomes: Sequence[Outcome]) -> Table:
+    """One row a contender."""
+    view = Table(title=_title(outcomes[0]), title_justify="left")
+    for heading in (
+        "policy", "spend", "pipeline value", "cash", "of the best", "breaches", "decisions",
+        "changes",
+    ):  # fmt: skip
+        view.add_column(heading, overflow="fold")
+    for outcome in outcomes:
+        view.add_row(
+            str(outcome.scenario.contender),
+            _money(outcome.spend, outcome.currency),
+            _money(outcome.pipeline_value, outcome.currency),
+            _money(outcome.cash, outcome.currency),
+            f"{outcome.share_of_best:.1%}",
+            _breaches(outcome),
+            _counted(outcome.decisions),
+            _counted(outcome.changes),
+        )
+    return view
+
+
+def summary_table(summaries: Sequence[Summary]) -> Table:
+    """Every contender over all seeds, with how often ours was ahead of it."""
+    view = Table(title=f"{summaries[0].seeds} seeds", title_justify="left")
+    for heading in ("policy", "of the best", "95 % interval", "ours ahead", "breaches"):
+        view.add_column(heading)
+    for one in summaries:
+        ahead = "-" if one.ours_ahead is None else f"{one.ours_ahead} of {one.seeds}"
+        view.add_row(
+            one.policy,
+            f"{one.mean:.1%}",
+            f"{one.low:.1%} to {one.high:.1%}",
+            ahead,
+            str(one.breaches),
+        )
+    return view
+
+
+def _title(outcome: Outcome) -> str:
+    scenario = outcome.scenario
+    return f"seed {scenario.seed}: {scenario.ads} ads, {scenario.days:g} days"
+
+
+def _money(minor: int, currency: str) -> str:
+    decimals = CURRENCIES[currency][0]
+    return f"{minor / 10**decimals:,.{decimals}f} {currency}"
+
+
+def _breaches(outcome: Outcome) -> str:
+    found = Counter(breach.limit for breach in outcome.breaches)
+    return _counted(found) if found else "0"
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "-"
