@@ -32,7 +32,10 @@ ALL_FUNCTIONS = "FUNCTIONS = CREATIVE + EXECUTOR + BUDGET + SERVICES"
 FEW_FUNCTIONS = """
 from dataclasses import replace  # noqa: E402
 
-_KEPT = ("ingest_video", "publish_ads", "execute_change", "sweep", "dead_letters", "gateway")
+_KEPT = (
+    *("ingest_video", "publish_ads", "execute_change", "sweep", "dead_letters"),
+    *("gateway", "hubspot_webhook"),
+)
 FUNCTIONS = tuple(s for s in CREATIVE + EXECUTOR + BUDGET + SERVICES if s.name in _KEPT)
 _HEARD = {s.wakes_on.name for s in FUNCTIONS if isinstance(s.wakes_on, Topic)}
 FUNCTIONS = tuple(replace(s, emits=tuple(filter(_HEARD.__contains__, s.emits))) for s in FUNCTIONS)

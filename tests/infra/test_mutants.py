@@ -591,10 +591,26 @@ MUTANTS = [
     Mutant(
         "open to everyone",
         "infra/functions.py",
-        "return list(self._deployment.callers)",
+        'return ["allUsers"] if step.public else list(self._deployment.callers)',
         'return ["allUsers"]',
         "broad-roles",
         ("infra/functions.py", "cloudrunv2.ServiceIamMember("),
+    ),
+    Mutant(
+        "public step that its sender may not call",
+        "infra/functions.py",
+        'return ["allUsers"] if step.public else list(self._deployment.callers)',
+        "return list(self._deployment.callers)",
+        "public-steps",
+        FUNCTION_CALL,
+    ),
+    Mutant(
+        "public step without a lock",
+        TOPOLOGY,
+        "Https(8006),\n        Need.HUBSPOT_SECRET,",
+        "Https(8006),",
+        "public-steps",
+        FUNCTION_CALL,
     ),
     Mutant(
         "emitted topic that may not be published",
