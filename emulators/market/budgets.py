@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -28,6 +29,7 @@ class BudgetHistory:
     """Steps per ad, added in the order of time; before its first step an ad spends nothing."""
 
     def __init__(self, histories: Iterable[Iterable[Step]] = ()) -> None:
+        self._lock = threading.RLock()
         self._at: list[list[float]] = []
         self._budgets: list[list[float]] = []
         for ad, history in enumerate(histories):
@@ -43,13 +45,14 @@ class BudgetHistory:
 
         What was planned for later than ``at`` is forgotten.
         """
-        self._grow(ad)
-        times, budgets = self._at[ad], self._budgets[ad]
-        while times and times[-1] >= at:
-            times.pop()
-            budgets.pop()
-        times.append(at)
-        budgets.append(float(budget))
+        with self._lock:
+            self._grow(ad)
+            times, budgets = self._at[ad], self._budgets[ad]
+            while times and times[-1] >= at:
+                times.pop()
+                budgets.pop()
+            times.append(at)
+            budgets.append(float(budget))
 
     def set_all(self, at: float, budgets: Sequence[float]) -> None:
         """Every ad's from ``at`` on."""
@@ -63,7 +66,8 @@ class BudgetHistory:
 
     def mean(self, since: float, until: float) -> Column:
         """Each ad's over that time, weighted by how long each was live."""
-        return np.array([self._mean(ad, since, until) for ad in range(len(self))])
+        with self._lock:
+            return np.array([self._mean(ad, since, until) for ad in range(len(self))])
 
     def _mean(self, ad: int, since: float, until: float) -> float:
         times = self._at[ad]

@@ -32,6 +32,7 @@ CREATE TABLE IF NOT EXISTS objects (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE, kind TEXT, account TEXT,
     created REAL, updated REAL, body TEXT);
 CREATE INDEX IF NOT EXISTS objects_by_kind ON objects (account, kind, seq);
+CREATE INDEX IF NOT EXISTS objects_by_adset ON objects (json_extract(body, '$.adset_id'));
 CREATE TABLE IF NOT EXISTS writes (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, at REAL, token TEXT, method TEXT, path TEXT,
     kind TEXT, object_id TEXT, name TEXT, effect TEXT, told INTEGER, params TEXT, error TEXT);
@@ -381,15 +382,15 @@ class Graph:
         """Write down what the ads that a write concerns will be delivered with from now on."""
         if kind not in ("campaign", "adset", "ad"):
             return
-        adsets = {object_id}
+        above = object_id
         if kind == "ad":
-            row = self._require(object_id, "GET")
-            adsets = {json.loads(row["body"])["adset_id"]}
-        rows = self._database.execute(
-            "SELECT * FROM objects WHERE account = ? AND kind = 'ad' ORDER BY seq", (account,)
+            above = json.loads(self._require(object_id, "GET")["body"])["adset_id"]
+        member = "campaign_id" if kind == "campaign" else "adset_id"
+        ads = self._database.execute(
+            "SELECT * FROM objects WHERE account = ? AND kind = 'ad' "
+            f"AND json_extract(body, '$.{member}') = ? ORDER BY seq",
+            (account, above),
         ).fetchall()
-        above = "campaign_id" if kind == "campaign" else "adset_id"
-        ads = [row for row in rows if json.loads(row["body"])[above] in adsets]
         budgets = self._delivered(ads)
         for row in ads:
             at = max(self._clock.now(), row["created"] + self.pace.review_s)

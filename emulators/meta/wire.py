@@ -172,7 +172,7 @@ class Wire:
             if call.writes and call.token not in self._writers:
                 raise errors.may_not_write()
             if struck is not None and struck.refuses:
-                raise _scripted(struck)
+                raise _scripted(struck, call)
             return self._dispatch(call, caller)
         except GraphApiError as error:
             if call.writes:
@@ -232,9 +232,9 @@ def _authenticate(error: GraphApiError) -> dict[str, str]:
     return {"WWW-Authenticate": 'OAuth "Facebook Platform" "invalid_token"'}
 
 
-def _scripted(rule: Rule) -> GraphApiError:
+def _scripted(rule: Rule, call: Call) -> GraphApiError:
     if not isinstance(rule.code, int):
-        return errors.use_case_limited()
+        return errors.insights_limited() if call.of_insights else errors.use_case_limited()
     return GraphApiError(
         rule.message or "scripted fault",
         rule.code,

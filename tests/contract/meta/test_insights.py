@@ -17,6 +17,7 @@ from facebook_business.adobjects.campaign import Campaign
 from facebook_business.api import FacebookAdsApi
 from facebook_business.exceptions import FacebookRequestError
 
+from emulators.faults.rules import Quota
 from emulators.market import Market
 from emulators.meta import AdDay, Conversion, MarketMismatchError, Pace, Server
 
@@ -533,3 +534,10 @@ def test_deals_name_the_ads_by_their_ids(meta: Server, market: Market, clock: An
 def account_of_writer(meta: Server, client: Callable[..., FacebookAdsApi]) -> AdAccount:
     """The account, with the token that may write."""
     return AdAccount(ACCOUNT, api=client(meta.url))
+
+
+def test_a_scripted_quota_of_insights_is_theirs(meta: Server, reader: AdAccount) -> None:
+    """A quota fault on the insights answers 80000, the use case's own code."""
+    meta.fault("GET act_*/insights", quota=Quota(calls=0, window_s=60), times=1)
+    assert error_of(lambda: rows_of(reader, ["spend"])).api_error_code() == 80000
+    assert rows_of(reader, ["spend"]) == []
