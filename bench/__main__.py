@@ -7,10 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import coldstart, emulators, flow
+from bench import allocation, coldstart, emulators, flow
 
 FOLDER = Path(".local/bench")
-NAMES = ("cold", "flow", "emulators")
+NAMES = ("cold", "flow", "allocation", "emulators")
 
 
 def main(asked: list[str]) -> int:
@@ -26,6 +26,8 @@ def main(asked: list[str]) -> int:
         met = coldstart.show(coldstart.measure(), console)
     if "flow" in chosen:
         flow.show(flow.measure(FOLDER, console), console)
+    if "allocation" in chosen:
+        met = allocation.show(*allocation.measure(), console) and met
     if "emulators" in chosen:
         met = emulators.show(*emulators.measure(), console) and met
     return 0 if met else 1
