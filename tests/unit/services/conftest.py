@@ -22,6 +22,15 @@ def load_api(name):
     return module.api
 
 
+@pytest.fixture(autouse=True)
+def deployment(monkeypatch):
+    """Where a function is told that it runs; nothing is called there."""
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "unit")
+    monkeypatch.setenv("GV_REGION", "us-central1")
+    for name in ("UPLOADS", "MEDIA", "MODELS"):
+        monkeypatch.setenv(f"GV_{name}_BUCKET", name.lower())
+
+
 @pytest.fixture(params=SERVICES)
 def api(request):
     """Each service in turn."""
