@@ -468,7 +468,7 @@ class LocalCloud:
             secret="" if secret == NOT_CONFIGURED else secret,
             portal_id=HUBSPOT_PORTAL,
         )
-        if self._market is not None:
+        if self.meta.market_of(AD_ACCOUNT) is not None:  # also one of an earlier run
             self.hubspot.feed(self.meta.delivery(AD_ACCOUNT))
 
     @property
