@@ -7,10 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import allocation, coldstart, emulators, flow
+from bench import allocation, coldstart, emulators, flow, webhook
 
 FOLDER = Path(".local/bench")
-NAMES = ("cold", "flow", "allocation", "emulators")
+NAMES = ("cold", "flow", "allocation", "webhook", "emulators")
 
 
 def main(asked: list[str]) -> int:
@@ -28,6 +28,8 @@ def main(asked: list[str]) -> int:
         flow.show(flow.measure(FOLDER, console), console)
     if "allocation" in chosen:
         met = allocation.show(*allocation.measure(), console) and met
+    if "webhook" in chosen:
+        met = webhook.show(webhook.measure(), console) and met
     if "emulators" in chosen:
         met = emulators.show(*emulators.measure(), console) and met
     return 0 if met else 1
