@@ -1,0 +1,201 @@
+"""The doors by themselves: what they say when something is not configured, not known, or down."""
+
+import dataclasses
+import hashlib
+import importlib.util
+import json
+from pathlib import Path
+
+import flask
+import pytest
+from geminivideo.cloud.documents import Documents, Query
+from geminivideo.events import DealTouched, ReconciliationDue
+from geminivideo.records import Account, Deal, Reconciliation
+from geminivideo.runtime import http
+from geminivideo.runtime.clock import Clock
+from geminivideo.runtime.outbox import OutboxRow
+from geminivideo.runtime.step import door_of
+from geminivideo.topology import topics
+from google.cloud import pubsub_v1
+from werkzeug.test import EnvironBuilder
+
+from emulators.firestore import Index
+from emulators.firestore import Server as Firestore
+from emulators.hubspot import Server as HubSpot
+from emulators.pubsub import Server as PubSub
+from infra.indexes import INDEXES
+
+ROOT = Path(__file__).resolve().parents[3]
+PORTAL = 7
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory):
+    where = tmp_path_factory.mktemp("doors")
+    firestore = Firestore(state_dir=where / "firestore", clock=Clock())
+    pubsub = PubSub(state_dir=where / "pubsub", clock=Clock())
+    crm = HubSpot(state_dir=where / "crm", clock=Clock(), tokens={"pat"}, portal_id=PORTAL)
+    for server in (firestore, pubsub, crm):
+        server.start()
+    firestore.declare_indexes(Index.of(i.collection, *i.fields) for i in INDEXES)
+    yield firestore, pubsub, crm
+    for server in (crm, pubsub, firestore):
+        server.stop()
+
+
+@pytest.fixture
+def environment(servers, monkeypatch, request):
+    firestore, pubsub, crm = servers
+    project = "p-" + hashlib.sha256(request.node.name.encode()).hexdigest()[:12]
+    for name, value in {
+        "GOOGLE_CLOUD_PROJECT": project,
+        "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{firestore.port}",
+        "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{pubsub.port}",
+        "GV_REGION": "r",
+        "GV_UPLOADS_BUCKET": "u",
+        "GV_MEDIA_BUCKET": "m",
+        "GV_MODELS_BUCKET": "o",
+        "GV_HUBSPOT_API_URL": crm.url,
+        "HUBSPOT_TOKEN": "pat",
+    }.items():
+        monkeypatch.setenv(name, value)
+    for name in ("HUBSPOT_SECRET", "GV_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    for topic in topics():
+        pubsub_v1.PublisherClient().create_topic(name=f"projects/{project}/topics/{topic}")
+    return project
+
+
+@pytest.fixture
+def documents(environment):
+    return Documents(environment)
+
+
+def load(step):
+    """A function's module, with clients of its own."""
+    path = ROOT / "functions" / "budget" / step / "main.py"
+    spec = importlib.util.spec_from_file_location(f"{step}_main", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def post(body, **headers):
+    """One call of the webhook without its server: status and JSON."""
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    builder = EnvironBuilder(method="POST", path="/api/webhook/hubspot", data=body, headers=given)
+    answer = load("hubspot_webhook").api(flask.Request(builder.get_environ()))
+    return answer.status_code, json.loads(answer.get_data())
+
+
+def account(documents, account_id="acc", **members):
+    made = Account(
+        id=account_id, ad_account_id="act_1", page_id="1", link_url="https://e.com",
+        **{"hubspot_portal_id": PORTAL, **members},
+    )  # fmt: skip
+    documents.set(f"accounts/{account_id}", made)
+    return made
+
+
+def touched(deal_id, cause="test"):
+    return DealTouched(portal_id=PORTAL, deal_id=deal_id, cause=cause)
+
+
+@pytest.mark.parametrize("secret", ["", "not-configured"])
+def test_without_a_secret_nothing_is_taken_outside_this_machine(environment, monkeypatch, secret):
+    """503 that names the setting; only the local profile takes it, unverified."""
+    monkeypatch.setenv("HUBSPOT_SECRET", secret)
+    status, answer = post(b"[]")
+    assert status == 503
+    assert "hubspotSecret" in answer["error"]
+    monkeypatch.setenv("GV_PROFILE", "local")
+    assert post(b"[]") == (
+        200, {"status": "accepted", "events": 0, "ignored": 0, "verified": False},
+    )  # fmt: skip
+
+
+def test_v1_is_taken_by_explicit_choice_only(environment, monkeypatch):
+    """A v1 signature is refused until the stack says v1."""
+    body = b"[]"
+    monkeypatch.setenv("HUBSPOT_SECRET", "s")
+    monkeypatch.setenv("GV_HUBSPOT_URL", "https://x.example/api/webhook/hubspot")
+    digest = hashlib.sha256(b"s" + body).hexdigest()
+    assert post(body, X_HubSpot_Signature=digest)[0] == 401
+    monkeypatch.setenv("GV_HUBSPOT_SIGNATURE", "v1")
+    assert post(body, X_HubSpot_Signature=digest)[0] == 200
+
+
+def test_a_bus_that_is_down_leaves_the_events_to_the_sweeper(environment, documents, monkeypatch):
+    """200 all the same: stored, and unpublished in the outbox."""
+    monkeypatch.setenv("GV_PROFILE", "local")
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:1")
+    monkeypatch.setattr(http, "PUBLISH_PATIENCE_S", 0.3)
+    event = {
+        "objectId": 5, "portalId": PORTAL, "occurredAt": 1_700_000_000_000, "subscriptionId": 1,
+        "subscriptionType": "deal.creation",
+    }  # fmt: skip
+    assert post(json.dumps([event]).encode())[0] == 200
+    (row,) = documents.query(Query("outbox"), OutboxRow)
+    assert (row.topic, row.published) == ("deals-touched", False)
+
+
+def test_a_portal_of_nobody_is_rejected_with_what_to_do(documents, servers):
+    """Not retried; the next reconciliation finds the deal once the account says so."""
+    deal = servers[2].create(dealstage="lead")
+    answer = door_of(load("credit_deals").main).work(touched(deal))
+    assert (answer.status, answer.outcome) == (200, "rejected")
+    assert "hubspot_portal_id" in answer.reason
+
+
+def test_without_a_token_the_work_is_kept_as_a_dead_letter(documents, monkeypatch):
+    """Replayable, with the setting's name."""
+    account(documents)
+    monkeypatch.setenv("HUBSPOT_TOKEN", "not-configured")
+    answer = door_of(load("credit_deals").main).work(touched("1"))
+    assert (answer.status, answer.outcome) == (200, "dead")
+    assert "hubspotToken" in answer.reason
+
+
+def test_a_hubspot_that_is_down_or_limits_is_asked_again(documents, servers):
+    """Refused now, done at the redelivery."""
+    account(documents)
+    crm = servers[2]
+    deal = crm.create(dealstage="showup")
+    crm.fault("GET /crm/*", code=429)
+    door = door_of(load("credit_deals").main)
+    assert door.work(touched(deal)).status == 503
+    assert door.work(touched(deal)).outcome == "completed"
+    assert documents.require(f"deals/{PORTAL}-{deal}", Deal).value == 9000_00
+
+
+def test_a_deal_that_never_was_leaves_no_document(documents):
+    """404 for a deal that nobody credited: nothing to take back."""
+    account(documents)
+    assert door_of(load("credit_deals").main).work(touched("424242")).outcome == "completed"
+    assert documents.get(f"deals/{PORTAL}-424242", Deal) is None
+
+
+def test_a_poll_begins_where_the_last_one_ended(documents, servers):
+    """The watermark moves; within the overlap a deal is told again under the same key."""
+    account(documents)
+    crm = servers[2]
+    module = load("reconcile_deals")
+    deal = crm.create(dealstage="lead")
+    assert door_of(module.main).work(ReconciliationDue(tick="t1")).outcome == "completed"
+    mark = documents.require(f"reconciliations/{PORTAL}", Reconciliation)
+    assert mark.seen_until_at == mark.polled_at
+    old = dataclasses.replace(mark, seen_until_at=mark.seen_until_at - 10)
+    documents.set(f"reconciliations/{PORTAL}", old)
+    door_of(module.main).work(ReconciliationDue(tick="t2"))
+    rows = documents.query(Query("outbox"), OutboxRow)
+    causes = [json.loads(r.body)["cause"] for r in rows if json.loads(r.body)["deal_id"] == deal]
+    assert len(causes) == 2
+    assert len(set(causes)) == 1
+
+
+def test_two_portals_on_one_token_are_said(documents):
+    """Guessing whose deals they are is not an option."""
+    account(documents, "a", hubspot_portal_id=7)
+    account(documents, "b", hubspot_portal_id=8)
+    answer = door_of(load("reconcile_deals").main).work(ReconciliationDue(tick="t"))
+    assert (answer.outcome, "one portal" in answer.reason) == ("dead", True)
