@@ -59,6 +59,7 @@ from emulators.simulation.ports import (
 from emulators.simulation.scenario import (
     ACCOUNT,
     ACT,
+    EARLIER_S,
     PORTAL,
     Contender,
     Scenario,
@@ -67,7 +68,6 @@ from emulators.simulation.scenario import (
     stage_map_of,
 )
 
-EARLIER_S = 60.0  # deals that moved later than this before a cycle are credited after it
 _TRIES = 6
 
 

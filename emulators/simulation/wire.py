@@ -1,0 +1,237 @@
+"""The simulation over the wire: a local cloud whose clock is moved through the days.
+
+Cloud Scheduler fires the cycles, Pub/Sub carries the events, Cloud Tasks the changes, HubSpot's
+double its webhooks; the functions are the deployed ones in their own processes.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from geminivideo.cloud.documents import Query
+from geminivideo.cloud.files import Files
+from geminivideo.records import BudgetCycle, ChangeStatus, PendingChange
+from geminivideo.services import budget_decisions
+
+from emulators.cloud import LocalCloud
+from emulators.market import Delivery
+from emulators.market.rivals import RIVALS
+from emulators.profile import AD_ACCOUNT
+from emulators.running import Running
+from emulators.simulation.breaches import AdSet, Breach, breaches
+from emulators.simulation.outcome import Outcome, no_decisions, outcome_of
+from emulators.simulation.ports import GRID_S, grid
+from emulators.simulation.scenario import (
+    ACCOUNT,
+    EARLIER_S,
+    Contender,
+    Scenario,
+    policy_of,
+    stage_map_of,
+)
+from emulators.simulation.world import click_of
+from emulators.watch import Watcher
+
+_QUIET_LOOKS, _LOOK_S = 3, 0.01
+_PATIENCE_S = 120.0
+_SLEEPING_S = 0.4  # what works for so long without an end waits for the clock
+
+
+class StuckError(RuntimeError):
+    """The cloud did not come to rest; the message says with what."""
+
+
+def run(scenario: Scenario, state_dir: Path | None = None) -> Outcome:
+    """Play the scenario on a cloud of its own, from the moment that this starts."""
+    with tempfile.TemporaryDirectory(prefix="simulation-") as folder:
+        where = state_dir or Path(folder)
+        market = replace(scenario.market, start=0.0)
+        with LocalCloud(where, 0, speed=0.0, fresh=True, market=market) as cloud:
+            wire = Wire(cloud, scenario)
+            wire.run()
+            return wire.outcome()
+
+
+class Wire:
+    """One scenario on a running cloud whose clock stands."""
+
+    def __init__(self, cloud: LocalCloud, scenario: Scenario) -> None:
+        self.cloud = cloud
+        known = cloud.meta.market_of(AD_ACCOUNT)
+        assert known is not None
+        self.scenario = replace(scenario, start=known.start)
+        self.watcher = Watcher(Running.find(cloud.state_dir))
+        self.documents = self.watcher.documents
+        self._prepare()
+
+    def _prepare(self) -> None:
+        self.watcher.seed_account(ACCOUNT)
+        self.documents.set(f"policies/{ACCOUNT}", policy_of(self.scenario))
+        self.documents.set(f"stage_maps/{ACCOUNT}", stage_map_of(self.scenario))
+        self._tracked: set[str] = set()
+        self.adsets = [
+            AdSet(
+                id=str(shown["id"]),
+                campaign_id=str(shown["campaign_id"]),
+                budget=int(shown["daily_budget"]),
+                since=self.scenario.start,
+            )
+            for shown in self.cloud.meta.objects(AD_ACCOUNT, "adset")
+        ]
+
+    # The passing of time -------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Play the scenario to its end."""
+        for at in self.scenario.cycles():
+            self._until(at - EARLIER_S)
+            self._advance(at)
+            self._rest()
+            if self.scenario.contender is not Contender.OURS:
+                self._by_rival()
+        self._until(self.scenario.end)
+
+    def _until(self, end: float) -> None:
+        while (due := self._next_due()) is not None:
+            moment = max(grid(due, self.scenario.start), self.cloud.clock.now())
+            if moment > end:
+                break
+            self._advance(moment)
+            self._rest()
+        self._advance(end)
+        self._rest()
+
+    def _advance(self, to: float) -> None:
+        """The landing page saw the clicks of the deals that begin by then."""
+        self._track(to)
+        ahead = to - self.cloud.clock.now()
+        if ahead > 0:
+            self.cloud.advance(ahead)
+
+    def _next_due(self) -> float | None:
+        waiting = Query(
+            "pending_ad_changes",
+            [("account_id", "==", ACCOUNT), ("status", "==", ChangeStatus.PENDING)],
+        )
+        found = self.documents.query(waiting, PendingChange)
+        return min((change.not_before_at for change in found), default=None)
+
+    def _rest(self) -> None:
+        """Until nothing is under way; a step that sleeps is given the seconds it waits for."""
+        began = since = time.monotonic()
+        quiet = 0
+        while quiet < _QUIET_LOOKS:
+            quiet = 0 if self._working() else quiet + 1
+            now = time.monotonic()
+            if now - began > _PATIENCE_S:
+                raise StuckError(f"after {_PATIENCE_S:.0f} s there is still work under way")
+            if quiet == 0 and now - since > _SLEEPING_S and self._reading():
+                self.cloud.advance(GRID_S)
+                since = now
+            time.sleep(_LOOK_S)
+
+    def _working(self) -> bool:
+        cloud = self.cloud
+        busy = cloud.pubsub.in_flight + cloud.tasks.in_flight + cloud.scheduler.in_flight
+        told = cloud.hubspot.portal.next_due()
+        return bool(busy) or (told is not None and told <= cloud.clock.now())
+
+    def _reading(self) -> bool:
+        """Whether a step is under way that may wait for Meta's report."""
+        reports = self.documents.count("insights_reports")
+        return (
+            reports > self.documents.count("account_readings") - 1
+            and self.cloud.pubsub.in_flight > 0
+        )
+
+    def _track(self, until: float) -> None:
+        delivery = self.delivery
+        for deal in delivery.deals(until):
+            if deal.fbclid and deal.id not in self._tracked and deal.converted_at <= until:
+                click = click_of(deal, self.ad_ids[deal.ad], ACCOUNT)
+                self.documents.set(f"clicks/{click.id}", click)
+                self._tracked.add(deal.id)
+
+    def _by_rival(self) -> None:
+        decide = RIVALS[str(self.scenario.contender)]
+        account = self.watcher.seed_account(ACCOUNT)
+        self.documents.set(f"policies/{ACCOUNT}", policy_of(self.scenario))
+        now = self.cloud.clock.now()
+        found = budget_decisions.gather(self.documents, account, policy_of(self.scenario), now)
+        given = decide(found.signals, self.scenario.total, self.scenario.seed, now)
+        ads = self.cloud.meta.objects(AD_ACCOUNT, "ad")
+        adset_of = {str(ad["id"]): str(ad["adset_id"]) for ad in ads}
+        for ad_id, budget in given.items():
+            self.cloud.meta.graph.set_member(adset_of[ad_id], daily_budget=str(budget))
+
+    # What came of it -----------------------------------------------------------------------------
+
+    @property
+    def delivery(self) -> Delivery:
+        """What the market did."""
+        return self.cloud.meta.delivery(AD_ACCOUNT)
+
+    @property
+    def ad_ids(self) -> list[str]:
+        """The ads' ids at Meta, in the market's order."""
+        return self.cloud.meta.graph.audiences.ads(AD_ACCOUNT)
+
+    def changes(self) -> list[PendingChange]:
+        """Every change that was queued."""
+        return self.documents.query(Query("pending_ad_changes"), PendingChange)
+
+    def cycles(self) -> list[BudgetCycle]:
+        """Every decision, in the order of time."""
+        found = self.documents.query(Query("budget_cycles"), BudgetCycle)
+        return sorted(found, key=lambda cycle: cycle.at)
+
+    def breaches(self) -> list[Breach]:
+        """Limits broken, by the double's log."""
+        if self.scenario.contender is not Contender.OURS:
+            return []
+        return breaches(self.cloud.meta.writes(), self.adsets, self.changes())
+
+    def outcome(self) -> Outcome:
+        """What came of it."""
+        counted: Counter[str] = Counter()
+        for cycle in self.cycles():
+            counted.update(cycle.outcomes)
+        contender = self.scenario.contender
+        if contender is not Contender.OURS:
+            cycles = len(self.scenario.cycles())
+            counted = Counter(no_decisions(contender, cycles, self.scenario.ads))
+        return outcome_of(
+            self.scenario,
+            self.delivery,
+            stage_map_of(self.scenario),
+            decisions=dict(sorted(counted.items())),
+            breaches=self.breaches(),
+            changes=dict(Counter(str(change.status) for change in self.changes())),
+        )
+
+
+@contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """These variables for as long as the block lasts."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def files_of(cloud: LocalCloud) -> Files:
+    """The cloud's objects; needs ``environment(cloud.env())`` around it."""
+    return Files(cloud.project)
