@@ -22,8 +22,8 @@ _ROUNDS = 200
 _LEAST = 1e-12
 _TOLERANCE = 1e-13
 _QUANTUM = 1e-6  # of a minor unit: hides the last bits in which two machines may differ
-_SAMPLE = 4096  # of so many ads the level is near that of all
-_REACH = 1.05  # it is looked for first between the sample's level divided and multiplied by this
+_SAMPLE = 32_768  # of so many ads the level is near that of all
+_REACH = 1.10  # it is looked for first between the sample's level divided and multiplied by this
 
 
 class Forced(StrEnum):

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_PART = 65_536
-_BLOCK = 8_192
+_PART = 131_072
+_BLOCK = 32_768
 _MOST_THREADS = 4
 
 

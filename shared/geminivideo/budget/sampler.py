@@ -198,7 +198,8 @@ def thompson(
     import numpy as np
 
     ads = len(evidence.budget)
-    ctr, value, marginal = (np.empty(ads) for _ in range(3))
+    ctr, value, weights = (np.empty(ads) for _ in range(3))
+    middle = _middle(evidence, prior, policy)
 
     def fill_in(part: slice) -> None:
         given = source if isinstance(source, Draws) else source.generator(part.start)
@@ -206,11 +207,9 @@ def thompson(
             posterior = believe(evidence.rows(rows), prior, policy)
             drawn = given.rows(rows) if isinstance(given, Draws) else draw(posterior, given)
             ctr[rows], value[rows] = drawn.ctr, drawn.value
-            returns = posterior.returns(drawn.ctr, drawn.value)
-            np.multiply(returns, posterior.elasticity, out=marginal[rows])
+            weights[rows] = _weights(posterior, posterior.returns(drawn.ctr, drawn.value), middle)
 
     parts.each(ads, fill_in)
-    weights = _weights(marginal, evidence.budget, prior.elasticity)
     return Sampled(draws=Draws(ctr=ctr, value=value), weights=weights)
 
 
@@ -266,32 +265,34 @@ def normal_cdf(z: Column) -> Column:
     return 0.5 * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * z * (1.0 + 0.044715 * z * z)))
 
 
-def _weights(marginal: Column, budget: Column, elasticity: float) -> Column:
+def _middle(evidence: Evidence, prior: AccountPrior, policy: SamplerPolicy) -> float:
+    """About the marginal return of the middle ad."""
+    import numpy as np
+
+    ads = len(evidence.budget)
+    some = believe(evidence.rows(slice(None, None, 1 + ads // _SAMPLE)), prior, policy)
+    marginal = some.mean_returns * some.elasticity
+    return max(float(np.median(marginal)), 1e-300) if ads else 1.0
+
+
+def _weights(posterior: Posterior, returns: Column, middle: float) -> Column:
     """budget * (marginal return) ** (1 / (1 - e)), scaled so that nothing overflows.
 
-    Overwrites ``marginal``. ``e`` is the account's elasticity for all, which makes the level one
+    Overwrites ``returns``. ``e`` is the account's elasticity for all, which makes the level one
     number; where an ad's own differs, its marginal return (elasticity * return) still does, and
     the next decision goes on from there: the ads come to rest where their marginal returns are
     equal.
     """
     import numpy as np
 
-    some = marginal[:: max(1, len(marginal) // _SAMPLE)]
-    middle = max(float(np.median(some)), 1e-300) if len(some) else 1.0
-    power = 1.0 / (1.0 - elasticity)
-
-    def raise_to_power(rows: slice) -> None:
-        part = marginal[rows]
-        part /= middle
-        np.maximum(part, 1e-6, out=part)
-        np.minimum(part, 1e6, out=part)
-        np.log(part, out=part)  # with exp half the time of a power
-        part *= power
-        np.exp(part, out=part)
-        part *= budget[rows]
-
-    parts.each(len(marginal), raise_to_power)
-    return marginal
+    returns *= posterior.elasticity
+    returns /= middle
+    np.clip(returns, 1e-6, 1e6, out=returns)
+    np.log(returns, out=returns)  # with exp half the time of a power
+    returns *= 1.0 / (1.0 - posterior.account_elasticity)
+    np.exp(returns, out=returns)
+    returns *= posterior.budget
+    return returns
 
 
 def _moved(evidence: Evidence, policy: SamplerPolicy) -> Column:
