@@ -115,6 +115,7 @@ def up(
     with told(*mendable), _stoppable():
         script = fault.load(faults)
         console.print("starting the local cloud ...")
+        behind_ads = _market(market, market_ads)
         cloud = LocalCloud(
             state,
             port_base,
@@ -128,6 +129,7 @@ def up(
             vision=vision_double,
             media_roots=[*(media_root or ()), SAMPLES],
             signed_webhooks=signed_webhooks,
+            market=behind_ads,
         )
         with ExitStack() as running_cloud:
             running_cloud.callback(cloud.stop)
@@ -136,7 +138,7 @@ def up(
             if script is not None:
                 script.replace_in(cloud.faults)
             if running.uploads_bucket:
-                _undisturbed(Watcher(running).seed_accounts)
+                _undisturbed(lambda: Watcher(running).seed_accounts(behind_ads))
             console.print(cloud.applied.summary(), style="dim", highlight=False)
             console.print(_endpoints(running))
             if running.speed != 1:

@@ -31,11 +31,12 @@ from geminivideo.runtime.clock import Clock
 from geminivideo.runtime.flows import Group, group_path, path_of, runs_of
 from geminivideo.runtime.runs import StepRun
 
-from emulators.profile import AD_ACCOUNT, HUBSPOT_PORTAL
+from emulators.profile import AD_ACCOUNT, DEFAULT_AD_ACCOUNT, HUBSPOT_PORTAL
 
 if TYPE_CHECKING:
     from google.cloud import storage
 
+    from emulators.market import Market
     from emulators.running import Running
 
 DEMO_ACCOUNT = "demo"
@@ -78,15 +79,18 @@ class Watcher:
             _ = self.documents.client
             self.files = _storage_client(running.project)
 
-    def seed_accounts(self) -> None:
+    def seed_accounts(self, market: Market | None = None) -> None:
         """The demo's account in mode ``auto``, and ``default`` as a new account is: ``approve``.
 
-        Accounts that are there already stay as their owner left them.
+        Accounts that are there already stay as their owner left them. The demo's stages are worth
+        what the market behind its ads says.
         """
+        if market is not None:
+            self.documents.set(f"stage_maps/{DEMO_ACCOUNT}", market.stage_map())
         if self.documents.get(f"accounts/{DEMO_ACCOUNT}", Account) is None:
             self.seed_account()
         if self.documents.get("accounts/default", Account) is None:
-            self.documents.set("accounts/default", _account("default"))
+            self.documents.set("accounts/default", _account("default", DEFAULT_AD_ACCOUNT))
 
     def seed_account(self, account_id: str = DEMO_ACCOUNT) -> Account:
         """An ad account in mode ``auto`` (a new account's default stays ``approve``)."""
@@ -195,11 +199,11 @@ class Watcher:
         )
 
 
-def _account(account_id: str) -> Account:
+def _account(account_id: str, ad_account_id: str = AD_ACCOUNT) -> Account:
     """An ad account at the Meta double, which knows every account that is asked for."""
     return Account(
         id=account_id,
-        ad_account_id=AD_ACCOUNT,
+        ad_account_id=ad_account_id,
         page_id="2000000000000001",
         link_url="https://example.com/",
         hubspot_portal_id=HUBSPOT_PORTAL,

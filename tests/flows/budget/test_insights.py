@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from geminivideo.events import InsightsDue
 from geminivideo.policy import InsightsPolicy
-from geminivideo.records import AccountReading, FlowStatus, InsightsReport
+from geminivideo.records import Account, AccountReading, FlowStatus, InsightsReport
 from geminivideo.safe_executor.ledger import AccountTotal, Pause
 
 from emulators.meta import Conversion
@@ -167,6 +167,17 @@ def test_a_tick_becomes_one_message_per_account(world, make):
     found = {event["account_id"]: event["flow_id"] for event in world.events("insights-due")}
     assert set(found) == {make.account, "beta"}
     assert found[make.account] == world.flow_of("77")
+
+
+def test_two_accounts_never_spend_one_ad_accounts_money(world, make):
+    """Accounts that share an ad account at Meta get one cycle between them, whoever is first."""
+    shared = world.documents.require(f"accounts/{make.account}", Account)
+    world.documents.set("accounts/aaa", replace(shared, id="aaa"))
+    bare = shared.ad_account_id.removeprefix("act_")
+    world.documents.set("accounts/zzz", replace(shared, id="zzz", ad_account_id=bare))
+    world.doors["receive_insights"].work(InsightsDue(tick="78"))
+    told = [event["account_id"] for event in world.events("insights-due")]
+    assert told == ["aaa"]
 
 
 @pytest.mark.parametrize("code", [17, 80000, 4])
