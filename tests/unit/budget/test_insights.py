@@ -1,0 +1,102 @@
+"""Meta's rows as days: exact money, each conversion once, contradictions named."""
+
+import pytest
+from geminivideo.budget import insights
+from hypothesis import given
+from hypothesis import strategies as st
+
+ROW = {
+    "ad_id": "1", "date_start": "2026-11-20", "date_stop": "2026-11-20", "impressions": "1000",
+    "clicks": "50", "spend": "19.99", "account_currency": "USD",
+}  # fmt: skip
+
+
+def parsed(currency="USD", **members):
+    return insights.performance_day(
+        {**ROW, "account_currency": currency, **members},
+        account_id="acme", currency=currency, utc_offset_hours=-5.0, fetched_at=9.0,
+    )  # fmt: skip
+
+
+def actions(**values):
+    return [{"action_type": name.replace("__", "."), "value": v} for name, v in values.items()]
+
+
+@given(st.integers(0, 10**12))
+def test_dollars_become_cents_exactly(cents):
+    """Every amount of two decimals is taken over to the cent, however large."""
+    assert parsed(spend=f"{cents // 100}.{cents % 100:02d}").spend == cents
+
+
+@given(st.integers(0, 10**12))
+def test_whole_unit_currencies_have_no_cents(yen):
+    """A yen is one unit."""
+    assert parsed("JPY", spend=str(yen)).spend == yen
+
+
+def test_a_finer_amount_is_rounded_and_named():
+    """Half a cent goes to the even one, and the day says that it was rounded."""
+    day = parsed(spend="0.125")
+    assert (day.spend, day.warnings) == (12, ("spend-rounded:0.125",))
+
+
+def test_one_purchase_under_many_names_counts_once():
+    """Meta tells the same purchase as omni, as purchase and as the pixel's."""
+    told = actions(
+        omni_purchase="3", purchase="3", offsite_conversion__fb_pixel_purchase="2", link_click="50"
+    )
+    day = parsed(actions=told, action_values=actions(omni_purchase="60.50", purchase="60.50"))
+    assert (day.conversions, day.conversion_value) == (3.0, 6050)
+
+
+def test_without_the_sum_its_parts_are_added():
+    """Pixel and shop purchases are different ones."""
+    told = actions(
+        offsite_conversion__fb_pixel_purchase="2", onsite_conversion__purchase="1", lead="4"
+    )
+    assert parsed(actions=told).conversions == 7.0
+
+
+def test_no_conversion_told_is_unknown():
+    """Absent is not zero."""
+    day = parsed(actions=actions(link_click="9"))
+    assert (day.conversions, day.conversion_value) == (None, None)
+
+
+def test_a_day_begins_at_the_accounts_midnight():
+    """New York's 20 November begins at 05:00 UTC."""
+    day = parsed()
+    assert day.begins_at == 1_795_150_800.0
+    assert insights.day_of(day.begins_at, -5.0) == "2026-11-20"
+    assert insights.day_of(day.begins_at - 1, -5.0) == "2026-11-19"
+
+
+def test_another_currency_is_refused_by_name():
+    """The message says both currencies and what to set."""
+    with pytest.raises(insights.CurrencyMismatchError, match="EUR at Meta and in USD here"):
+        insights.performance_day(
+            {**ROW, "account_currency": "EUR"},
+            account_id="acme", currency="USD", utc_offset_hours=0.0, fetched_at=0.0,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("members", "named"),
+    [
+        ({"spend": "lots"}, "spend"),
+        ({"impressions": "-1"}, "impressions"),
+        ({"clicks": "1.5"}, "clicks"),
+        ({"ad_id": ""}, "ad_id"),
+        ({"actions": actions(purchase="many")}, "many"),
+    ],
+)
+def test_a_row_that_makes_no_sense_is_refused_by_member(members, named):
+    """The message names the ad, the day and what is wrong."""
+    with pytest.raises(insights.InsightsError, match=named):
+        parsed(**members)
+
+
+def test_contradictions_are_named_and_kept():
+    """The day is taken over as it is."""
+    day = parsed(impressions="0", clicks="5")
+    assert (day.clicks, len(day.warnings)) == (5, 2)
