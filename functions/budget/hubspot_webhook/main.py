@@ -5,7 +5,7 @@ from geminivideo.services import hubspot
 
 api = Api("hubspot_webhook")
 
-api.post("/", answer=(hubspot.EventsTaken, hubspot.StageCredited))(hubspot.receive)
-api.post(hubspot.PATH, answer=(hubspot.EventsTaken, hubspot.StageCredited))(hubspot.receive)
+hubspot.serve_webhook(api, "/")
+hubspot.serve_webhook(api, hubspot.PATH)
 
 main = api.entry()

@@ -87,7 +87,7 @@ def parse(body: bytes) -> Payload:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise PayloadError(f"not a list of HubSpot events: {error}") from error
     if len(found) > MAX_EVENTS:
-        raise PayloadError(f"{len(found)} events in one call; HubSpot sends up to {MAX_EVENTS}")
+        raise PayloadError(f"too long: {len(found)} events, HubSpot sends up to {MAX_EVENTS}")
     about_deals = [_deal_event(event) for event in found if _is_about_a_deal(event)]
     return Payload(events=tuple(dict.fromkeys(about_deals)), ignored=len(found) - len(about_deals))
 

@@ -123,7 +123,10 @@ Handler = Callable[[Call], Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """One method of one path, with its types; a tuple of types means one of them."""
+    """One method of one path, with its types; a tuple of types means one of them.
+
+    ``parsed`` False: the handler reads ``Call.raw`` itself, after it has checked who sent it.
+    """
 
     method: str
     path: str
@@ -132,6 +135,7 @@ class Route:
     answer: Any = None
     status: int = 200
     query: tuple[str, ...] = ()
+    parsed: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,7 +262,7 @@ class Api:
         raw = request.get_data()
         return Call(
             ports=self.ports,
-            body=parse(raw, route.body) if route.body is not None else None,
+            body=parse(raw, route.body) if route.body is not None and route.parsed else None,
             path=values,
             query=request.args.to_dict(),
             caller=verified_caller(request.headers.get("Authorization", "")),

@@ -171,7 +171,7 @@ def _taken(call: Call, verified: bool) -> EventsTaken:
     try:
         payload = parse_events(call.raw)
     except PayloadError as error:
-        raise ApiError(422, str(error)) from error
+        raise ApiError(422, f"the body is {error}") from error
     now = call.ports.clock.now()
     rows = [_row(events, now) for events in _by_deal(payload.events)]
     stored = {f"hubspot_events/{e.key}": _record(e, now, verified) for e in payload.events}
@@ -340,7 +340,13 @@ def epoch_of(value: float | str, member: str) -> float:
     return number / 1000 if number >= _MOST_EPOCH_S else number
 
 
+def serve_webhook(api: Api, path: str) -> None:
+    """The webhook alone: its body is read after its signature is checked."""
+    types = {"body": StageChange, "parsed": False, "answer": (EventsTaken, StageCredited)}
+    api.post(path, **types)(receive)
+
+
 def serve(api: Api) -> None:
     """The routes of the gateway."""
-    api.post(PATH, answer=(EventsTaken, StageCredited))(receive)
+    serve_webhook(api, PATH)
     api.post("/api/clicks", body=ClickSeen, answer=ClickRecorded)(record_click)

@@ -234,6 +234,7 @@ def world(servers, render_job, monkeypatch, tmp_path, request):
         "GV_MEDIA_BUCKET": buckets["media"],
         "GV_MODELS_BUCKET": buckets["models"],
         "GV_MEDIA_ROOTS": str(root),
+        "GV_PROFILE": "local",
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("GV_COUNCIL", raising=False)
