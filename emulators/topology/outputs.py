@@ -96,7 +96,7 @@ def _service(inputs: Inputs, cloud: Cloud) -> tuple[str, Outputs]:
 
 
 def _custom_role(inputs: Inputs, cloud: Cloud) -> tuple[str, Outputs]:
-    name = f"projects/{inputs.get('project', cloud.project)}/roles/{inputs['roleId']}"
+    name = f"projects/{inputs.get('project', cloud.project)}/roles/{inputs.get('roleId', '')}"
     return name, {"name": name, "deleted": False}
 
 
