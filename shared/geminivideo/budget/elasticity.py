@@ -2,8 +2,12 @@
 
 d log(impressions) / d log(spend) says how the auction saturates, d log(CTR) / d log(spend) how the
 audience does; returns have the sum of both. Weighted regression of day-to-day differences within
-an ad takes out everything that is the ad's own. The account's slope is shrunk to the policy's, an
-ad's to the account's, each by its precision, so that what was never varied stays at the prior.
+an ad takes out everything that is the ad's own.
+
+The auction gives h ln(1 + s / h) for a day's spend s, so that its elasticity falls from 1 as an ad
+is fed: u / ((1 + u) ln(1 + u)) at u = s / h. One h is learned for the account (the posterior mean
+over a grid), and an ad's own slope is shrunk to the curve at its spend by its precision. Without
+the curve an ad that gets little looks as saturated as one that gets much, and stays too small.
 """
 
 from __future__ import annotations
@@ -20,6 +24,11 @@ if TYPE_CHECKING:
 
     Matrix = NDArray[np.float64]
     Column = NDArray[np.float64]
+
+_GRID = 41
+_REACH = 3.0  # standard deviations of the prior that the grid covers
+_SAMPLE = 4096
+_LEAST_BELIEF = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +49,76 @@ def learn(days: Panel, policy: SamplerPolicy) -> Elasticity:
     rate = np.log((days.clicks + 0.5) / (days.impressions + 1.0))
     clicked = 1.0 / (days.clicks + 0.5) + noise
     bought = np.full_like(shown, noise)
-    auction, auctions = _slopes(step, shown, bought, weight, policy.elasticity, policy)
+    auctions = _auctions(days, _slope(step, shown, bought, weight), policy)
     audience, audiences = _slopes(step, rate, clicked, weight, 0.0, policy)
     least, most = policy.min_elasticity, policy.max_elasticity
+    typical = float(np.median(auctions)) if len(auctions) else policy.elasticity
     return Elasticity(
-        account=min(most, max(least, auction + audience)),
+        account=min(policy.max_account_elasticity, max(least, typical + audience)),
         ads=np.clip(auctions + audiences, least, most),
     )
+
+
+def curve(fed: Column) -> Column:
+    """The elasticity of ln(1 + u) at u = ``fed``: spend by saturation (> 0)."""
+    import numpy as np
+
+    return fed / ((1.0 + fed) * np.log1p(fed))
+
+
+def _auctions(days: Panel, slope: tuple[Column, Column], policy: SamplerPolicy) -> Column:
+    """Every ad's, by the account's curve and its own (slope, precision)."""
+    import numpy as np
+
+    own, precision = slope
+    spend = _spend(days, policy)
+    typical = max(float(np.median(_some(spend))), 1.0) if len(spend) else 1.0
+    grid = typical * np.exp(policy.saturation_spread * np.linspace(-_REACH, _REACH, _GRID))
+    belief = _belief(_some(spend), _some(own), _some(precision), grid, policy)
+    usual = np.zeros_like(spend)
+    for weight, saturation in zip(belief.tolist(), grid.tolist(), strict=True):
+        if weight > _LEAST_BELIEF:
+            usual += weight * curve(spend / saturation)
+    between = policy.saturation_spread_ads**-2
+    return np.asarray((between * usual + precision * own) / (between + precision))
+
+
+def _belief(
+    spend: Column, own: Column, precision: Column, grid: Column, policy: SamplerPolicy
+) -> Column:
+    """The posterior over the account's saturation: log-normal prior, normal slopes."""
+    import numpy as np
+
+    variance = 1.0 / np.maximum(precision, 1e-9) + policy.saturation_spread_ads**2
+    prior = -(np.linspace(-_REACH, _REACH, len(grid)) ** 2) / 2
+    miss = [float(((own - curve(spend / h)) ** 2 / variance).sum()) for h in grid.tolist()]
+    log = prior - np.array(miss) / 2
+    weights = np.exp(log - log.max())
+    return np.asarray(weights / weights.sum())
+
+
+def _spend(days: Panel, policy: SamplerPolicy) -> Column:
+    """A day's spend of late (minor units, at least 1)."""
+    import numpy as np
+
+    fresh = np.where(days.known, 0.5 ** (days.age / policy.elasticity_half_life_days), 0.0)
+    length = np.maximum((fresh * days.length).sum(1), 1e-9)
+    return np.maximum((fresh * days.spend).sum(1) / length, 1.0)
+
+
+def _some(column: Column) -> Column:
+    """Evenly spaced ads, enough to learn what all have in common."""
+    return column[:: max(1, len(column) // _SAMPLE)]
+
+
+def _slope(step: Matrix, level: Matrix, variance: Matrix, weight: Matrix) -> tuple[Column, Column]:
+    """(every ad's own slope, its precision)."""
+    import numpy as np
+
+    trust = weight / (variance[:, 1:] + variance[:, :-1])
+    precision = (trust * step * step).sum(1)
+    moment = (trust * step * np.diff(level, axis=1)).sum(1)
+    return moment / np.maximum(precision, 1e-300), precision
 
 
 def _length(days: Panel) -> Matrix:
@@ -76,14 +148,9 @@ def _slopes(
     policy: SamplerPolicy,
 ) -> tuple[float, Column]:
     """(the account's slope, every ad's), shrunk in that order."""
-    import numpy as np
-
-    trust = weight / (variance[:, 1:] + variance[:, :-1])
-    precision = (trust * step * step).sum(1)
-    moment = (trust * step * np.diff(level, axis=1)).sum(1)
+    own, precision = _slope(step, level, variance, weight)
     between = policy.elasticity_spread_ads**-2
     shared = between * precision / (between + precision)  # what an ad tells of the account
-    own = moment / np.maximum(precision, 1e-300)
     prior = policy.elasticity_spread**-2
     account = (prior * usual + float((shared * own).sum())) / (prior + float(shared.sum()))
-    return account, (between * account + moment) / (between + precision)
+    return account, (between * account + precision * own) / (between + precision)

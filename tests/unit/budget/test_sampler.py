@@ -80,7 +80,7 @@ def test_credits_counted_by_their_own_day_are_expected_later(make_ad, now):
 def test_more_clicks_are_worth_more(make_ad, now):
     """All else equal, the higher CTR has the higher return."""
     returns = posterior([make_ad("a", ctr=0.01), make_ad("b", ctr=0.03)], now).mean_returns
-    assert returns[1] > 2 * returns[0]
+    assert returns[1] > 1.5 * returns[0]
 
 
 def test_young_ads_are_judged_by_clicks_and_old_ones_by_deals(make_ad, now):
@@ -172,9 +172,12 @@ def test_elasticity_is_learned_from_varied_budgets(make_ad, now):
 
 
 def test_elasticity_of_what_was_never_varied_is_the_prior(make_ad, now):
-    """Constant budgets tell nothing."""
-    seen = evidence.gather([make_ad()], now=now, total=5000, lag=CERTAIN, policy=POLICY)
-    assert seen.elasticity[0] == pytest.approx(POLICY.elasticity)
+    """Constant budgets tell nothing but that more is fed less: the curve's prior stands."""
+    fed = [make_ad(str(n), spend=spend, budget=spend) for n, spend in enumerate((500, 5000, 50_000))]
+    seen = evidence.gather(fed, now=now, total=55_500, lag=CERTAIN, policy=POLICY)
+    assert seen.elasticity[1] == pytest.approx(POLICY.elasticity, abs=0.05)
+    assert 0.9 < seen.elasticity[0] < 1.0
+    assert seen.elasticity[2] < 0.5
 
 
 def test_draws_are_those_of_their_seed_account_and_time(make_ad, now):
