@@ -7,10 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import allocation, coldstart, emulators, flow, webhook
+from bench import allocation, coldstart, emulators, executor, flow, webhook
 
 FOLDER = Path(".local/bench")
-NAMES = ("cold", "flow", "allocation", "webhook", "emulators")
+NAMES = ("cold", "flow", "allocation", "webhook", "executor", "emulators")
 
 
 def main(asked: list[str]) -> int:
@@ -30,6 +30,8 @@ def main(asked: list[str]) -> int:
         met = allocation.show(*allocation.measure(), console) and met
     if "webhook" in chosen:
         met = webhook.show(webhook.measure(), console) and met
+    if "executor" in chosen:
+        executor.show(executor.measure(), console)
     if "emulators" in chosen:
         met = emulators.show(*emulators.measure(), console) and met
     return 0 if met else 1

@@ -1,6 +1,6 @@
 """The serving side of the emulator measurements: ours, in a process of its own.
 
-``python -m bench.served pubsub|firestore|cloud STATE_DIR`` prints where it listens, then serves.
+``python -m bench.served pubsub|firestore|meta|cloud STATE_DIR`` says where it listens, then serves.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+
+META_TOKEN = "EAAB-bench"
 
 
 def pubsub(state_dir: Path) -> str:
@@ -29,6 +31,18 @@ def firestore(state_dir: Path) -> str:
     return _kept(Server(state_dir=state_dir, clock=Clock()))
 
 
+def meta(state_dir: Path) -> str:
+    """The double of Meta alone, which takes ``META_TOKEN``; its URL."""
+    from geminivideo.runtime.clock import Clock
+
+    from emulators.meta import Pace, Server
+
+    server = Server(state_dir=state_dir, clock=Clock(), tokens={META_TOKEN}, pace=Pace(review_s=0))
+    _KEPT.append(server)
+    server.start()
+    return server.url
+
+
 def cloud(state_dir: Path) -> str:
     """The whole local cloud, functions not started; where its gateway is."""
     from emulators.cloud import LocalCloud
@@ -42,6 +56,7 @@ _KEPT: list[object] = []  # what is not referred to stops serving
 _SERVED: dict[str, Callable[[Path], str]] = {
     "pubsub": pubsub,
     "firestore": firestore,
+    "meta": meta,
     "cloud": cloud,
 }
 
