@@ -21,6 +21,7 @@ from geminivideo.policy import Policy
 
 TRIVIAL = "min_move"
 CYCLE = "max_changes"
+_ROUNDS = 64  # each halves what is trivial: more than any account needs
 
 
 def choose(
@@ -45,7 +46,31 @@ def choose(
     ]
     worth = _without_trivial(gated, live, policy)
     few = _largest(worth, live, policy.gate.max_changes)
-    return tuple(_without_trivial(settle(few, live, record.total), live, policy))
+    return _settled(few, live, record.total, policy)
+
+
+def _settled(
+    verdicts: list[Verdict], live: Mapping[str, int], total: int, policy: Policy
+) -> tuple[Verdict, ...]:
+    """Settled so that what is left of each move is worth a change.
+
+    Settling may clamp moves until they are trivial. Holding those takes from what the others are
+    paid with, so it is settled anew; half at a time, the smallest wishes first, because what they
+    give up may make the rest worth it.
+    """
+    for _ in range(_ROUNDS):
+        settled = settle(verdicts, live, total)
+        worth = _without_trivial(settled, live, policy)
+        trivial = {
+            new.ad_id: new for new, old in zip(worth, settled, strict=True) if new is not old
+        }
+        if not trivial:
+            return settled
+        asked = [verdict for verdict in verdicts if verdict.ad_id in trivial]
+        asked.sort(key=lambda v: (abs(v.budget - live[v.ad_id]), v.ad_id))
+        given_up = {verdict.ad_id for verdict in asked[: (len(asked) + 1) // 2]}
+        verdicts = [trivial[v.ad_id] if v.ad_id in given_up else v for v in verdicts]
+    return settle(verdicts, live, total)
 
 
 def _without_trivial(
