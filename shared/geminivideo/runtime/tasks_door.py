@@ -98,9 +98,11 @@ class ChangeDoor:
         changes = [documents.require(_path(each), PendingChange) for each in change_ids]
         failed = [c for c in changes if c.status is not ChangeStatus.COMPLETED]
         reasons = [f"change-{c.status.lower()}: {c.id}: {c.last_error}" for c in failed]
-        dead = len(failed) == len(changes)
+        none_done = len(failed) == len(changes)
+        # A wish that was withdrawn or overtaken by events is no failure of ours.
+        dead = none_done and any(c.status is ChangeStatus.FAILED for c in failed)
         status = FlowStatus.DEAD if dead else FlowStatus.COMPLETED
-        reason = reasons[0] if dead else None
+        reason = reasons[0] if none_done else None
         flows.finish(documents, self.ports.clock, flow_id, status, reason, reasons)
 
 

@@ -194,6 +194,19 @@ def test_a_failed_change_ends_its_flow_dead_with_the_reason(
     assert Documents().client.document(f"dead_letters/change:{change.id}").get().exists
 
 
+def test_a_withdrawn_change_ends_its_flow_without_failure(
+    door: Any, change: PendingChange, meta: Meta
+) -> None:
+    """What a newer decision withdrew is no failure: COMPLETED, with the reason."""
+    withdrawn = {"status": ChangeStatus.CANCELLED, "last_error": "superseded by ch-newer"}
+    Documents().update(f"pending_ad_changes/{change.id}", withdrawn)
+    assert post(door, change.id) == (200, "ALREADY")
+    flow = Documents().require(f"flows/{FLOW}", Flow)
+    assert flow.status is FlowStatus.COMPLETED
+    assert "superseded by ch-newer" in (flow.reason or "")
+    assert meta.writes() == []
+
+
 def test_a_deferral_is_a_successor_task(
     door: Any, change: PendingChange, cloud: str, meta: Meta
 ) -> None:

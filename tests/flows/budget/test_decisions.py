@@ -215,6 +215,39 @@ def test_a_budget_on_the_campaign_is_left_alone(world, seasoned):
     assert "sits on the campaign" in world.verdicts()[seasoned[0]].reason
 
 
+def test_an_ad_that_surely_loses_is_stopped(world, make):
+    """Old, well spent and without value while others have it: a change of status, not of budget."""
+    world.clock.at -= 20 * make.day
+    ads = world.meta.seed(make.act, 8, 5000)
+    world.clock.at += 20 * make.day
+    for number, ad in enumerate(ads):
+        clicks = 0 if number == 7 else 60
+        world.show(*(world.row(ad, back, clicks=clicks, spend=5000) for back in range(20)))
+    for number in range(60):
+        deal(world, f"1-{number}", ads[number % 7], credited=200000)
+    gate = GatePolicy(order=("data_fresh", "kill", "approval"))
+    surely = AllocationPolicy(kill_certainty=0.6)
+    world.policy(replace(make.auto, gate=gate, allocation=surely))
+    world.read_through()
+    for ad in ads[:7]:
+        world.documents.update(f"ad_states/{ad}", {"pipeline_value": 1700000, "deals": 8})
+    world.score()
+    world.decide()
+    stops = [c for c in world.changes() if c.change_type is ChangeType.STATUS_CHANGE]
+    assert [(c.ad_id, c.payload["new_status"]) for c in stops] == [(ads[7], "PAUSED")]
+
+
+def test_no_ad_is_stopped_where_nobody_reports_value(world, make):
+    """An account without a CRM keeps its ads, however much they spent."""
+    world.clock.at -= 20 * make.day
+    ads = world.meta.seed(make.act, 2, 5000)
+    world.clock.at += 20 * make.day
+    for ad in ads:
+        world.show(*(world.row(ad, back, spend=5000) for back in range(20)))
+    world.cycle_through()
+    assert [c for c in world.changes() if c.change_type is ChangeType.STATUS_CHANGE] == []
+
+
 def test_no_running_ad_ends_the_cycle(world, make):
     """Without anything to decide the flow is COMPLETED and says so."""
     world.read_through("t1")
