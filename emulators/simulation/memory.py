@@ -48,6 +48,9 @@ class MemoryTransaction:
         self._documents = documents
         self._writes: list[Callable[[], None]] = []
 
+    def read_ahead(self, *paths: str) -> None:
+        """Everything is near."""
+
     def get(self, path: str, kind: type[T]) -> T | None:
         """The document at ``path`` as ``kind``, or None."""
         return self._documents.get(path, kind)
