@@ -13,6 +13,7 @@ SERVICES = ("gateway", "drive_intel", "video_agent", "meta_publisher", "ml_servi
 def client(request, monkeypatch):
     """A client of one service in functions-framework's own application."""
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "p")
+    monkeypatch.setenv("GV_PROFILE", "local")  # where webhooks need no signature
     source = ROOT / "functions" / "services" / request.param / "main.py"
     app = functions_framework.create_app("main", str(source), "http")
     return app.test_client(), request.param
