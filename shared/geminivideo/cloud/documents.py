@@ -85,10 +85,19 @@ class Transaction:
     def __init__(self, documents: Documents, inner: firestore.Transaction) -> None:
         self._documents = documents
         self._inner = inner
+        self._ahead: dict[str, Any] = {}  # snapshots by path
+
+    def read_ahead(self, *paths: str) -> None:
+        """Read documents in one call; ``get`` then has them here."""
+        references = [self._documents.reference(path) for path in paths]
+        for snapshot in self._inner.get_all(references):
+            self._ahead[snapshot.reference.path] = snapshot
 
     def get(self, path: str, kind: type[T]) -> T | None:
         """The document at ``path`` as ``kind``, or None; the commit fails if it changes."""
-        snapshot = self._documents.reference(path).get(transaction=self._inner)
+        snapshot = self._ahead.get(path)
+        if snapshot is None:
+            snapshot = self._documents.reference(path).get(transaction=self._inner)
         return decode(snapshot.to_dict(), kind) if snapshot.exists else None
 
     def query(self, query: Query, kind: type[T]) -> list[T]:

@@ -139,8 +139,7 @@ class BudgetChange:
         except (GraphRefusedError, Fails):
             self._forget(setting)
             raise
-        self._settle_window(setting, value)
-        setting.done()
+        self._settle_window(setting, value, done=True)
         return setting.object_id, shown
 
     def _adset(self) -> str:
@@ -160,8 +159,11 @@ class BudgetChange:
         """The value to send, written down with its place in the window before it is sent."""
         minimum = self.work.ports.graph.minimum_budget(self.work.account.ad_account_id)
         now, path = self.work.clock.now(), ledger.adset_window_path(setting.object_id)
+        own = ledger.change_path(self.work.change.id)
+        total = ledger.total_path(self.work.change.account_id)
 
         def body(transaction: Transaction) -> int:
+            transaction.read_ahead(own, path, ledger.KILL_SWITCH, total)
             change = self.work.held.fenced(transaction)
             self.work.still_alive(transaction, now)
             kept = transaction.get(path, BudgetWindow) or BudgetWindow()
@@ -226,16 +228,20 @@ class BudgetChange:
             until = now + self.work.policy.executor.settle_s + self.work.change.jitter_s
             raise Waits(until, f"{entry.change_id} is changing the same budget")
 
-    def _settle_window(self, setting: Setting, value: int) -> None:
+    def _settle_window(self, setting: Setting, value: int, *, done: bool = False) -> None:
         """Count the change from now (it may have been applied this late), and remember the budget.
 
-        The account's total moves with it, so that the cap holds between two readings.
+        The account's total moves with it, so that the cap holds between two readings. With
+        ``done`` our step ends in the same transaction.
         """
         path, change = ledger.adset_window_path(setting.object_id), self.work.change
         total_path, now = ledger.total_path(change.account_id), self.work.clock.now()
         state_path = ledger.ad_state_path(change.ad_id) if change.ad_id else None
 
+        read = [ledger.change_path(change.id), path, total_path, *filter(None, [state_path])]
+
         def body(transaction: Transaction) -> None:
+            transaction.read_ahead(*read)
             self.work.held.fenced(transaction)
             window = transaction.get(path, BudgetWindow) or BudgetWindow()
             mine = next((e for e in window.entries if e.change_id == change.id and e.open), None)
@@ -248,6 +254,8 @@ class BudgetChange:
                 transaction.set(total_path, moved)
             if state_path and state is not None:
                 transaction.update(state_path, {"daily_budget": value})
+            if done:
+                self.work.settle_in(transaction, setting.step, StepState.DONE, setting.object_id)
 
         self.work.ports.documents.transact(body)
 

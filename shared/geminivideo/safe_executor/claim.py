@@ -83,6 +83,15 @@ def claim(documents: Documents, change_id: str, now: float, policy: Policy) -> C
 def _situation(
     transaction: Transaction, change: PendingChange, now: float, policy: Policy
 ) -> Situation:
+    transaction.read_ahead(
+        _window_path(change),
+        ledger.account_path(change.account_id),
+        ledger.KILL_SWITCH,
+        ledger.TOKEN_BREAKER,
+        ledger.breaker_path(change.account_id),
+        ledger.pause_path(change.account_id),
+        ledger.APP_PAUSE,
+    )
     window = transaction.get(_window_path(change), ledger.RateWindow)
     return Situation(
         change=change,

@@ -311,9 +311,12 @@ class Execution:
     ) -> Outcome:
         """Write the terminal state and the one terminal row together, then tell everybody."""
 
+        campaign = ledger.campaign_path(str(self.change.campaign_id))
+
         def body(transaction: Transaction) -> PendingChange:
+            transaction.read_ahead(ledger.change_path(self.change.id), campaign)
             change = self.work.held.fenced(transaction)
-            shared = transaction.get(ledger.campaign_path(str(change.campaign_id)), Campaign)
+            shared = transaction.get(campaign, Campaign)
             said = "; ".join(filter(None, [reason, *_left_open(change)])) or None
             finished = replace(
                 change,

@@ -21,6 +21,9 @@ R = TypeVar("R")
 class Transaction(Protocol):
     """Reads first, then writes; all or nothing."""
 
+    def read_ahead(self, *paths: str) -> None:
+        """Read documents in one call; ``get`` then has them here."""
+
     def get(self, path: str, kind: type[T]) -> T | None:
         """The document as ``kind``, or None."""
 

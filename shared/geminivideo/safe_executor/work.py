@@ -136,16 +136,18 @@ class Work:
 
     def settle(self, name: str, state: StepState, meta_id: str | None = None) -> None:
         """Write how a step of ours ended; raises ``ClaimLostError`` when it was taken over."""
+        self.ports.documents.transact(lambda t: self.settle_in(t, name, state, meta_id))
 
-        def body(transaction: Transaction) -> None:
-            change = self.held.fenced(transaction)
-            step = step_of(self.steps_of(name, transaction, change)[name])
-            if (step.owner, step.epoch) != (self.change.id, self.change.claim_epoch):
-                raise ClaimLostError(f"step {name} was taken over by {step.owner}")
-            ended = replace(step, state=state, meta_id=meta_id, at=self.clock.now())
-            self.write_step(transaction, change, name, ended)
-
-        self.ports.documents.transact(body)
+    def settle_in(
+        self, transaction: Transaction, name: str, state: StepState, meta_id: str | None = None
+    ) -> None:
+        """The same as a part of a transaction that has read what it needs."""
+        change = self.held.fenced(transaction)
+        step = step_of(self.steps_of(name, transaction, change)[name])
+        if (step.owner, step.epoch) != (self.change.id, self.change.claim_epoch):
+            raise ClaimLostError(f"step {name} was taken over by {step.owner}")
+        ended = replace(step, state=state, meta_id=meta_id, at=self.clock.now())
+        self.write_step(transaction, change, name, ended)
 
     def write_step(
         self, transaction: Transaction, change: PendingChange, name: str, step: Step

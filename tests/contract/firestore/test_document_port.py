@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
@@ -108,6 +109,22 @@ def test_a_transaction_reads_then_writes_together(documents):
     assert documents.get("points/new", Point) == Point(2, 0.0)
     assert documents.get("points/old", Point) == Point(1, 9.0)
     assert documents.get("points/gone", Point) is None
+
+
+def test_what_is_read_ahead_is_guarded_like_any_other_read(documents):
+    """Documents read in one call, the absent ones too, are locked: no increment is lost."""
+    documents.set("points/count", Point(0, 0.0))
+
+    def increment(inner):
+        inner.read_ahead("points/count", "points/absent")
+        assert inner.get("points/absent", Point) is None
+        counted = inner.get("points/count", Point)
+        inner.set("points/count", Point(counted.x + 1, 0.0))
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(documents.transact, increment) for _ in range(8)]:
+            done.result()
+    assert documents.get("points/count", Point).x == 8
 
 
 def test_a_create_that_met_a_document_is_told_after_the_rollback(documents):
