@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BENCH_STAMP := $(VENV)/.installed-bench
 
 .PHONY: demo test contract stress lint bench lock clean-local
 
@@ -25,7 +26,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(STAMP)
+bench: $(BENCH_STAMP)
 	$(BIN)/python -m bench $(ARGS)
 
 # Done once, and again when what is installed changes. Hashes are checked; the index is pip's own.
@@ -38,11 +39,18 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
+$(BENCH_STAMP): $(STAMP) requirements-bench.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	touch $@
+
 # Refresh requirements.lock after a change in pyproject.toml, with any tool that writes hashes, e.g.
 #   pip install pip-tools (in an environment of its own), then:
 lock:
 	pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url \
 	  --no-emit-trusted-host --extra local --extra dev --output-file requirements.lock pyproject.toml
+	pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url \
+	  --no-emit-trusted-host --extra local --extra dev --extra bench --constraint requirements.lock \
+	  --output-file requirements-bench.lock pyproject.toml
 
 clean-local:
 	rm -rf .local build
