@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 
-.PHONY: demo test contract stress lint bench lock clean-local
+.PHONY: demo test contract stress simulate lint bench lock clean-local
 
 demo: $(STAMP)
 	$(BIN)/geminivideo demo $(ARGS)
@@ -18,8 +18,14 @@ contract: $(STAMP)
 	$(BIN)/pytest -n 2 -q tests/contract --google $(ARGS)
 
 # kill -9 of the local cloud at twenty moments, each seeded: ARGS="--kills 100" for more.
+# Then 200 random market histories, each held to every limit.
 stress: $(STAMP)
 	$(BIN)/pytest -n 0 -q tests/stress --kills 20 --changes 1000 $(ARGS)
+	GV_HISTORIES=200 $(BIN)/pytest -n 2 -q tests/unit/simulation/test_histories.py
+
+# 50 markets of 30 days and 20 ads, every policy in each: docs/simulation.md.
+simulate: $(STAMP)
+	$(BIN)/geminivideo simulate --seeds 50 --in-process $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -15,7 +15,7 @@ from emulators.market import Market
 ACCOUNT, ACT, PORTAL = "simulated", "act_1000000000000001", 62515
 CYCLE_S = 6 * 3600.0
 DAY_S = 86_400.0
-EARLIER_S = 60.0  # deals that move later than this before a cycle are credited after it
+EARLIER_S = 1.0  # deals that move later than this before a cycle are credited after it
 START = datetime(2026, 1, 5, tzinfo=UTC).timestamp()  # a Monday, at midnight
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rich.table import Table
 
@@ -13,24 +13,12 @@ from emulators.simulation.seeds import Summary
 
 
 def table_of(outcomes: Sequence[Outcome]) -> Table:
-    """One row a contender."""
+    """One column a contender."""
     view = Table(title=_title(outcomes[0]), title_justify="left")
-    for heading in (
-        "policy", "spend", "pipeline value", "cash", "of the best", "breaches", "decisions",
-        "changes",
-    ):  # fmt: skip
+    for heading in ("", *(str(outcome.scenario.contender) for outcome in outcomes)):
         view.add_column(heading, overflow="fold")
-    for outcome in outcomes:
-        view.add_row(
-            str(outcome.scenario.contender),
-            _money(outcome.spend, outcome.currency),
-            _money(outcome.pipeline_value, outcome.currency),
-            _money(outcome.cash, outcome.currency),
-            f"{outcome.share_of_best:.1%}",
-            _breaches(outcome),
-            _counted(outcome.decisions),
-            _counted(outcome.changes),
-        )
+    for name, tell in _ROWS:
+        view.add_row(name, *map(tell, outcomes))
     return view
 
 
@@ -68,3 +56,14 @@ def _breaches(outcome: Outcome) -> str:
 
 def _counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "-"
+
+
+_ROWS: tuple[tuple[str, Callable[[Outcome], str]], ...] = (
+    ("spend", lambda one: _money(one.spend, one.currency)),
+    ("pipeline value", lambda one: _money(one.pipeline_value, one.currency)),
+    ("cash", lambda one: _money(one.cash, one.currency)),
+    ("of the best possible", lambda one: f"{one.share_of_best:.1%}"),
+    ("limit breaches", _breaches),
+    ("decisions", lambda one: _counted(one.decisions)),
+    ("changes", lambda one: _counted(one.changes)),
+)

@@ -16,9 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import grpc
+from geminivideo.budget.decision import DecisionRecord
 from geminivideo.cloud.documents import Query
 from geminivideo.cloud.files import Files
 from geminivideo.records import BudgetCycle, ChangeStatus, PendingChange
+from geminivideo.runtime.runs import StepRun
 from geminivideo.services import budget_decisions
 
 from emulators.cloud import LocalCloud
@@ -211,6 +213,17 @@ class Wire:
         found = self.documents.query(Query("budget_cycles"), BudgetCycle)
         return sorted(found, key=lambda cycle: cycle.at)
 
+    def ticks(self) -> dict[str, str]:
+        """The tick of every cycle, by its flow."""
+        reading = Query("step_runs", [("step", "==", "receive_insights")])
+        runs = self.documents.query(reading, StepRun)
+        return {run.flow_id: run.key.partition("/")[0] for run in runs if run.flow_id}
+
+    def record(self, cycle: BudgetCycle) -> DecisionRecord:
+        """The record that a decision left."""
+        with environment(self.cloud.env()):
+            return budget_decisions.load(Files(self.cloud.project), cycle.record)
+
     def breaches(self) -> list[Breach]:
         """Limits broken, by the double's log."""
         if self.scenario.contender is not Contender.OURS:
@@ -249,8 +262,3 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-def files_of(cloud: LocalCloud) -> Files:
-    """The cloud's objects; needs ``environment(cloud.env())`` around it."""
-    return Files(cloud.project)

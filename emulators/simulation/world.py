@@ -78,7 +78,8 @@ class StepFailedError(RuntimeError):
 class World:
     """One scenario's account: its documents, Meta, the CRM, the steps, and the clock.
 
-    ``ticks`` names the cycles' ticks, which their flow ids and seeds come from.
+    ``ticks`` names the cycles' ticks, which their flow ids and seeds come from; ``decides`` says
+    when a cycle that is due at a time decides (by default when its insights are read).
     """
 
     def __init__(
@@ -86,10 +87,12 @@ class World:
         scenario: Scenario,
         policy: Policy | None = None,
         ticks: Callable[[float], str] | None = None,
+        decides: Callable[[float], float] | None = None,
     ) -> None:
         self.scenario = scenario
         self.policy = policy_of(scenario, policy)
         self._tick = ticks or (lambda at: f"{round(at)}")
+        self._decides = decides or (lambda at: at)
         self.clock = SteppedClock(scenario.start)
         self.documents = MemoryDocuments()
         self.files = MemoryFiles()
@@ -170,6 +173,7 @@ class World:
         flow_id = budget_flow_id_of(ACCOUNT, self._tick(at))
         due = InsightsDue(flow_id=flow_id, tick=self._tick(at), account_id=ACCOUNT)
         self._done("receive_insights", due)
+        self.clock.move(self._decides(at))
         if self.scenario.contender is not Contender.OURS:
             self._by_rival()
             return
