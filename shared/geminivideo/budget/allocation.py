@@ -87,8 +87,8 @@ class _Pool:
     """Ads to be filled to ``total``, beside others that take ``base + slope * level``."""
 
     weights: Column
-    lower: Cents
-    upper: Cents
+    lower: Cents | Column
+    upper: Cents | Column
     total: float
     base: float = 0.0
     slope: float = 0.0
@@ -141,6 +141,7 @@ class _Pool:
         import numpy as np
 
         ads = self.rows(rows)
+        ads = replace(ads, lower=ads.lower.astype(np.float64), upper=ads.upper.astype(np.float64))
         least, most = ads.taken(low), ads.taken(high)
         off_floor = (least == ads.lower) & (most > ads.lower)
         bent = np.flatnonzero(off_floor | ((most == ads.upper) & (least < ads.upper)))

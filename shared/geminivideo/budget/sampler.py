@@ -140,12 +140,12 @@ def click_weight(age_hours: Column, policy: SamplerPolicy) -> Column:
     import numpy as np
 
     hours, weights = zip(*policy.ctr_weight, strict=True)
-    rate = math.log(policy.ctr_weight_end / weights[-1]) / (policy.ctr_weight_end_hours - hours[-1])
-    found = np.full(len(age_hours), policy.ctr_weight_end)
-    late = age_hours > hours[-1]
-    tail = np.flatnonzero(late & (age_hours < policy.ctr_weight_end_hours))
-    found[tail] = weights[-1] * np.exp(rate * (age_hours[tail] - hours[-1]))
-    young = np.flatnonzero(~late)
+    span = policy.ctr_weight_end_hours - hours[-1]
+    found = np.clip(age_hours - hours[-1], 0.0, span)
+    found *= math.log(policy.ctr_weight_end / weights[-1]) / span
+    np.exp(found, out=found)
+    found *= weights[-1]
+    young = np.flatnonzero(~(age_hours > hours[-1]))
     found[young] = np.interp(age_hours[young], hours, weights)
     return found
 
