@@ -84,41 +84,39 @@ def measure() -> tuple[list[Sized], list[Recorded]]:
 
 
 def show(sized: list[Sized], recorded: list[Recorded], console: Console) -> bool:
-    """Print both tables; whether the aim is met."""
-    console.print(_columns(sized))
-    console.print(_records(recorded))
+    """Print the tables; whether the aim is met."""
+    for view in (_columns(sized), _arms(sized), _records(recorded)):
+        console.print(view)
     return all(one.met is not False for one in sized)
 
 
 def _columns(sized: list[Sized]) -> Table:
-    view = Table(
-        title="A whole allocation; a plain numpy Beta draw; MABWiser's fit, and draw of its arms",
-        title_justify="left",
-    )
-    for heading in (
-        "ads",
-        "beta ms",
-        "whole ms",
-        "ratio",
-        "aim",
-        "",
-        "fit ms",
-        "arms ms",
-        "arms/whole",
-    ):
+    view = Table(title="A whole allocation beside a plain draw, medians", title_justify="left")
+    for heading in ("ads", "rng.beta ms", "allocation ms", "ratio", "aim", ""):
         view.add_column(heading, justify="right")
     for one in sized:
         aim = f"<= {AIM:g}" if one.ads == AIM_ADS else ""
         said = {True: "met", False: "MISSED", None: ""}[one.met]
-        arms = "" if one.arms_s is None else f"{one.arms_s / one.whole_s:.1f}"
-        ratio = f"{one.ratio:.2f}"
-        cells = (f"{one.ads:,}", _ms(one.plain_s), _ms(one.whole_s), ratio, aim, said)
-        view.add_row(*cells, _ms(one.fit_s), _ms(one.arms_s), arms)
+        cells = (f"{one.ads:,}", _ms(one.plain_s), _ms(one.whole_s), f"{one.ratio:.2f}")
+        view.add_row(*cells, aim, said)
+    return view
+
+
+def _arms(sized: list[Sized]) -> Table:
+    title = f"MABWiser's ThompsonSampling, {ROWS_PER_ARM} rows an arm"
+    view = Table(title=title, title_justify="left")
+    for heading in ("arms", "fit ms", "one draw ms", "draw / our allocation"):
+        view.add_column(heading, justify="right")
+    for one in sized:
+        ratio = "" if one.arms_s is None else f"{one.arms_s / one.whole_s:.1f}"
+        view.add_row(f"{one.ads:,}", _ms(one.fit_s), _ms(one.arms_s), ratio)
     return view
 
 
 def _records(recorded: list[Recorded]) -> Table:
-    view = Table(title=f"Decisions with reasons and record, {DAYS} days an ad")
+    view = Table(
+        title=f"Decisions with reasons and record, {DAYS} days an ad", title_justify="left"
+    )
     for heading in ("ads", "decide s", "encode s", "record MB", "ads / s"):
         view.add_column(heading, justify="right")
     for one in recorded:
