@@ -46,7 +46,8 @@ from emulators.watch import Watcher
 _EVERY_MINUTE = "* * * * *"
 _QUIET_LOOKS, _LOOK_S = 3, 0.01
 _PATIENCE_S = 120.0
-_SLEEPING_S = 0.4  # what works for so long without an end waits for the clock
+_SLEEPING_S = 0.4  # a report that is waited for so long is slept for
+_OVERSLEPT_S = 30.0  # what works for so long without an end sleeps, whatever it waits for
 
 
 class StuckError(RuntimeError):
@@ -146,16 +147,19 @@ class Wire:
 
     def _rest(self) -> None:
         """Until nothing is under way; a step that sleeps is given the seconds it waits for."""
-        began = since = time.monotonic()
+        began = moved = time.monotonic()
+        young: float | None = None  # since when a report is waited for
         quiet = 0
         while quiet < _QUIET_LOOKS:
             quiet = 0 if self._working() else quiet + 1
             now = time.monotonic()
+            young = (young or now) if self._report_is_young() else None
             if now - began > _PATIENCE_S:
                 raise StuckError(f"after {_PATIENCE_S:.0f} s there is still work under way")
-            if quiet == 0 and now - since > _SLEEPING_S and self._reading():
+            asleep = young is not None and now - young > _SLEEPING_S
+            if not quiet and (asleep or now - moved > _OVERSLEPT_S):
                 self.cloud.advance(GRID_S)
-                since = now
+                moved, young = now, None
             time.sleep(_LOOK_S)
 
     def _working(self) -> bool:
@@ -164,13 +168,11 @@ class Wire:
         told = cloud.hubspot.portal.next_due()
         return bool(busy) or (told is not None and told <= cloud.clock.now())
 
-    def _reading(self) -> bool:
-        """Whether a step is under way that may wait for Meta's report."""
-        reports = self.documents.count("insights_reports")
-        return (
-            reports > self.documents.count("account_readings") - 1
-            and self.cloud.pubsub.in_flight > 0
-        )
+    def _report_is_young(self) -> bool:
+        """Whether Meta still works on the last report: the reading step then sleeps."""
+        graph, now = self.cloud.meta.graph, self.cloud.clock.now()
+        asked = graph.reports.last_asked_at()
+        return asked is not None and now - asked < graph.pace.report_s
 
     def _track(self, until: float) -> None:
         delivery = self.delivery

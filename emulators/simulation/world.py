@@ -78,8 +78,8 @@ class StepFailedError(RuntimeError):
 class World:
     """One scenario's account: its documents, Meta, the CRM, the steps, and the clock.
 
-    ``ticks`` names the cycles' ticks, which their flow ids and seeds come from; ``decides`` says
-    when a cycle that is due at a time decides (by default when its insights are read).
+    ``ticks`` names the cycles' ticks, which their flow ids and seeds come from; ``times`` says when
+    a cycle that is due at a time reads and decides (by default when it is due and has read).
     """
 
     def __init__(
@@ -87,12 +87,12 @@ class World:
         scenario: Scenario,
         policy: Policy | None = None,
         ticks: Callable[[float], str] | None = None,
-        decides: Callable[[float], float] | None = None,
+        times: Callable[[float], tuple[float, float]] | None = None,
     ) -> None:
         self.scenario = scenario
         self.policy = policy_of(scenario, policy)
         self._tick = ticks or (lambda at: f"{round(at)}")
-        self._decides = decides or (lambda at: at)
+        self._times = times
         self.clock = SteppedClock(scenario.start)
         self.documents = MemoryDocuments()
         self.files = MemoryFiles()
@@ -172,8 +172,11 @@ class World:
         """One decision over the account: ours, or the rival's."""
         flow_id = budget_flow_id_of(ACCOUNT, self._tick(at))
         due = InsightsDue(flow_id=flow_id, tick=self._tick(at), account_id=ACCOUNT)
+        reads, decides = self._times(at) if self._times else (None, None)
+        self.clock.put(at if reads is None else reads)
         self._done("receive_insights", due)
-        self.clock.move(self._decides(at))
+        if decides is not None:
+            self.clock.put(decides)
         if self.scenario.contender is not Contender.OURS:
             self._by_rival()
             return

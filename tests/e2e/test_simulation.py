@@ -27,7 +27,13 @@ def wire(tmp_path_factory):
 def world(wire):
     ticks, cycles = wire.ticks(), wire.cycles()
     due = dict(zip(wire.scenario.cycles(), cycles, strict=True))
-    world = World(wire.scenario, ticks=lambda at: ticks[due[at].id], decides=lambda at: due[at].at)
+
+    def times(at):
+        """When the wire's clock stood where: its steps sleep a little longer or shorter."""
+        read = wire.record(due[at]).request.ads[0].observed_at
+        return read, due[at].at
+
+    world = World(wire.scenario, ticks=lambda at: ticks[due[at].id], times=times)
     world.run_through()
     return world
 
@@ -47,7 +53,8 @@ def test_both_make_the_same_changes(wire, world):
         return sorted((c.id, c.change_type, c.status, c.payload["new_budget"]) for c in changes)
 
     def written(writes):
-        return [(w.object_id, w.at, w.params) for w in writes if w.effect == "updated"]
+        taken = [w for w in writes if w.effect == "updated"]
+        return sorted((w.at, w.object_id, w.params["daily_budget"]) for w in taken)
 
     assert told(world.changes()) == told(wire.changes())
     assert written(world.graph.writes()) == written(wire.cloud.meta.writes())
