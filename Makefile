@@ -18,9 +18,10 @@ contract: $(STAMP)
 	$(BIN)/pytest -n 2 -q tests/contract --google $(ARGS)
 
 # kill -9 of the local cloud at twenty moments, each seeded: ARGS="--kills 100" for more.
-# Then 200 random market histories, each held to every limit.
+# Then a market played over the wire and in one process, and 200 random market histories.
 stress: $(STAMP)
 	$(BIN)/pytest -n 0 -q tests/stress --kills 20 --changes 1000 $(ARGS)
+	$(BIN)/pytest -n 0 -q tests/e2e -m long
 	GV_HISTORIES=200 $(BIN)/pytest -n 2 -q tests/unit/simulation/test_histories.py
 
 # 50 markets of 30 days and 20 ads, every policy in each: docs/simulation.md.

@@ -9,7 +9,7 @@ from emulators.simulation.scenario import Scenario
 from emulators.simulation.wire import Wire
 from emulators.simulation.world import World
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(400)]
 
 
 @pytest.fixture(scope="module")
