@@ -130,6 +130,8 @@ class BudgetChange:
         setting = Setting(self.work, STEP, "adset", self._adset())
         shown = setting.shown()
         live, known = _live(shown), setting.known()
+        if known is not None and known.state is StepState.DONE:
+            return setting.object_id, shown  # done before a crash kept it from being written down
         if known is not None and known.open and live == known.sent["daily_budget"]:
             return self._adopted(setting, shown)
         try:

@@ -199,6 +199,28 @@ def test_a_killed_executor_is_continued(world: Any, point: str) -> None:
     world.check_invariants()
 
 
+def test_killed_between_the_effect_and_its_audit(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The budget is set and counted, the terminal row is not written: COMPLETED, sent once."""
+    made = world.live_ad(5000)
+    change = world.raise_to(made, 5400)
+    world.clock.at = change.not_before_at
+
+    def die(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr("geminivideo.safe_executor.executor.Execution._finish", die)
+        world.execute(change.id)
+    assert world.change(change.id).steps["budget"]["state"] == "DONE"
+    world.execute(change.id)
+    world.drain()
+    assert world.change(change.id).status is ChangeStatus.COMPLETED
+    assert len(world.budget_writes()) == 1
+    world.check_invariants()
+
+
 def test_two_changes_of_one_budget_take_turns(world: Any) -> None:
     """Two executors on one ad set: both end, and no window sees more than a fifth."""
     made = world.live_ad(5000)
