@@ -210,9 +210,10 @@ def test_killed_between_the_effect_and_its_audit(
     def die(*_: Any, **__: Any) -> None:
         raise Killed
 
-    with monkeypatch.context() as patched, pytest.raises(Killed):
+    with monkeypatch.context() as patched:
         patched.setattr("geminivideo.safe_executor.executor.Execution._finish", die)
-        world.execute(change.id)
+        with pytest.raises(Killed):
+            world.execute(change.id)
     assert world.change(change.id).steps["budget"]["state"] == "DONE"
     world.execute(change.id)
     world.drain()
