@@ -173,7 +173,9 @@ def test_elasticity_is_learned_from_varied_budgets(make_ad, now):
 
 def test_elasticity_of_what_was_never_varied_is_the_prior(make_ad, now):
     """Constant budgets tell nothing but that more is fed less: the curve's prior stands."""
-    fed = [make_ad(str(n), spend=spend, budget=spend) for n, spend in enumerate((500, 5000, 50_000))]
+    fed = [
+        make_ad(str(n), spend=spend, budget=spend) for n, spend in enumerate((500, 5000, 50_000))
+    ]
     seen = evidence.gather(fed, now=now, total=55_500, lag=CERTAIN, policy=POLICY)
     assert seen.elasticity[1] == pytest.approx(POLICY.elasticity, abs=0.05)
     assert 0.9 < seen.elasticity[0] < 1.0

@@ -186,7 +186,7 @@ def test_ctrl_c_ends_the_cloud_and_every_process_of_it(up: Up):
     family = psutil.Process(up.process.pid).children(recursive=True)
     assert family
     up.process.send_signal(signal.SIGINT)
-    assert up.process.wait(30) == 130
+    assert up.process.wait(60) == 130
     _, alive = psutil.wait_procs(family, timeout=10)
     assert alive == []
     assert geminivideo("status", "--state", up.state).returncode == 5
