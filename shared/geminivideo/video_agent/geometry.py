@@ -180,7 +180,8 @@ def framing(
         width=width,
         height=shape.window_height,
         path=(Keyframe(0.0, 2 * math.floor(x / 2), path[0].y),),
-        picture_height=even(shape.window_height * shape.width / width),
+        # Rounding to even sides may ask for a line more than the frame has.
+        picture_height=min(even(shape.window_height * shape.width / width), shape.height),
         padded=True,
     )
 
