@@ -33,6 +33,7 @@ from geminivideo.runtime.failures import (
     StepFailure,
     Transient,
 )
+from geminivideo.runtime.policies import policy_of
 from geminivideo.runtime.settings import Settings
 from geminivideo.topology import STEPS, StepSpec, Topic
 
@@ -157,7 +158,7 @@ class Step:
 
     def policy_of(self, account_id: str) -> Policy:
         """The policy of an account: its document, or the defaults."""
-        return self.documents.get(f"policies/{account_id}", Policy) or Policy()
+        return policy_of(self.documents, account_id)
 
     def _account_id(self) -> str:
         from geminivideo.records import Flow

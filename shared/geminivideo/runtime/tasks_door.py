@@ -19,6 +19,7 @@ from geminivideo.events import ChangeDue, ObjectRef
 from geminivideo.policy import Policy
 from geminivideo.records import ChangeStatus, FlowStatus, PendingChange
 from geminivideo.runtime import dead_letters, flows, logs
+from geminivideo.runtime.policies import policy_of
 from geminivideo.runtime.step import Ports
 
 if TYPE_CHECKING:
@@ -46,8 +47,7 @@ class ChangeDoor:
     def policy(self) -> Policy:
         """The policy in force for the change's account."""
         change = self.ports.documents.get(_path(self.due.change_id), PendingChange)
-        path = f"policies/{change.account_id}" if change else "policies/none"
-        return self.ports.documents.get(path, Policy) or Policy()
+        return policy_of(self.ports.documents, change.account_id) if change else Policy()
 
     def enqueue(self, change_id: str, at: float, name: str | None) -> None:
         """Wake the executor for the change at ``at``; the name is hashed, as Google advises."""

@@ -25,6 +25,7 @@ from geminivideo.budget.signals import HOUR_S, AdSignals, LagCurve, SignalsError
 from geminivideo.policy import Policy
 from geminivideo.records import Account, Campaign, FeedbackEvent
 from geminivideo.runtime.http import Api, ApiError, Call, identifier
+from geminivideo.runtime.policies import policy_of
 from geminivideo.services import crediting
 from geminivideo.services.budget_decisions import seed_of
 from geminivideo.services.insights_intake import (
@@ -460,7 +461,7 @@ def _account_of(call: Call, campaign_id: str | None) -> str | None:
 def _owner(call: Call, account_id: str | None) -> _Owner:
     owner = identifier(account_id or DEFAULT_ACCOUNT, "account_id")
     account = call.ports.documents.get(f"accounts/{owner}", Account)
-    policy = call.ports.documents.get(f"policies/{owner}", Policy) or Policy()
+    policy = policy_of(call.ports.documents, owner)
     return _Owner(owner, account.currency if account else "USD", policy)
 
 

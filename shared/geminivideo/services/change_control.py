@@ -19,10 +19,11 @@ from geminivideo.cloud.documents import (
 )
 from geminivideo.events import ChangeDue
 from geminivideo.meta_publisher.changes import draw_jitter, queued_row
-from geminivideo.policy import ExecutionMode, Policy
+from geminivideo.policy import ExecutionMode
 from geminivideo.records import ChangeStatus, HistoryRow, PendingChange
 from geminivideo.runtime import dead_letters, outbox
 from geminivideo.runtime.http import Api, ApiError, Call, identifier, unavailable
+from geminivideo.runtime.policies import policy_of
 from geminivideo.safe_executor import ledger
 from geminivideo.safe_executor.adjustment import undo_of
 from geminivideo.safe_executor.endings import Fails
@@ -214,7 +215,7 @@ def _replayed_change(call: Call, failed: PendingChange, by: str) -> Replayed:
 
 def _queued(call: Call, of: PendingChange, change_id: str, by: str, **members: Any) -> Decided:
     """A new change made of another one; asked for twice, it is the same one."""
-    now, policy = call.ports.clock.now(), _policy(call, of.account_id)
+    now, policy = call.ports.clock.now(), policy_of(call.ports.documents, of.account_id)
     jitter_s = draw_jitter(change_id, policy)
     change = PendingChange(
         id=change_id,
@@ -347,10 +348,6 @@ def _known(call: Call, change_id: str) -> PendingChange:
     if change is None:
         raise ApiError(404, f"no change {change_id}")
     return change
-
-
-def _policy(call: Call, account_id: str) -> Policy:
-    return call.ports.documents.get(f"policies/{account_id}", Policy) or Policy()
 
 
 def _wake(change: PendingChange, run_id: str, now: float) -> outbox.OutboxRow:

@@ -9,10 +9,11 @@ from typing import Any
 from geminivideo.cloud.documents import Query, Transaction
 from geminivideo.events import ChangeDue
 from geminivideo.meta_publisher.changes import draw_jitter, queued_row
-from geminivideo.policy import ExecutionMode, Policy
+from geminivideo.policy import ExecutionMode
 from geminivideo.records import ChangeStatus, ChangeType, HistoryRow, PendingChange
 from geminivideo.runtime import outbox
 from geminivideo.runtime.http import ApiError, Call, identifier
+from geminivideo.runtime.policies import policy_of
 
 FILTERS = ("campaign_id", "status", "flow_id", "ad_id", "account_id")
 BUDGETS = (ChangeType.BUDGET_INCREASE, ChangeType.BUDGET_DECREASE)
@@ -111,7 +112,7 @@ def _change(call: Call, asked: NewChange, payload: dict[str, Any]) -> PendingCha
     account_id = (
         made.account_id if made else identifier(asked.account_id or "default", "account_id")
     )
-    policy = call.ports.documents.get(f"policies/{account_id}", Policy) or Policy()
+    policy = policy_of(call.ports.documents, account_id)
     change_id, now = f"ch-{uuid.uuid4().hex[:20]}", call.ports.clock.now()
     jitter_s = draw_jitter(change_id, policy)
     return PendingChange(

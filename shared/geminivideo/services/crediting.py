@@ -17,7 +17,7 @@ from geminivideo.budget import revenue
 from geminivideo.budget.attribution import Attribution, Click, Touch, attribute
 from geminivideo.budget.revenue import Credit, StageMap, StageValue
 from geminivideo.cloud.documents import Query
-from geminivideo.policy import AttributionPolicy, Policy, RevenuePolicy
+from geminivideo.policy import AttributionPolicy, RevenuePolicy
 from geminivideo.records import (
     Account,
     AdState,
@@ -29,6 +29,7 @@ from geminivideo.records import (
     TrackedClick,
     Unattributed,
 )
+from geminivideo.runtime.policies import policy_of
 
 if TYPE_CHECKING:
     import logging
@@ -325,7 +326,7 @@ def _earliest(one: float | None, other: float | None) -> float | None:
 
 def credit(documents: Documents, account: Account, reading: Reading, now: float) -> Settled:
     """Merge, fold, attribute and write, all or nothing; a reading seen before changes nothing."""
-    policy = documents.get(f"policies/{account.id}", Policy) or Policy()
+    policy = policy_of(documents, account.id)
     stages = stages_of(documents, account, policy.revenue)
 
     def body(transaction: Transaction) -> Settled:

@@ -12,6 +12,7 @@ from geminivideo.budget.signals import HOUR_S, AdSignals
 from geminivideo.policy import Policy
 from geminivideo.records import Account, AdState
 from geminivideo.runtime.http import Api, ApiError, Call, identifier
+from geminivideo.runtime.policies import policy_of
 from geminivideo.safe_executor.ledger import BudgetWindow, adset_window_path
 from geminivideo.services.budget_changes import health_of
 from geminivideo.services.budget_decisions import window_start
@@ -77,7 +78,7 @@ def ask_gate(call: Call) -> GateAnswer:
     state = documents.get(f"ad_states/{identifier(asked.ad_id, 'ad_id')}", AdState)
     named = state.account_id if state else (asked.account_id or "default")
     account_id = identifier(named, "account_id")
-    policy = _asked_rules(asked, documents.get(f"policies/{account_id}", Policy) or Policy())
+    policy = _asked_rules(asked, policy_of(documents, account_id))
     account = documents.get(f"accounts/{account_id}", Account)
     currency = account.currency if account else "USD"
     ad = _signals(asked, state, currency, now)

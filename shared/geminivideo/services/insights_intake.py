@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from geminivideo import money
 from geminivideo.budget import history, insights
 from geminivideo.cloud.documents import AlreadyExistsError
-from geminivideo.policy import Policy
 from geminivideo.records import Account, AccountReading, AdState, FeedbackEvent, PerformanceDay
 from geminivideo.runtime.http import Api, ApiError, Call, identifier
+from geminivideo.runtime.policies import policy_of
 from geminivideo.services import crediting
 from geminivideo.services.insights_reading import reading_path
 
@@ -113,7 +113,7 @@ def take_row(call: Call) -> RowTaken:
     at = moment(row.timestamp, now, "timestamp")
     day = _day(call, row, account, at)
     event = _event(row, day, account, at, now)
-    policy = call.ports.documents.get(f"policies/{account.id}", Policy) or Policy()
+    policy = policy_of(call.ports.documents, account.id)
     kept = policy.insights.kept_days
 
     def body(transaction: Transaction) -> str:

@@ -37,6 +37,7 @@ from geminivideo.records import (
 )
 from geminivideo.runtime import outbox
 from geminivideo.runtime.http import Api, ApiError, Call, identifier, service_unavailable
+from geminivideo.runtime.policies import policy_of
 from geminivideo.safe_executor.ledger import Pause
 from geminivideo.services import crediting
 from geminivideo.services.insights_reading import pause_for, pause_path, reading_path
@@ -249,7 +250,7 @@ def _queued(
     more: Mapping[str, Any] | None = None,
 ) -> PendingChange:
     """The change with its history, its task and what it needs, all or nothing."""
-    policy = call.ports.documents.get(f"policies/{account.id}", Policy) or Policy()
+    policy = policy_of(call.ports.documents, account.id)
     change_id, now = change_id or f"ch-{uuid.uuid4().hex[:20]}", call.ports.clock.now()
     jitter_s = draw_jitter(change_id, policy)
     change = PendingChange(
@@ -324,7 +325,7 @@ def show_insights(call: Call) -> InsightsShown:
     account = crediting.account_of_ad(call.ports.documents, ad_id)
     if account is None:
         return _none(ad_id, None)
-    policy = call.ports.documents.get(f"policies/{account.id}", Policy) or Policy()
+    policy = policy_of(call.ports.documents, account.id)
     _spend_read(call, account.id, policy)
     token = os.environ.get(variable_of(Need.META_READ_TOKEN), "")
     if token in ("", NOT_CONFIGURED):
