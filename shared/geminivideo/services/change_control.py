@@ -17,16 +17,13 @@ from geminivideo.cloud.documents import (
     Query,
     Transaction,
 )
-from geminivideo.events import ChangeDue
-from geminivideo.meta_publisher.changes import draw_jitter, queued_row
-from geminivideo.policy import ExecutionMode
 from geminivideo.records import ChangeStatus, HistoryRow, PendingChange
 from geminivideo.runtime import dead_letters, outbox
 from geminivideo.runtime.http import Api, ApiError, Call, identifier, unavailable
-from geminivideo.runtime.policies import policy_of
 from geminivideo.safe_executor import ledger
 from geminivideo.safe_executor.adjustment import undo_of
 from geminivideo.safe_executor.endings import Fails
+from geminivideo.services.queueing import new_change, path_of, queue, wake_up
 
 BREAKERS = "breakers"
 LETTER_PREFIX = "change:"
@@ -120,8 +117,8 @@ def approve(call: Call) -> Decided:
             not_before_at=now + change.jitter_s,
             enqueued=change.enqueued + 1,
         )
-        row = _wake(approved, f"approve:{change.id}:{change.claim_epoch}", now)
-        transaction.set(_path(change.id), approved)
+        row = wake_up(approved, f"approve:{change.id}:{change.claim_epoch}", now)
+        transaction.set(path_of(change.id), approved)
         transaction.create(f"ad_change_history/{change.id}-approved", _row(approved, by, "", now))
         transaction.set(row.path, row)
         return approved, [row]
@@ -145,7 +142,7 @@ def reject(call: Call) -> Decided:
             finished_at=now,
             last_error=said,
         )
-        transaction.set(_path(change.id), rejected)
+        transaction.set(path_of(change.id), rejected)
         row = replace(_row(rejected, by, said, now), id=f"{change.id}-end", terminal=True)
         transaction.create(f"ad_change_history/{row.id}", row)
         return rejected
@@ -154,7 +151,7 @@ def reject(call: Call) -> Decided:
 
 
 def _waiting(transaction: Transaction, change_id: str) -> PendingChange:
-    change = transaction.get(_path(change_id), PendingChange)
+    change = transaction.get(path_of(change_id), PendingChange)
     if change is None:
         raise ApiError(404, f"no change {change_id}")
     if change.status is not ChangeStatus.PENDING:
@@ -183,7 +180,7 @@ def replay(call: Call) -> Replayed:
     """Try a failed change again as a new one, or send a dead letter's message again."""
     by = who(call, call.body.by)
     asked = identifier(call.body.id, "id").removeprefix(LETTER_PREFIX)
-    failed = call.ports.documents.get(_path(asked), PendingChange)
+    failed = call.ports.documents.get(path_of(asked), PendingChange)
     if failed is not None:
         return _replayed_change(call, failed, by)
     try:
@@ -215,40 +212,21 @@ def _replayed_change(call: Call, failed: PendingChange, by: str) -> Replayed:
 
 def _queued(call: Call, of: PendingChange, change_id: str, by: str, **members: Any) -> Decided:
     """A new change made of another one; asked for twice, it is the same one."""
-    now, policy = call.ports.clock.now(), policy_of(call.ports.documents, of.account_id)
-    jitter_s = draw_jitter(change_id, policy)
-    change = PendingChange(
-        id=change_id,
-        status=ChangeStatus.PENDING,
-        account_id=of.account_id,
+    change = new_change(
+        call,
+        change_id,
+        of.account_id,
         campaign_id=of.campaign_id,
         ad_id=of.meta_id if of.ad_id is None else of.ad_id,
         requested_by=by,
-        created_at=now,
-        not_before_at=now + jitter_s,
-        jitter_s=jitter_s,
         variation_id=of.variation_id,
-        needs_approval=policy.executor.mode is not ExecutionMode.AUTO,
         priority=of.priority,
-        policy_version=policy.version,
         **members,
     )
-    rows = [_wake(change, f"of:{change_id}", now)]
-    if change.needs_approval and not change.approved_by:
-        rows = []
-
-    def body(transaction: Transaction) -> None:
-        transaction.create(_path(change.id), change)
-        first = queued_row(change)
-        transaction.create(f"ad_change_history/{first.id}", first)
-        for row in rows:
-            transaction.create(row.path, row)
-
     try:
-        call.ports.documents.transact(body)
+        queue(call, change, f"of:{change_id}")
     except AlreadyExistsError:
-        return _decided(_known(call, change_id), by, of.id)
-    outbox.publish(call.ports.documents, call.ports, rows)
+        change = _known(call, change_id)
     return _decided(change, by, of.id)
 
 
@@ -339,22 +317,11 @@ def _audit(call: Call, status: str, by: str, reason: str) -> None:
 # Small parts ---------------------------------------------------------------------------------
 
 
-def _path(change_id: str) -> str:
-    return f"pending_ad_changes/{change_id}"
-
-
 def _known(call: Call, change_id: str) -> PendingChange:
-    change = call.ports.documents.get(_path(change_id), PendingChange)
+    change = call.ports.documents.get(path_of(change_id), PendingChange)
     if change is None:
         raise ApiError(404, f"no change {change_id}")
     return change
-
-
-def _wake(change: PendingChange, run_id: str, now: float) -> outbox.OutboxRow:
-    due = ChangeDue(
-        flow_id=change.flow_id or "", change_id=change.id, not_before_at=change.not_before_at
-    )
-    return outbox.row_of(due, run_id, 0, now)
 
 
 def _row(change: PendingChange, by: str, reason: str, now: float) -> HistoryRow:

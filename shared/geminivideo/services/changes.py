@@ -6,14 +6,10 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from geminivideo.cloud.documents import Query, Transaction
-from geminivideo.events import ChangeDue
-from geminivideo.meta_publisher.changes import draw_jitter, queued_row
-from geminivideo.policy import ExecutionMode
+from geminivideo.cloud.documents import Query
 from geminivideo.records import ChangeStatus, ChangeType, HistoryRow, PendingChange
-from geminivideo.runtime import outbox
 from geminivideo.runtime.http import ApiError, Call, identifier
-from geminivideo.runtime.policies import policy_of
+from geminivideo.services.queueing import new_change, queue
 
 FILTERS = ("campaign_id", "status", "flow_id", "ad_id", "account_id")
 BUDGETS = (ChangeType.BUDGET_INCREASE, ChangeType.BUDGET_DECREASE)
@@ -72,17 +68,7 @@ def queue_change(call: Call) -> ChangeQueued:
     asked: NewChange = call.body
     payload = _payload(asked)
     change = _change(call, asked, payload)
-    rows = [] if change.needs_approval else [_due(change)]
-
-    def body(transaction: Transaction) -> None:
-        transaction.create(f"pending_ad_changes/{change.id}", change)
-        first = queued_row(change)
-        transaction.create(f"ad_change_history/{first.id}", first)
-        for row in rows:
-            transaction.create(row.path, row)
-
-    call.ports.documents.transact(body)
-    outbox.publish(call.ports.documents, call.ports, rows)
+    queue(call, change, f"api:{change.id}")
     return ChangeQueued(
         id=change.id,
         status=change.status,
@@ -112,25 +98,17 @@ def _change(call: Call, asked: NewChange, payload: dict[str, Any]) -> PendingCha
     account_id = (
         made.account_id if made else identifier(asked.account_id or "default", "account_id")
     )
-    policy = policy_of(call.ports.documents, account_id)
-    change_id, now = f"ch-{uuid.uuid4().hex[:20]}", call.ports.clock.now()
-    jitter_s = draw_jitter(change_id, policy)
-    return PendingChange(
-        id=change_id,
+    return new_change(
+        call,
+        f"ch-{uuid.uuid4().hex[:20]}",
+        account_id,
         change_type=asked.change_type,
-        status=ChangeStatus.PENDING,
-        account_id=account_id,
         campaign_id=made.campaign_id if made else None,
         ad_id=ad_id,
         payload=payload,
         requested_by="api",
         reasoning=asked.reasoning,
-        created_at=now,
-        not_before_at=now + jitter_s,
-        jitter_s=jitter_s,
-        needs_approval=policy.executor.mode is not ExecutionMode.AUTO,
         priority=asked.priority,
-        policy_version=policy.version,
     )
 
 
@@ -139,11 +117,6 @@ def _maker_of(call: Call, ad_id: str) -> PendingChange | None:
     query = Query("pending_ad_changes", [("meta_id", "==", ad_id)])
     found = call.ports.documents.query(query, PendingChange)
     return next((c for c in found if c.change_type is ChangeType.CREATE_AD), None)
-
-
-def _due(change: PendingChange) -> outbox.OutboxRow:
-    event = ChangeDue(flow_id="", change_id=change.id, not_before_at=change.not_before_at)
-    return outbox.row_of(event, f"api:{change.id}", 0, change.created_at)
 
 
 def list_changes(call: Call) -> Changes:

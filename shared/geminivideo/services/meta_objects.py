@@ -17,30 +17,27 @@ from geminivideo import money
 from geminivideo.budget import insights
 from geminivideo.cloud.documents import Query, Transaction
 from geminivideo.cloud.meta_insights import MetaInsights
-from geminivideo.events import ChangeDue
 from geminivideo.meta_client import GraphLostError, GraphRefusedError
-from geminivideo.meta_publisher.changes import draw_jitter, queued_row
 from geminivideo.meta_publisher.creative import creative_params
 from geminivideo.meta_publisher.plan import PlanError, plan_campaign
-from geminivideo.policy import ExecutionMode, Policy
+from geminivideo.policy import Policy
 from geminivideo.records import (
     Account,
     AccountReading,
     Blueprint,
     Brief,
     Campaign,
-    ChangeStatus,
     ChangeType,
     HookType,
     PendingChange,
     PerformanceDay,
 )
-from geminivideo.runtime import outbox
 from geminivideo.runtime.http import Api, ApiError, Call, identifier, service_unavailable
 from geminivideo.runtime.policies import policy_of
 from geminivideo.safe_executor.ledger import Pause
 from geminivideo.services import crediting
 from geminivideo.services.insights_reading import pause_for, pause_path, reading_path
+from geminivideo.services.queueing import new_change, queue
 from geminivideo.topology import NOT_CONFIGURED, Need, variable_of
 
 HOUR_S = 3600.0
@@ -250,39 +247,19 @@ def _queued(
     more: Mapping[str, Any] | None = None,
 ) -> PendingChange:
     """The change with its history, its task and what it needs, all or nothing."""
-    policy = policy_of(call.ports.documents, account.id)
-    change_id, now = change_id or f"ch-{uuid.uuid4().hex[:20]}", call.ports.clock.now()
-    jitter_s = draw_jitter(change_id, policy)
-    change = PendingChange(
-        id=change_id,
+    change_id = change_id or f"ch-{uuid.uuid4().hex[:20]}"
+    change = new_change(
+        call,
+        change_id,
+        account.id,
         change_type=kind,
-        status=ChangeStatus.PENDING,
-        account_id=account.id,
         campaign_id=campaign_id,
         ad_id=None,
         payload=payload,
         requested_by=call.caller or "api",
         reasoning=reasoning,
-        created_at=now,
-        not_before_at=now + jitter_s,
-        jitter_s=jitter_s,
-        needs_approval=policy.executor.mode is not ExecutionMode.AUTO,
-        policy_version=policy.version,
     )
-    due = ChangeDue(flow_id="", change_id=change.id, not_before_at=change.not_before_at)
-    rows = [] if change.needs_approval else [outbox.row_of(due, f"api:{change.id}", 0, now)]
-
-    def body(transaction: Transaction) -> None:
-        for path, record in (more or {}).items():
-            transaction.create(path, record)
-        transaction.create(f"pending_ad_changes/{change.id}", change)
-        first = queued_row(change)
-        transaction.create(f"ad_change_history/{first.id}", first)
-        for row in rows:
-            transaction.create(row.path, row)
-
-    call.ports.documents.transact(body)
-    outbox.publish(call.ports.documents, call.ports, rows)
+    queue(call, change, f"api:{change.id}", more)
     return change
 
 
