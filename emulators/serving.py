@@ -6,9 +6,10 @@ import asyncio
 import socket
 import sqlite3
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiohttp import web
 
@@ -27,6 +28,7 @@ __all__ = [
     "Hook",
     "HttpService",
     "PortInUseError",
+    "atomically",
     "free_ports",
     "listening_socket",
     "open_database",
@@ -48,6 +50,24 @@ class Hook(Protocol):
 
     def install(self, app: web.Application) -> None:
         """Add middlewares and signals."""
+
+
+@contextmanager
+def atomically(
+    database: sqlite3.Connection, lock: AbstractContextManager[Any]
+) -> Iterator[sqlite3.Connection]:
+    """One transaction under a re-entrant lock; an inner one joins the outer."""
+    with lock:
+        if database.in_transaction:
+            yield database
+            return
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            yield database
+        except BaseException:
+            database.execute("ROLLBACK")
+            raise
+        database.execute("COMMIT")
 
 
 class HttpService:

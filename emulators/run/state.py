@@ -11,8 +11,8 @@ import secrets
 import sqlite3
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from google.rpc import code_pb2
 
 from emulators.run import errors, resources
 from emulators.run.resources import Row, short
-from emulators.serving import open_database
+from emulators.serving import atomically, open_database
 
 EXITED_WITH_ERROR = "The container exited with an error."
 TIMED_OUT = "The configured timeout was reached."
@@ -465,20 +465,8 @@ class State:
         if etag and etag != resources.etag(row):
             raise errors.etag_mismatch(row["name"])
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """One SQLite transaction; an inner one joins the outer."""
-        with self._lock:
-            if self._database.in_transaction:
-                yield self._database
-                return
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._database
-            except BaseException:
-                self._database.execute("ROLLBACK")
-                raise
-            self._database.execute("COMMIT")
+    def _transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+        return atomically(self._database, self._lock)
 
 
 def _claim(task: Row, execution: Row) -> Claim:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from google.rpc import code_pb2
 from emulators.rpc import seconds, timestamp
 from emulators.scheduler import errors, rules
 from emulators.scheduler.rules import Job
-from emulators.serving import open_database
+from emulators.serving import atomically, open_database
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (name TEXT PRIMARY KEY, body BLOB NOT NULL);
@@ -291,17 +291,5 @@ class Jobs:
             "INSERT OR REPLACE INTO jobs VALUES (?, ?)", (job.name, job.SerializeToString())
         )
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """One SQLite transaction under the lock; an inner one joins the outer."""
-        with self._lock:
-            if self._database.in_transaction:
-                yield self._database
-                return
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._database
-            except BaseException:
-                self._database.execute("ROLLBACK")
-                raise
-            self._database.execute("COMMIT")
+    def _transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+        return atomically(self._database, self._lock)

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 from geminivideo.runtime.clock import Clock
 
-from emulators.serving import open_database
+from emulators.serving import atomically, open_database
 from emulators.storage import errors, globs, lifecycle, rules
 from emulators.storage.contents import Contents, Stored
 from emulators.storage.lifecycle import Candidate
@@ -694,14 +694,9 @@ class State:
             if self._database.in_transaction:
                 yield self._database
                 return
-            self._database.execute("BEGIN IMMEDIATE")
             self._garbage = []
-            try:
+            with atomically(self._database, self._lock):
                 yield self._database
-            except BaseException:
-                self._database.execute("ROLLBACK")
-                raise
-            self._database.execute("COMMIT")
             self.contents.remove(*self._garbage)
         self.committed()
 
