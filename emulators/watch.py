@@ -7,9 +7,7 @@ facebook-business.
 from __future__ import annotations
 
 import mimetypes
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +29,7 @@ from geminivideo.runtime.clock import Clock
 from geminivideo.runtime.flows import Group, group_path, path_of, runs_of
 from geminivideo.runtime.runs import StepRun
 
+from emulators.environment import environment
 from emulators.profile import AD_ACCOUNT, DEFAULT_AD_ACCOUNT, HUBSPOT_PORTAL
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ class Watcher:
     def __init__(self, running: Running) -> None:
         self.running = running
         self.clock = Clock.from_env(running.env)
-        with _environment(running.env):
+        with environment(running.env):
             self.documents = Documents(running.project)
             _ = self.documents.client
             self.files = _storage_client(running.project)
@@ -208,21 +207,6 @@ def _account(account_id: str, ad_account_id: str = AD_ACCOUNT) -> Account:
         link_url="https://example.com/",
         hubspot_portal_id=HUBSPOT_PORTAL,
     )
-
-
-@contextmanager
-def _environment(changes: Mapping[str, str]) -> Iterator[None]:
-    """The clients read their addresses when they are built, and only then."""
-    before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _storage_client(project: str) -> storage.Client:

@@ -6,12 +6,9 @@ double its webhooks; the functions are the deployed ones in their own processes.
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +21,7 @@ from geminivideo.runtime.runs import StepRun
 from geminivideo.services import budget_decisions
 
 from emulators.cloud import LocalCloud
+from emulators.environment import environment
 from emulators.market import Delivery
 from emulators.market.rivals import RIVALS
 from emulators.profile import AD_ACCOUNT
@@ -249,18 +247,3 @@ class Wire:
             breaches=self.breaches(),
             changes=dict(Counter(str(change.status) for change in self.changes())),
         )
-
-
-@contextmanager
-def environment(values: Mapping[str, str]) -> Iterator[None]:
-    """These variables for as long as the block lasts."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
