@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from geminivideo.budget.signals import DAY_S, HOUR_S, AdSignals, Day, ValueBasis
+from geminivideo.budget.signals import DAY_S, HOUR_S, AdSignals, Day, ValueBasis, whole_life
 
 _KEPT_DAYS = 30
 
@@ -36,7 +36,7 @@ def remember(memory: AdMemory | None, ad: AdSignals, at: float) -> AdMemory:
     if memory is not None and at <= memory.seen_at:
         return memory
     if memory is None or _went_back(memory, ad):
-        return _snapshot(ad, at, _first(ad, at))
+        return _snapshot(ad, at, whole_life(ad, at))
     return _snapshot(ad, at, _joined(memory.days, _difference(memory, ad, at), at))
 
 
@@ -63,23 +63,6 @@ def _snapshot(ad: AdSignals, at: float, days: tuple[Day, ...]) -> AdMemory:
         pipeline_value=ad.pipeline_value,
         cash_revenue=ad.cash_revenue,
         days=tuple(day for day in days if day.at + day.hours * HOUR_S > at - _KEPT_DAYS * DAY_S),
-    )
-
-
-def _first(ad: AdSignals, at: float) -> tuple[Day, ...]:
-    """All that was before the first sighting is one stretch as long as the ad is old."""
-    if ad.age_hours <= 0 or not (ad.impressions or ad.spend):
-        return ()
-    return (
-        Day(
-            at=at - ad.age_hours * HOUR_S,
-            hours=ad.age_hours,
-            impressions=ad.impressions,
-            clicks=ad.clicks,
-            spend=ad.spend,
-            pipeline_value=ad.pipeline_value,
-            cash_revenue=ad.cash_revenue,
-        ),
     )
 
 

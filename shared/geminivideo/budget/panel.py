@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from geminivideo.budget.signals import DAY_S, HOUR_S, AdSignals, Day, ValueBasis
+from geminivideo.budget.signals import DAY_S, HOUR_S, AdSignals, Day, ValueBasis, whole_life
 from geminivideo.policy import SamplerPolicy
 
 if TYPE_CHECKING:
@@ -90,29 +90,12 @@ def _frequency(day: Day) -> float:
 
 
 def _days(ad: AdSignals, now: float, since: float) -> Sequence[Day]:
-    days = sorted(ad.days, key=_AT) if ad.days else _whole(ad, now)
+    days = sorted(ad.days, key=_AT) if ad.days else whole_life(ad, now)
     recent = [day for day in days if since < day.at + day.hours * HOUR_S and day.at <= now]
     if all(day.hours <= _LONGEST_H for day in recent):
         return recent
     pieces = (piece for day in recent for piece in _pieces(day))
     return [piece for piece in pieces if piece.at + piece.hours * HOUR_S > since]
-
-
-def _whole(ad: AdSignals, now: float) -> list[Day]:
-    """The totals as one stretch as long as the ad is old."""
-    if ad.age_hours <= 0 or not (ad.impressions or ad.spend):
-        return []
-    return [
-        Day(
-            at=now - ad.age_hours * HOUR_S,
-            hours=ad.age_hours,
-            impressions=ad.impressions,
-            clicks=ad.clicks,
-            spend=ad.spend,
-            pipeline_value=ad.pipeline_value,
-            cash_revenue=ad.cash_revenue,
-        )
-    ]
 
 
 def _pieces(day: Day) -> list[Day]:

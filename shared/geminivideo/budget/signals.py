@@ -128,6 +128,23 @@ class AccountPrior:
         return self.ctr_alpha / (self.ctr_alpha + self.ctr_beta)
 
 
+def whole_life(ad: AdSignals, now: float) -> tuple[Day, ...]:
+    """The totals as one stretch as long as the ad is old; nothing when nothing happened."""
+    if ad.age_hours <= 0 or not (ad.impressions or ad.spend):
+        return ()
+    return (
+        Day(
+            at=now - ad.age_hours * HOUR_S,
+            hours=ad.age_hours,
+            impressions=ad.impressions,
+            clicks=ad.clicks,
+            spend=ad.spend,
+            pipeline_value=ad.pipeline_value,
+            cash_revenue=ad.cash_revenue,
+        ),
+    )
+
+
 def one_currency(ads: Iterable[AdSignals]) -> str:
     """The currency of all ads; raises ``SignalsError`` when they differ (none: empty)."""
     found = {ad.currency for ad in ads}
