@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from geminivideo.budget.revenue import StageMap, fold
-from geminivideo.records import StageSeen
+from geminivideo.records import BudgetCycle, PendingChange, StageSeen
 
 from emulators.market import Delivery, play
 from emulators.market.calendar import HOUR_S
 from emulators.simulation.breaches import Breach
-from emulators.simulation.scenario import Contender, Scenario
+from emulators.simulation.scenario import Contender, Scenario, stage_map_of
 
 Curve = tuple[float, ...]
 
@@ -62,11 +62,10 @@ class Outcome:
 def outcome_of(
     scenario: Scenario,
     delivery: Delivery,
-    stages: StageMap,
     *,
-    decisions: Mapping[str, int],
+    cycles: Iterable[BudgetCycle],
     breaches: Sequence[Breach],
-    changes: Mapping[str, int],
+    changes: Iterable[PendingChange],
     best: Delivery | None = None,
 ) -> Outcome:
     """Measure a delivery at the scenario's end; ``best`` is the oracle's if it is known already."""
@@ -75,15 +74,15 @@ def outcome_of(
         scenario=scenario,
         currency=scenario.market.currency,
         spend=delivery.spend(end),
-        pipeline_value=pipeline_value(delivery, stages, end),
+        pipeline_value=pipeline_value(delivery, stage_map_of(scenario), end),
         cash=delivery.cash(end),
         share_of_best=delivery.value(end) / oracle.value(end),
-        decisions=decisions,
+        decisions=decisions_of(scenario, cycles),
         breaches=breaches,
         captured=cumulative(delivery, scenario),
         best=cumulative(oracle, scenario),
         budgets=budgets_by_day(delivery, scenario),
-        changes=changes,
+        changes=dict(Counter(str(change.status) for change in changes)),
     )
 
 
@@ -120,6 +119,11 @@ def budgets_by_day(delivery: Delivery, scenario: Scenario) -> tuple[Curve, ...]:
     return tuple(tuple(float(mean[ad]) for mean in means) for ad in range(scenario.ads))
 
 
-def no_decisions(contender: Contender, cycles: int, ads: int) -> dict[str, int]:
-    """A rival asks nobody."""
-    return dict(Counter({"UNGATED": cycles * ads if contender is not Contender.OURS else 0}))
+def decisions_of(scenario: Scenario, cycles: Iterable[BudgetCycle]) -> dict[str, int]:
+    """The gate's outcomes over all cycles; a rival asks nobody."""
+    if scenario.contender is not Contender.OURS:
+        return {"UNGATED": len(scenario.cycles()) * scenario.ads}
+    counted: Counter[str] = Counter()
+    for cycle in cycles:
+        counted.update(cycle.outcomes)
+    return dict(sorted(counted.items()))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from emulators.market.rivals import RIVALS
 from emulators.profile import AD_ACCOUNT
 from emulators.running import Running
 from emulators.simulation.breaches import AdSet, Breach, breaches
-from emulators.simulation.outcome import Outcome, no_decisions, outcome_of
+from emulators.simulation.outcome import Outcome, outcome_of
 from emulators.simulation.ports import GRID_S, grid
 from emulators.simulation.scenario import (
     ACCOUNT,
@@ -232,18 +231,10 @@ class Wire:
 
     def outcome(self) -> Outcome:
         """What came of it."""
-        counted: Counter[str] = Counter()
-        for cycle in self.cycles():
-            counted.update(cycle.outcomes)
-        contender = self.scenario.contender
-        if contender is not Contender.OURS:
-            cycles = len(self.scenario.cycles())
-            counted = Counter(no_decisions(contender, cycles, self.scenario.ads))
         return outcome_of(
             self.scenario,
             self.delivery,
-            stage_map_of(self.scenario),
-            decisions=dict(sorted(counted.items())),
+            cycles=self.cycles(),
             breaches=self.breaches(),
-            changes=dict(Counter(str(change.status) for change in self.changes())),
+            changes=self.changes(),
         )

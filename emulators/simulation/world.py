@@ -8,7 +8,6 @@ move. Only transports are left out: HTTP, gRPC, Pub/Sub's and Cloud Tasks' deliv
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -43,7 +42,7 @@ from emulators.meta.seeding import seed as seed_ads
 from emulators.simulation.breaches import AdSet, Breach, breaches
 from emulators.simulation.functions import load
 from emulators.simulation.memory import MemoryDocuments, MemoryFiles
-from emulators.simulation.outcome import Outcome, no_decisions, outcome_of
+from emulators.simulation.outcome import Outcome, outcome_of
 from emulators.simulation.ports import (
     GRID_S,
     LocalDeals,
@@ -311,22 +310,12 @@ class World:
 
     def outcome(self, best: Delivery | None = None) -> Outcome:
         """What came of it so far."""
-        counted: Counter[str] = Counter()
-        for cycle in self.cycles():
-            counted.update(cycle.outcomes)
-        if self.scenario.contender is not Contender.OURS:
-            counted = Counter(
-                no_decisions(
-                    self.scenario.contender, len(self.scenario.cycles()), self.scenario.ads
-                )
-            )
         return outcome_of(
             self.scenario,
             self.delivery,
-            stage_map_of(self.scenario),
-            decisions=dict(sorted(counted.items())),
+            cycles=self.cycles(),
             breaches=self.breaches(),
-            changes=dict(Counter(str(change.status) for change in self.changes())),
+            changes=self.changes(),
             best=best,
         )
 
