@@ -15,7 +15,7 @@ import os
 import re
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -261,18 +261,13 @@ def contents(root: Path, step: StepSpec, modules: Modules | None = None) -> dict
 
 def pack(files: dict[str, Path]) -> bytes:
     """The zip of ``files``: the same bytes for the same names and contents."""
-    return zipped({name: path.read_bytes() for name, path in files.items()})
-
-
-def zipped(files: Mapping[str, bytes]) -> bytes:
-    """The zip of these contents by name: the same bytes for the same names and contents."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(files):
             info = zipfile.ZipInfo(name, _EPOCH)
             info.create_system = 3  # Unix, wherever it is built
             info.external_attr = 0o644 << 16
-            archive.writestr(info, files[name])
+            archive.writestr(info, files[name].read_bytes())
     return buffer.getvalue()
 
 

@@ -6,14 +6,14 @@ An archive becomes a zip under the hash of its content. The same content gives t
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from infra.bundle import zipped
-
+_EPOCH = (1990, 1, 1, 0, 0, 0)
 _BYPRODUCTS = ("__pycache__",)
 _ZIPS = (".zip",)
 
@@ -36,7 +36,7 @@ def materialize(source: Mapping[str, Any], into: Path) -> Path:
             raise ArchiveError(f"{path} is not there")
     if "text" in source:
         return _keep(str(source["text"]).encode(), into, ".txt")
-    return _keep(zipped(dict(_contents(source))), into, ".zip")
+    return _keep(_zipped(dict(_contents(source))), into, ".zip")
 
 
 def _contents(source: Mapping[str, Any], under: str = "") -> Iterator[tuple[str, bytes]]:
@@ -71,6 +71,17 @@ def _files_under(folder: Path) -> Iterator[Path]:
     for here, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if name not in _BYPRODUCTS)
         yield from (Path(here, name) for name in sorted(names))
+
+
+def _zipped(files: Mapping[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(files):
+            info = zipfile.ZipInfo(name, _EPOCH)
+            info.create_system = 3  # Unix, wherever it is built
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, files[name])
+    return buffer.getvalue()
 
 
 def _keep(data: bytes, into: Path, suffix: str) -> Path:
