@@ -199,6 +199,23 @@ class ChangeDue(Event):
         return self.change_id
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Tick:
+    """What Cloud Scheduler's events share: the message carries nothing but its coming."""
+
+    flow_id: str = ""
+    tick: str = ""
+
+    @property
+    def key(self) -> str:
+        return self.tick
+
+    @classmethod
+    def of_delivery(cls, body: bytes, attributes: Mapping[str, str], delivery_id: str) -> Self:
+        """The delivery itself is the tick."""
+        return cls(tick=delivery_id)
+
+
 def budget_flow_id_of(account_id: str, tick: str) -> str:
     """The budget flow of one account and one cycle: the same tick is the same flow."""
     return "bf-" + hashlib.sha256(f"{account_id}/{tick}".encode()).hexdigest()[:20]
@@ -264,41 +281,17 @@ class DealTouched(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReconciliationDue(Event):
+class ReconciliationDue(_Tick, Event):
     """Cloud Scheduler's poll for deals whose webhook was lost."""
 
     TOPIC: ClassVar[str] = "reconciliation-due"
 
-    flow_id: str = ""
-    tick: str = ""
-
-    @property
-    def key(self) -> str:
-        return self.tick
-
-    @classmethod
-    def of_delivery(cls, body: bytes, attributes: Mapping[str, str], delivery_id: str) -> Self:
-        """Scheduler's message carries nothing but its coming."""
-        return cls(tick=delivery_id)
-
 
 @dataclass(frozen=True, kw_only=True)
-class SweepDue(Event):
+class SweepDue(_Tick, Event):
     """Cloud Scheduler's minute: return expired leases, publish old outbox rows, find lost work."""
 
     TOPIC: ClassVar[str] = "sweep-due"
-
-    flow_id: str = ""
-    tick: str = ""
-
-    @property
-    def key(self) -> str:
-        return self.tick
-
-    @classmethod
-    def of_delivery(cls, body: bytes, attributes: Mapping[str, str], delivery_id: str) -> Self:
-        """Scheduler's message carries nothing but its coming."""
-        return cls(tick=delivery_id)
 
 
 @dataclass(frozen=True, kw_only=True)
