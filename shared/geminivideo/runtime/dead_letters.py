@@ -9,7 +9,7 @@ from geminivideo import events
 from geminivideo.records import FlowStatus
 from geminivideo.runtime import flows, runs
 from geminivideo.runtime.failures import Transient
-from geminivideo.runtime.outbox import KEEP_S, OutboxRow, Outlet, publish
+from geminivideo.runtime.outbox import KEEP_S, OutboxRow
 from geminivideo.topology import STEPS, Topic
 
 if TYPE_CHECKING:
@@ -147,13 +147,3 @@ def _message_of(letter: DeadLetter, now: float) -> OutboxRow:
         attributes=letter.attributes,
         expire_at=now + KEEP_S,
     )
-
-
-def replay(documents: Documents, outlet: Outlet, clock: Clock, letter_id: str) -> DeadLetter:
-    """Send a dead letter's message again, its run open and its flow running again.
-
-    Raises what ``reopen`` raises.
-    """
-    letter, row = reopen(documents, clock, letter_id)
-    publish(documents, outlet, [row])
-    return letter

@@ -98,4 +98,4 @@ def test_a_letter_that_came_on_no_topic_cannot_be_replayed_and_says_so(world):
     )
     world.documents.set(dead_letters.path_of("x"), letter)
     with pytest.raises(NotReplayableError, match="malformed"):
-        dead_letters.replay(world.documents, None, world.clock, "x")
+        dead_letters.reopen(world.documents, world.clock, "x")

@@ -175,7 +175,8 @@ def test_permanent_is_dead_lettered_at_once_and_can_be_replayed(world):
     assert (letter.reason, letter.topic) == ("the account is closed", "video-ingested")
     assert flow_of(world, "f1").status is FlowStatus.DEAD
     broken.clear()
-    dead_letters.replay(world.documents, made.ports, world.clock, letter.id)
+    _, row = dead_letters.reopen(world.documents, world.clock, letter.id)
+    outbox.publish(world.documents, made.ports, [row])
     (body,) = world.messages("video-ingested")
     assert flow_of(world, "f1").status is FlowStatus.RUNNING
     assert made.work(VideoIngested.decode(body)).status == 200
