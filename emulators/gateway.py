@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 
+from emulators import json_http
 from emulators.running import Running
 
 TOKEN_ENV = "GEMINIVIDEO_TOKEN"
@@ -38,30 +36,24 @@ class Gateway:
 
     def get(self, path: str) -> dict[str, Any]:
         """What a path shows; raises ``GatewayError``."""
-        return self._call(path, None)
+        return self._call("GET", path, None)
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """What a path answers to a body; raises ``GatewayError``."""
-        return self._call(path, body)
+        return self._call("POST", path, body)
 
-    def _call(self, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
-        headers = {"Content-Type": "application/json"}
-        if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.url + path, data, headers)
+    def _call(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:
-                return json.load(response)
-        except urllib.error.HTTPError as error:
-            raise GatewayError(_reason(error)) from error
-        except (urllib.error.URLError, TimeoutError) as error:
+            return json_http.call(
+                method, self.url + path, body, timeout_s=_TIMEOUT_S, headers=headers
+            )
+        except json_http.RefusedRequestError as error:
+            raise GatewayError(str(error) or _hint(error.status)) from error
+        except json_http.NoAnswerError as error:
             raise GatewayError(f"the gateway at {self.url} does not answer") from error
 
 
-def _reason(error: urllib.error.HTTPError) -> str:
-    try:
-        return str(json.load(error)["error"])
-    except (ValueError, KeyError, TypeError):
-        hint = f": give an identity token in {TOKEN_ENV}" if error.code in (401, 403) else ""
-        return f"the gateway answered {error.code}{hint}"
+def _hint(status: int) -> str:
+    hint = f": give an identity token in {TOKEN_ENV}" if status in (401, 403) else ""
+    return f"the gateway answered {status}{hint}"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 
+from emulators import json_http
 from emulators.running import CloudNotRunningError, Running
 from emulators.serving import LOOPBACK
 
@@ -42,20 +40,10 @@ class Control:
         return self._call("DELETE", path, None)
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
-        data = None if body is None else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(self.url + path, data, headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:
-                return json.load(response)
-        except urllib.error.HTTPError as error:
-            raise RefusedError(_reason(error)) from error
-        except urllib.error.URLError as error:
+            return json_http.call(method, self.url + path, body, timeout_s=_TIMEOUT_S)
+        except json_http.RefusedRequestError as error:
+            words = str(error) or f"the control API answered {error.status}"
+            raise RefusedError(words) from error
+        except json_http.NoAnswerError as error:
             raise CloudNotRunningError(self._state_dir) from error
-
-
-def _reason(error: urllib.error.HTTPError) -> str:
-    try:
-        return str(json.load(error)["error"])
-    except (ValueError, KeyError, TypeError):
-        return f"the control API answered {error.code}"
