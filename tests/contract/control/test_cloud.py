@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -13,7 +12,6 @@ from pathlib import Path
 import pytest
 from geminivideo.cloud.documents import Documents
 from geminivideo.cloud.tasks import Tasks
-from geminivideo.topology import STEPS
 from typer.testing import CliRunner
 
 from emulators.cli import app
@@ -21,6 +19,8 @@ from emulators.cloud import LocalCloud
 from emulators.remote import Control, RefusedError
 from emulators.running import Running, StateDirError
 from emulators.snapshots import Snapshots
+
+from ...programs import write_program
 
 ROOT = Path(__file__).resolve().parents[3]
 PATIENCE_S = 30.0
@@ -45,18 +45,8 @@ def main(request):
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """This project's infrastructure around doors that say who called, when and where."""
-    tree = tmp_path_factory.mktemp("program")
-    shutil.copytree(ROOT / "infra", tree / "infra", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "Pulumi.yaml", tree)
-    (tree / "shared" / "geminivideo").mkdir(parents=True)
-    (tree / "shared" / "geminivideo" / "__init__.py").touch()
-    for step in STEPS.values():
-        folder = tree / step.source
-        folder.mkdir(parents=True)
-        (folder / "main.py").write_text(DOOR)
-        shutil.copy(ROOT / "shared/geminivideo/runtime/clock.py", folder / "clock.py")
-        (folder / "requirements.txt").write_text("functions-framework\n")
-    return tree
+    clock = ROOT / "shared/geminivideo/runtime/clock.py"
+    return write_program(tmp_path_factory.mktemp("program"), DOOR, {"clock.py": clock})
 
 
 class Site:

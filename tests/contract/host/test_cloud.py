@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,7 +16,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from geminivideo.topology import STEPS
 
 from emulators import ports
 from emulators.cloud import LocalCloud, Ports
@@ -25,7 +23,8 @@ from emulators.running import CloudNotRunningError, Running, StateDirError
 from emulators.serving import PortInUseError, free_ports
 from emulators.watch import Watcher
 
-ROOT = Path(__file__).resolve().parents[3]
+from ...programs import write_program
+
 DOOR = """
 import json, os, pathlib, sys
 
@@ -40,17 +39,7 @@ def main(request):
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """This project's own infrastructure, around doors that only say who called."""
-    tree = tmp_path_factory.mktemp("program")
-    shutil.copytree(ROOT / "infra", tree / "infra", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "Pulumi.yaml", tree)
-    (tree / "shared" / "geminivideo").mkdir(parents=True)
-    (tree / "shared" / "geminivideo" / "__init__.py").touch()
-    for step in STEPS.values():
-        folder = tree / step.source
-        folder.mkdir(parents=True)
-        (folder / "main.py").write_text(DOOR)
-        (folder / "requirements.txt").write_text("functions-framework\n")
-    return tree
+    return write_program(tmp_path_factory.mktemp("program"), DOOR)
 
 
 @pytest.fixture(scope="module")

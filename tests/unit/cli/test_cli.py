@@ -17,14 +17,14 @@ import psutil
 import pytest
 from geminivideo.events import ObjectRef, flow_id_of
 from geminivideo.records import Flow, FlowStatus
-from geminivideo.topology import STEPS
 from typer.testing import CliRunner
 
 from emulators.cli import app
 from emulators.running import Running
 from emulators.watch import Watcher
 
-ROOT = Path(__file__).resolve().parents[3]
+from ...programs import write_program
+
 COMMAND = [sys.executable, "-m", "emulators.cli"]
 
 
@@ -56,17 +56,8 @@ class Up:
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """This project's infrastructure around functions that say ok."""
-    tree = tmp_path_factory.mktemp("program")
-    shutil.copytree(ROOT / "infra", tree / "infra", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "Pulumi.yaml", tree)
-    (tree / "shared" / "geminivideo").mkdir(parents=True)
-    (tree / "shared" / "geminivideo" / "__init__.py").touch()
-    for step in STEPS.values():
-        folder = tree / step.source
-        folder.mkdir(parents=True)
-        (folder / "main.py").write_text("def main(request):\n    return 'ok'\n")
-        (folder / "requirements.txt").write_text("functions-framework\n")
-    return tree
+    door = "def main(request):\n    return 'ok'\n"
+    return write_program(tmp_path_factory.mktemp("program"), door)
 
 
 @pytest.fixture(scope="module")
