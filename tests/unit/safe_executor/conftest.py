@@ -196,6 +196,20 @@ class World:
         self.outcomes.append(outcome)
         return outcome
 
+    def execute_at_once(self, *change_ids: str) -> None:
+        """Execute changes in as many threads, all begun together."""
+        gate = threading.Barrier(len(change_ids))
+
+        def run(change_id: str) -> None:
+            gate.wait()
+            self.execute(change_id)
+
+        threads = [threading.Thread(target=run, args=(each,)) for each in change_ids]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
     def step(self) -> Outcome:
         """Deliver the next due task, moving the clock to it."""
         at, _, change_id = heapq.heappop(self.queue.due)

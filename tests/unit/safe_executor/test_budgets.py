@@ -1,7 +1,6 @@
 """Budget and status changes over the wire: the real client, the Meta double, Firestore."""
 
 import dataclasses
-import threading
 from typing import Any
 
 import pytest
@@ -228,17 +227,7 @@ def test_two_changes_of_one_budget_take_turns(world: Any) -> None:
     changes = [world.raise_to(made, 5300), world.raise_to(made, 5900)]
     world.clock.at = max(c.not_before_at for c in changes)
     world.queue.due.clear()
-    gate = threading.Barrier(2)
-
-    def run(change_id: str) -> None:
-        gate.wait()
-        world.execute(change_id)
-
-    threads = [threading.Thread(target=run, args=(c.id,)) for c in changes]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    world.execute_at_once(*(c.id for c in changes))
     world.drain()
     ended = {world.change(c.id).status for c in changes}
     assert ended <= {ChangeStatus.COMPLETED, ChangeStatus.CANCELLED}

@@ -122,17 +122,7 @@ def test_two_executions_at_once_make_one_ad(world: Any) -> None:
     """Of two concurrent claims one wins, the other defers; one tree at Meta."""
     (change,) = world.plan()
     world.clock.at = change.not_before_at
-    gate = threading.Barrier(2)
-
-    def run() -> None:
-        gate.wait()
-        world.execute(change.id)
-
-    threads = [threading.Thread(target=run) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    world.execute_at_once(change.id, change.id)
     world.drain()
     assert world.created() == ONE_TREE
     world.check_invariants()
@@ -143,17 +133,7 @@ def test_concurrent_changes_create_the_shared_objects_once(world: Any) -> None:
     changes = world.plan(5)
     world.clock.at = max(c.not_before_at for c in changes)
     world.queue.due.clear()
-    gate = threading.Barrier(5)
-
-    def run(change_id: str) -> None:
-        gate.wait()
-        world.execute(change_id)
-
-    threads = [threading.Thread(target=run, args=(c.id,)) for c in changes]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    world.execute_at_once(*(c.id for c in changes))
     world.drain()
     assert (world.created()["campaign"], world.created()["adset"]) == (1, 5)
     assert world.created()["ad"] == 5
