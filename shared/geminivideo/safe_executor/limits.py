@@ -94,7 +94,7 @@ def trimmed(window: BudgetWindow, now: float, policy: ExecutorPolicy) -> BudgetW
 def fix_budget(situation: BudgetSituation) -> FixedBudget:
     """The budget to send: fuzzed, then clamped to velocity and minimum, rounded inside the bounds.
 
-    ``decisions``: the rules in order, each with its result; the first that holds is the last.
+    ``results`` are the rules that were asked, in order; the first that holds is the last.
     """
     results: list[RuleResult] = []
     overtaken = _overtaken(situation)
