@@ -58,10 +58,6 @@ class Deal:
         """When its amount is earned, or None when it is lost."""
         return self.steps[-1].at if self.won else None
 
-    def stage_at(self, at: float) -> StageStep | None:
-        """The last step up to a moment."""
-        return next((step for step in reversed(self.steps) if step.at <= at), None)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DealEvent:
