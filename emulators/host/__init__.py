@@ -36,7 +36,16 @@ from emulators.host.errors import (
     SecretMissingError,
     UnknownFunctionError,
 )
-from emulators.host.processes import GRACE_S, MIB, Child, Processes, memory_of, note
+from emulators.host.processes import (
+    GRACE_S,
+    MIB,
+    Child,
+    ClosedError,
+    Processes,
+    memory_of,
+    note,
+    stop_together,
+)
 from emulators.host.state import Backoff, Gate, Instance, ProcessInfo, is_open, may_invoke
 from emulators.identity import TokenError
 from emulators.run import LaunchSpec
@@ -45,6 +54,7 @@ from emulators.topology.graph import FunctionSpec, JobSpec, SecretRef
 
 __all__ = [
     "BundleError",
+    "ClosedError",
     "HostError",
     "Jobs",
     "NotRunningError",
@@ -110,6 +120,7 @@ class Server:
         self._state_dir = state_dir
         self._clock = clock
         self._verify = verify
+        self._own_processes = processes is None
         self._processes = processes or Processes()
         self._idle_s = idle_s
         self._grace_s = grace_s
@@ -143,9 +154,17 @@ class Server:
         self._service.start()
 
     def stop(self) -> None:
-        """Stop listening, then every process: SIGTERM, SIGKILL after ``grace_s``."""
+        """Stop listening, then every function's process: SIGTERM, SIGKILL after ``grace_s``.
+
+        Processes that were given belong to others too (a job's tasks, which their own service
+        ends and starts again at the next start): who gave them closes them.
+        """
         self._service.stop()
-        self._processes.close(self._grace_s)
+        if self._own_processes:
+            self._processes.close(self._grace_s)
+            return
+        functions = list(self._functions.values())
+        stop_together([i.child for f in functions for i in f.instances], self._grace_s)
 
     def clock_moved(self) -> None:
         """The clock was moved: the host's own durations are machine seconds, tokens read it."""

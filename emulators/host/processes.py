@@ -82,6 +82,13 @@ def note(log: Path, severity: str, message: str, **members: object) -> None:
         file.write(json.dumps(line).encode() + b"\n")
 
 
+class ClosedError(RuntimeError):
+    """A child was asked for after everything had been told to end."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} was not started: the processes of this cloud are being stopped")
+
+
 class Processes:
     """Starts children under one warden and holds their memory to its limits."""
 
@@ -107,7 +114,8 @@ class Processes:
         """Start a Python program (``isolate.py`` says how ``arguments`` are read) with ``env``.
 
         ``listener`` reaches it as a socket-activated server's first socket. ``on_exit`` is called
-        from a thread. ``memory_bytes`` 0 means no limit.
+        from a thread. ``memory_bytes`` 0 means no limit. Raises ``ClosedError`` once ``close``
+        was called.
         """
         log.parent.mkdir(parents=True, exist_ok=True)
         fds = (listener.fileno(),) if listener else ()
@@ -137,17 +145,10 @@ class Processes:
             return list(self._children.values())
 
     def close(self, grace_s: float = GRACE_S) -> None:
-        """Stop every child together, then the warden."""
-        self._closing.set()
-        children = self.children()
-        for child in children:
-            child.signal(signal.SIGTERM)
-        deadline = time.monotonic() + grace_s
-        for child in children:
-            child.ended.wait(max(0.0, deadline - time.monotonic()))
-        for child in children:
-            child.signal(signal.SIGKILL)
-            child.ended.wait()
+        """Stop every child together, then the warden; none can be started from now on."""
+        with self._lock:
+            self._closing.set()
+        stop_together(self.children(), grace_s)
         if self._watch is not None:
             self._watch.join()
         if self._warden is not None and self._warden.stdin is not None:
@@ -156,6 +157,10 @@ class Processes:
 
     def _adopt(self, child: Child) -> None:
         with self._lock:
+            if self._closing.is_set():
+                child.signal(signal.SIGKILL)
+                child.process.wait()
+                raise ClosedError(child.name)
             self._children[child.pid] = child
             self._tell_warden(f"+{child.pid}")
             if self._watch is None:
@@ -186,6 +191,18 @@ class Processes:
             for child in self.children():
                 if child.memory_bytes:
                     _hold_to_limit(child)
+
+
+def stop_together(children: Sequence[Child], grace_s: float = GRACE_S) -> None:
+    """SIGTERM to all, SIGKILL to those still there after ``grace_s`` machine seconds."""
+    for child in children:
+        child.signal(signal.SIGTERM)
+    deadline = time.monotonic() + grace_s
+    for child in children:
+        child.ended.wait(max(0.0, deadline - time.monotonic()))
+    for child in children:
+        child.signal(signal.SIGKILL)
+        child.ended.wait()
 
 
 def memory_of(pid: int, enough: int = 0) -> int:

@@ -153,7 +153,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Caller]]:
         bundle = _write_bundle(tmp_path / "bundles-in" / "echo.zip", source)
         options = {
             key: functions.pop(key)
-            for key in ("env", "secrets", "exempt", "idle_s", "grace_s")
+            for key in ("env", "secrets", "exempt", "idle_s", "grace_s", "processes")
             if key in functions
         }
         specs = {

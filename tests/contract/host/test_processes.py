@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from emulators.host import Jobs, NotRunningError, Processes, UnknownFunctionError
+from emulators.host import ClosedError, Jobs, NotRunningError, Processes, UnknownFunctionError
 from emulators.host.state import Backoff
 from emulators.run import LaunchSpec
 from emulators.topology.graph import JobSpec, SecretRef
@@ -169,6 +169,31 @@ def test_a_killed_warden_is_replaced_and_told_everything():
     finally:
         processes.close(grace_s=0.2)
     assert not psutil.pid_exists(first.pid)
+
+
+def test_nothing_starts_once_everything_was_told_to_end():
+    """A retry while a cloud is stopped leaves no process, and says why it was refused."""
+    processes = Processes()
+    first = _sleeper(processes)
+    processes.close(grace_s=0.2)
+    before = {process.pid for process in psutil.Process().children()}
+    with pytest.raises(ClosedError, match="sleeper was not started"):
+        _sleeper(processes)
+    assert not psutil.pid_exists(first.pid)
+    assert {process.pid for process in psutil.Process().children()} <= before
+    processes.close(grace_s=0.2)
+
+
+def test_a_host_ends_its_own_processes_and_not_a_jobs(serve, processes, jobs):
+    """A task is ended by its own service, which starts it again at the next start."""
+    call = serve(processes=processes, echo={})
+    call("echo")
+    [function] = call.host.processes()
+    task = jobs.launch(attempt({"SPAWN": "1"}))
+    call.host.stop()
+    assert not psutil.pid_exists(function.pid)
+    assert task.poll() is None
+    jobs.kill("render")
 
 
 def _sleeper(processes: Processes):
