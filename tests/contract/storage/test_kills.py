@@ -108,7 +108,8 @@ class Upload:
         assert answer.status_code in (200, 308), answer.text
         self.done = answer.status_code == 200
         if not self.done:
-            self.kept = int(answer.headers.get("Range", "bytes=0--1").rpartition("-")[2]) + 1
+            kept = answer.headers.get("Range")  # there is none when nothing is kept
+            self.kept = int(kept.rpartition("-")[2]) + 1 if kept else 0
             assert self.kept % QUANTUM == 0
 
 
