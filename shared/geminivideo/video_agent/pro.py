@@ -6,7 +6,7 @@ makes. Callers resolve URIs and fetch files; here everything is a local path.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +18,8 @@ from geminivideo.video_agent.checks import check
 from geminivideo.video_agent.ffmpeg import RenderFailedError
 from geminivideo.video_agent.geometry import Focus, InvalidPlanError
 from geminivideo.video_agent.grades import GRADES
+from geminivideo.video_agent.options import UnknownOptionError as UnknownOptionError
+from geminivideo.video_agent.options import known
 from geminivideo.video_agent.plan import Cue, Cut, RenderRequest, captions_of, output_fps
 from geminivideo.video_agent.render import RenderedFile, render
 from geminivideo.video_agent.source import look
@@ -28,10 +30,6 @@ NORMALIZATIONS = {"social_media": -16.0, "streaming": -14.0, "broadcast": -23.0}
 _MUSIC_DB = -12.0
 _MAX_WORDS = {"hormozi": 1, "tiktok": 4, "youtube": 12}
 _MAX_CHARS = {"youtube": 70}
-
-
-class UnknownOptionError(ValueError):
-    """An option is not one of the known ones; the message lists them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +57,7 @@ def caption(
     ``words`` None means that the speech is unknown: nothing is drawn, and the result says so.
     ``word_level`` lights the spoken word (instagram) or all up to it (karaoke).
     """
-    _known("style", style, CAPTION_STYLES)
+    known("style", style, CAPTION_STYLES)
     limits = replace(
         policy,
         caption_words=_MAX_WORDS.get(style, policy.caption_words),
@@ -103,7 +101,7 @@ def color_grade(
     source: Path, workdir: Path, policy: RenderPolicy, *, preset: str, intensity: float = 1.0
 ) -> ProResult:
     """The video in a named look, blended with the source by ``intensity`` (0-1)."""
-    _known("preset", preset, GRADES)
+    known("preset", preset, GRADES)
     if not 0 <= intensity <= 1:
         raise UnknownOptionError(f"intensity {intensity} is not between 0 and 1")
     request = whole(source, "color-grade", "source", policy)
@@ -141,7 +139,7 @@ def audio_mix(
     The voice is the voiceover, or else the source's own sound; everything else lies 12 dB below
     and, with ``auto_duck``, gives way while the voice is heard. Music is repeated to the end.
     """
-    _known("normalization", normalization, NORMALIZATIONS)
+    known("normalization", normalization, NORMALIZATIONS)
     target = replace(policy, loudness_lufs=NORMALIZATIONS[normalization])
     request = whole(source, "audio-mix", "source", target)
     has_sound = look(source).has_audio
@@ -233,8 +231,3 @@ def _made(
         checks=check(made.path, made.expected, request.policy),
         degraded=made.degraded,
     )
-
-
-def _known(option: str, value: str, allowed: Collection[str]) -> None:
-    if value not in allowed:
-        raise UnknownOptionError(f"{option} {value!r} is not one of {', '.join(allowed)}")
