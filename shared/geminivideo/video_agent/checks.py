@@ -220,7 +220,7 @@ def _place(name: str, box: Zone) -> str:
 
 def _captions(expected: Expected) -> Iterable[Check]:
     request = expected.request
-    if not request.words:
+    if not any(request.spoken):
         return []
     drawn = {(o.text, o.start_s, o.end_s) for o in expected.overlays if o.kind == "caption"}
     planned = {(c.text, c.start_s, c.end_s) for c in request.captions if drawable(c.text)}
@@ -240,7 +240,8 @@ def _letters(text: str) -> str:
 def _spoken(cue: Cue, request: RenderRequest) -> bool:
     """The caption is what the transcript has between the caption's first and last word."""
     first, last = cue.words[0].start_s, cue.words[-1].end_s
-    said = [w.text for w in request.words if first <= w.start_s and w.end_s <= last]
+    words = request.spoken[cue.source]
+    said = [w.text for w in words if first <= w.start_s and w.end_s <= last]
     return _letters(cue.text) == _letters("".join(said))
 
 
@@ -250,8 +251,9 @@ def _in_sync(cue: Cue, request: RenderRequest) -> bool:
     One that highlights comes with the word that it highlights last.
     """
     first, last = cue.words[max(0, cue.lit[1] - 1)], cue.words[cue.lit[1] - 1]
-    starts = _times(first, request.cuts, request.fps, lambda times: times[0])
-    begun = _times(last, request.cuts, request.fps, lambda times: times[0])
+    cuts = [cut for cut in request.cuts if cut.source == cue.source]
+    starts = _times(first, cuts, request.fps, lambda times: times[0])
+    begun = _times(last, cuts, request.fps, lambda times: times[0])
     return any(abs(cue.start_s - start) <= _SYNC_S for start in starts) and any(
         cue.start_s <= start <= cue.end_s for start in begun
     )

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
 from geminivideo.video_agent import ffmpeg
 from geminivideo.video_agent.captions import Band, Overlay
-from geminivideo.video_agent.geometry import Framing, Geometry, Keyframe, band, even, framing
+from geminivideo.video_agent.geometry import (
+    Framing,
+    Geometry,
+    Keyframe,
+    band,
+    even,
+    framing,
+    geometry,
+)
 from geminivideo.video_agent.plan import Cut, RenderRequest
 from geminivideo.video_agent.source import Source
 
@@ -22,13 +31,38 @@ _TONEMAP = (
 )
 
 
-def cut_inputs(path: Path, request: RenderRequest, *kind: str) -> list[str]:
-    """The source opened once per cut, each at its own place: only what is shown is decoded."""
+def shapes_of(sources: Sequence[Source], request: RenderRequest) -> tuple[Geometry, ...]:
+    """The crop window in each source, all for one output: the largest that any of them deserves.
+
+    The aspect ``source`` is that of the first one.
+    """
+    first, aspect, policy = sources[0], request.aspect, request.policy
+    own = [geometry(s.width, s.height, aspect, policy) for s in sources]
+    largest = own[0] if aspect == "source" else max(own, key=lambda g: g.width * g.height)
+    if aspect != "source":
+        return tuple(replace(g, width=largest.width, height=largest.height) for g in own)
+    return tuple(_like(first, source, largest) for source in sources)
+
+
+def _like(first: Source, source: Source, shape: Geometry) -> Geometry:
+    """The largest window of the first source's own shape in another source."""
+    wanted = first.width / first.height
+    return replace(
+        shape,
+        source_width=source.width,
+        source_height=source.height,
+        window_width=even(min(source.width, source.height * wanted)),
+        window_height=even(min(source.height, source.width / wanted)),
+    )
+
+
+def cut_inputs(paths: Sequence[Path], request: RenderRequest, *kind: str) -> list[str]:
+    """The sources opened once per cut, each at its own place: only what is shown is decoded."""
     inputs: list[str] = []
     for cut in request.cuts:
         length = float(cut.frames / request.fps) + 1.0
         inputs += ffmpeg.source(
-            path, *kind, "-ss", f"{_seek(cut, request.fps):.6f}", "-t", f"{length:.6f}"
+            paths[cut.source], *kind, "-ss", f"{_seek(cut, request.fps):.6f}", "-t", f"{length:.6f}"
         )
     return inputs
 
@@ -41,14 +75,22 @@ def _early(cut: Cut, fps: Fraction) -> float:
     return min(cut.start_s, float(_EARLY / fps))
 
 
-def sound_graph(request: RenderRequest) -> str:
-    """The cuts' sound, exactly as long as their frames, with a short fade at every true join."""
+def sound_graph(request: RenderRequest, sources: Sequence[Source]) -> str:
+    """The cuts' sound, exactly as long as their frames, with a short fade at every true join.
+
+    A cut of a source without sound is silent.
+    """
     fade = request.policy.join_fade_s
     parts = []
     for number, cut in enumerate(request.cuts):
         length = float(cut.frames / request.fps)
         follower = request.cuts[number + 1] if number + 1 < len(request.cuts) else None
         early = _early(cut, request.fps)
+        if not sources[cut.source].has_audio:
+            parts.append(
+                f"anullsrc=r=48000:cl=stereo,aformat=sample_fmts=flt,atrim=end={length:.6f}[a{number}]"
+            )
+            continue
         chain = [
             "aresample=48000:async=1:first_pts=0",
             "aformat=sample_fmts=flt:channel_layouts=stereo",
@@ -71,10 +113,11 @@ def frame(cut: Cut, shape: Geometry) -> Framing:
     return framing(cut.focus, cut.texts, cut.start_s, cut.end_s, shape)
 
 
-def bands_of(request: RenderRequest, shape: Geometry) -> tuple[Band, ...]:
+def bands_of(request: RenderRequest, shapes: Sequence[Geometry]) -> tuple[Band, ...]:
     """Where and when the source's own texts and faces are seen in the output."""
     bands = []
     for cut in request.cuts:
+        shape = shapes[cut.source]
         framed = frame(cut, shape)
         start, end = (
             float(n / request.fps) for n in (cut.first_frame, cut.first_frame + cut.frames)
@@ -86,12 +129,16 @@ def bands_of(request: RenderRequest, shape: Geometry) -> tuple[Band, ...]:
 
 
 def picture_graph(
-    request: RenderRequest, shape: Geometry, source: Source, overlays: Sequence[Overlay]
+    request: RenderRequest,
+    shapes: Sequence[Geometry],
+    sources: Sequence[Source],
+    overlays: Sequence[Overlay],
 ) -> str:
     """Cut, crop, scale, join, grade and overlay: inputs 0.. are the cuts, then the overlays."""
     count = len(request.cuts)
     parts = [
-        _cut_graph(number, cut, request, shape, source) for number, cut in enumerate(request.cuts)
+        _cut_graph(number, cut, request, shapes[cut.source], sources[cut.source])
+        for number, cut in enumerate(request.cuts)
     ]
     heads = "".join(f"[v{number}]" for number in range(count))
     grade = "".join(f",{part}" for part in request.grade.filters())

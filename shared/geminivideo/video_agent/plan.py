@@ -40,6 +40,7 @@ _MIN_TEXT_HEIGHT = 0.025
 class Cut:
     """One shot on the output's clock: ``frames`` frames from ``first_frame`` on.
 
+    ``source`` numbers the video that the cut is taken from, as the renderer is given them.
     ``joined``: the source runs on from the cut before, so the sound needs no fade between them.
     ``fade_in`` / ``fade_out``: through black, inside the cut's own time. ``texts`` and ``faces``
     are where the source itself shows them (fractions of the frame).
@@ -56,13 +57,15 @@ class Cut:
     joined: bool = False
     fade_in: bool = False
     fade_out: bool = False
+    source: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cue:
     """One caption on the output's clock, and the transcript's words it is made of.
 
-    ``lit`` are the words (from, to) that a highlighting style draws in its second colour.
+    ``lit`` are the words (from, to) that a highlighting style draws in its second colour;
+    ``source`` numbers the video in which the words are said.
     """
 
     text: str
@@ -70,6 +73,7 @@ class Cue:
     end_s: float
     words: tuple[Word, ...]
     lit: tuple[int, int] = (0, 0)
+    source: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +91,7 @@ class RenderRequest:
     """Everything that one rendering needs beside the source file and a place to write to.
 
     ``aspect`` is ``W:H`` or ``source``; ``degraded`` says what the plan had to leave out.
+    ``words`` are those of the first source, ``more_words`` those of every further one in order.
     """
 
     name: str
@@ -101,6 +106,12 @@ class RenderRequest:
     words: tuple[Word, ...] = ()
     degraded: tuple[str, ...] = ()
     caption_style: str = "caption"
+    more_words: tuple[tuple[Word, ...], ...] = ()
+
+    @property
+    def spoken(self) -> tuple[tuple[Word, ...], ...]:
+        """The words of every source, by its number."""
+        return (self.words, *self.more_words)
 
     @property
     def frames(self) -> int:
@@ -229,6 +240,18 @@ def captions_of(
         last = stretch[-1][1]
         cues += _held([_cue(part, fps) for part in parts], _end_of_stretch(last, cuts, fps))
     return tuple(cues)
+
+
+def captions_by_source(
+    spoken: Sequence[Sequence[Word]], cuts: Sequence[Cut], fps: Fraction, policy: RenderPolicy
+) -> tuple[Cue, ...]:
+    """``captions_of`` for cuts of several sources; ``spoken`` are the words of each source."""
+    cues = [
+        replace(cue, source=number)
+        for number, words in enumerate(spoken)
+        for cue in captions_of(words, [c for c in cuts if c.source == number], fps, policy)
+    ]
+    return tuple(sorted(cues, key=lambda cue: cue.start_s))
 
 
 _Heard = tuple[Word, Cut]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +13,7 @@ from geminivideo.policy import RenderPolicy
 from geminivideo.video_agent import ffmpeg, graph, loudness
 from geminivideo.video_agent.captions import Overlay, draw, layout
 from geminivideo.video_agent.ffmpeg import Progress, RenderFailedError
-from geminivideo.video_agent.geometry import Geometry, geometry
+from geminivideo.video_agent.geometry import Geometry, InvalidPlanError
 from geminivideo.video_agent.plan import RenderRequest
 from geminivideo.video_agent.source import Source, look
 
@@ -61,7 +62,7 @@ class RenderedFile:
 
 def render(
     request: RenderRequest,
-    source_path: Path,
+    source_path: Path | Sequence[Path],
     workdir: Path,
     *,
     progress: Progress | None = None,
@@ -69,23 +70,27 @@ def render(
 ) -> RenderedFile:
     """Render a request from its source into ``workdir/{request.name}.mp4``.
 
-    ``sound`` replaces the source's own; ``progress`` is called with 0-1. Raises RenderFailedError
-    when the source cannot be read, or ffmpeg fails or takes longer than ``policy.timeout_s``.
+    Several sources are those that ``Cut.source`` numbers. ``sound`` replaces the sources' own;
+    ``progress`` is called with 0-1. Raises RenderFailedError when a source cannot be read, or
+    ffmpeg fails or takes longer than ``policy.timeout_s``; InvalidPlanError for a source that
+    was not given.
     """
     workdir.mkdir(parents=True, exist_ok=True)
-    policy, source = request.policy, look(source_path)
-    shape = geometry(source.width, source.height, request.aspect, policy)
-    overlays, losses = layout(request, shape.width, shape.height, graph.bands_of(request, shape))
-    if sound is None and source.has_audio:
-        sound = cut_sound(request, source_path, workdir)
+    policy, paths = request.policy, _paths(source_path, request)
+    sources = [look(path) for path in paths]
+    shapes = graph.shapes_of(sources, request)
+    shape = shapes[0]
+    overlays, losses = layout(request, shape.width, shape.height, graph.bands_of(request, shapes))
+    if sound is None and any(sources[cut.source].has_audio for cut in request.cuts):
+        sound = cut_sound(request, paths, sources, workdir)
     normalise = loudness.normalising(sound, policy.loudness_lufs, policy) if sound else None
     _report(progress, _SOUND_SHARE)
     path = workdir / f"{request.name}.mp4"
     ffmpeg.run(
         [
-            *_inputs(request, source_path, workdir, overlays, sound),
+            *_inputs(request, paths, workdir, overlays, sound),
             "-filter_complex",
-            _graph(request, shape, source, overlays, sound, normalise),
+            _graph(request, shapes, sources, overlays, sound, normalise),
             *_outputs(request, path, with_sound=sound is not None),
         ],
         timeout_s=policy.timeout_s,
@@ -107,13 +112,23 @@ def render(
     return _rendered(path, expected, (*request.degraded, *losses, *silent))
 
 
-def cut_sound(request: RenderRequest, source_path: Path, workdir: Path) -> Path:
+def _paths(given: Path | Sequence[Path], request: RenderRequest) -> tuple[Path, ...]:
+    paths = (given,) if isinstance(given, Path) else tuple(given)
+    missing = sorted({cut.source for cut in request.cuts} - set(range(len(paths))))
+    if missing:
+        raise InvalidPlanError(f"a cut is of source {missing[0]}, and {len(paths)} were given")
+    return paths
+
+
+def cut_sound(
+    request: RenderRequest, paths: Sequence[Path], sources: Sequence[Source], workdir: Path
+) -> Path:
     """The cuts' sound as 48 kHz stereo float WAV, as long as the picture to the sample."""
     path = workdir / f"{request.name}.wav"
     ffmpeg.run(
         [
-            *graph.cut_inputs(source_path, request, "-vn"),
-            *("-filter_complex", graph.sound_graph(request), "-map", "[sound]"),
+            *graph.cut_inputs(paths, request, "-vn"),
+            *("-filter_complex", graph.sound_graph(request, sources), "-map", "[sound]"),
             *("-c:a", "pcm_f32le", str(path)),
         ],
         timeout_s=request.policy.timeout_s,
@@ -123,12 +138,12 @@ def cut_sound(request: RenderRequest, source_path: Path, workdir: Path) -> Path:
 
 def _inputs(
     request: RenderRequest,
-    source_path: Path,
+    paths: Sequence[Path],
     workdir: Path,
     overlays: tuple[Overlay, ...],
     sound: Path | None,
 ) -> list[str]:
-    inputs = graph.cut_inputs(source_path, request, "-an")
+    inputs = graph.cut_inputs(paths, request, "-an")
     for number, overlay in enumerate(overlays):
         picture = draw(overlay, workdir / f"{request.name}-text{number:02d}.png")
         inputs += ["-f", "image2", "-i", f"file:{picture}"]
@@ -137,13 +152,13 @@ def _inputs(
 
 def _graph(
     request: RenderRequest,
-    shape: Geometry,
-    source: Source,
+    shapes: Sequence[Geometry],
+    sources: Sequence[Source],
     overlays: tuple[Overlay, ...],
     sound: Path | None,
     normalise: str | None,
 ) -> str:
-    picture = graph.picture_graph(request, shape, source, overlays)
+    picture = graph.picture_graph(request, shapes, sources, overlays)
     if sound is None:
         return picture
     entry = len(request.cuts) + len(overlays)

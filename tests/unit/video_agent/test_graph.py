@@ -79,7 +79,7 @@ def test_no_text_of_a_user_stands_in_the_graph():
     """A hook full of filter syntax reaches ffmpeg as a picture only."""
     asked = request(cut(), hook=NASTY)
     overlays, _ = layout(asked, SHAPE.width, SHAPE.height)
-    graph = picture_graph(asked, SHAPE, PLAIN, overlays)
+    graph = picture_graph(asked, [SHAPE], [PLAIN], overlays)
     assert "drawtext" not in graph
     assert "passwd" not in graph
     assert "movie" not in graph
@@ -88,7 +88,7 @@ def test_no_text_of_a_user_stands_in_the_graph():
 def test_sound_fades_only_at_true_joins():
     """A stretch that runs on in the source has no fade inside."""
     asked = request(cut(), cut(48, joined=True), cut(96, start=9.0))
-    first, second, third, _ = sound_graph(asked).split(";")
+    first, second, third, _ = sound_graph(asked, [PLAIN]).split(";")
     assert ("t=in" in first, "t=out" in first) == (True, False)
     assert ("t=in" in second, "t=out" in second) == (False, True)
     assert ("t=in" in third, "t=out" in third) == (True, True)
@@ -96,7 +96,7 @@ def test_sound_fades_only_at_true_joins():
 
 def test_inputs_are_guarded(tmp_path):
     """Every opening of an upload is limited to files and to plain containers."""
-    inputs = cut_inputs(tmp_path / "-i.mp4", request(cut(), cut(48)))
+    inputs = cut_inputs([tmp_path / "-i.mp4"], request(cut(), cut(48)))
     assert inputs.count("-protocol_whitelist") == inputs.count("-format_whitelist") == 2
     assert inputs[inputs.index("-i") + 1].startswith("file:/")
 
@@ -104,13 +104,13 @@ def test_inputs_are_guarded(tmp_path):
 def test_hdr_and_squeezed_sources_are_made_plain_first():
     """HDR is tone-mapped and non-square pixels are squared before the crop."""
     asked = request(cut())
-    hdr = picture_graph(asked, SHAPE, replace(PLAIN, hdr=True), ())
+    hdr = picture_graph(asked, [SHAPE], [replace(PLAIN, hdr=True)], ())
     assert hdr.index("tonemap") < hdr.index("crop")
-    squeezed = picture_graph(asked, SHAPE, replace(PLAIN, squeezed=True), ())
+    squeezed = picture_graph(asked, [SHAPE], [replace(PLAIN, squeezed=True)], ())
     assert squeezed.index("scale=1280:720,setsar=1") < squeezed.index("crop")
 
 
 def test_colours_are_read_by_their_own_matrix():
     """An SD source is converted from BT.601, so that players that assume BT.709 are right."""
-    graph = picture_graph(request(cut()), SHAPE, replace(PLAIN, matrix="bt601"), ())
+    graph = picture_graph(request(cut()), [SHAPE], [replace(PLAIN, matrix="bt601")], ())
     assert "in_color_matrix=bt601:out_color_matrix=bt709" in graph
