@@ -22,6 +22,9 @@ NO_FRAME = "no-frame-in-scene"
 LOUDNESS_UNMEASURED = "loudness-unmeasured"
 SPEECH_IN_PART = "speech-heard-in-part"
 SOUND_UNREADABLE = "sound-unreadable"
+LANGUAGE_UNSURE = "language-unsure"
+SOUND_JUDGED_IN_PART = "sound-judged-in-part"
+NO_MEANING = "searched-by-words-only"
 CHAMPION_UNREADABLE = "champion-unreadable"
 INSIGHTS_NOT_CONFIGURED = "insights-not-configured"
 
@@ -32,7 +35,7 @@ OFFLINE_REASONS: dict[str, str] = {
     ),
     ENGLISH_ONLY: (
         "Speech was recognised by the local model, which hears every language as English. "
-        "The Video Intelligence API hears others."
+        "Set GV_SPEECH_MODEL to a multilingual Whisper model, or use the Video Intelligence API."
     ),
     HEURISTIC_RANK: (
         "Scenes were ranked by the documented heuristic: no model has learned from actual clicks."
@@ -44,6 +47,10 @@ OFFLINE_REASONS: dict[str, str] = {
         "The ads were planned and judged by the rule-based strategy: the Gemini models were not "
         "reached."
     ),
+    NO_MEANING: (
+        "Scenes can be searched by their words only: the model that compares meanings is not "
+        "installed or was not reached."
+    ),
 }
 INPUT_REASONS: dict[str, str] = {
     NO_AUDIO: "The video has no sound: no captions, and its loudness is unknown.",
@@ -52,6 +59,8 @@ INPUT_REASONS: dict[str, str] = {
     NO_FRAME: "A scene has no picture that can be decoded.",
     SPEECH_IN_PART: "The video is long: what is said towards its end was not recognised.",
     SOUND_UNREADABLE: "The sound track is damaged: what is said and how loud is unknown.",
+    LANGUAGE_UNSURE: "The language that is spoken was not recognised for sure.",
+    SOUND_JUDGED_IN_PART: "The video is long: voice, music and silence are unknown in its end.",
     LOUDNESS_UNMEASURED: "The loudness of a scene could not be measured: its sound is too short.",
 }
 

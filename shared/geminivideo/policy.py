@@ -69,6 +69,55 @@ class SpeechPolicy:
     min_segment_confidence: float = 0.45
     max_no_speech: float = 0.6
     max_heard_s: float = 3600.0  # longer tracks are heard up to here (time limit of a step)
+    min_language_confidence: float = 0.5  # below it the language that was heard is unsure
+    max_hint_words: int = 24  # names told to the recogniser: more of them make it hear them
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoundPolicy:
+    """What makes a stretch of sound a voice, music, noise or silence (docs/models.md)."""
+
+    min_voice: float = 0.5  # Silero's probability, per 32 ms
+    silence_dbfs: float = -60.0  # RMS of a quarter of a second
+    min_part_s: float = 0.5
+    min_music: float = 0.5  # of the music score of a second
+    max_judged_s: float = 3600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisionPolicy:
+    """Who looks at this account's videos and hears them, and what that costs.
+
+    ``provider`` is ``local``, ``video-intelligence``, or empty: what the deployment says
+    (``GV_VISION``). ``wanted`` is what the Video Intelligence API is asked for and paid for.
+    ``cuts`` says whose shots count; ours are measured in docs/models.md. Prices are USD per minute
+    of stored video beyond the month's first 1,000, from cloud.google.com/video-intelligence/pricing
+    as read on ``prices_of``; shots are free with labels.
+    """
+
+    provider: str = ""
+    wanted: tuple[str, ...] = ("objects", "faces", "texts", "labels", "speech")
+    cuts: str = "local"
+    language: str = "en-US"
+    prices_of: str = "2026-11-22"
+    prices_usd: tuple[tuple[str, float], ...] = (
+        ("labels", 0.10),
+        ("shots", 0.05),
+        ("speech", 0.048),
+        ("objects", 0.15),
+        ("texts", 0.15),
+        ("faces", 0.10),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchPolicy:
+    """Search over scenes: how near a meaning must be (cosine) to count, and how many pieces of a
+    scene's text have a vector of their own."""
+
+    min_similarity: float = 0.25
+    max_pieces: int = 8
+    piece_words: int = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +196,22 @@ class RenderPolicy:
     peak_headroom_db: float = 0.8
     max_black_share: float = 0.5
     timeout_s: float = 900.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProPolicy:
+    """Which Pro work a service does while its caller waits; all else is the render job's.
+
+    ``wait_s`` is the longest estimated work (seconds of the service's own CPU) and
+    ``wait_bytes`` the largest sum of sources: a service's disk is its memory.
+    """
+
+    wait_s: float = 20.0
+    wait_bytes: int = 64 * 1024**2
+    max_bytes: int = 4 * 1024**3
+    max_sources: int = 50
+    max_request_bytes: int = 256 * 1024
+    abandoned_s: float = 300.0  # a service that held work longer than its time-out is gone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -369,10 +434,14 @@ class Policy:
     ingest: IngestPolicy = field(default_factory=IngestPolicy)
     scenes: ScenePolicy = field(default_factory=ScenePolicy)
     speech: SpeechPolicy = field(default_factory=SpeechPolicy)
+    sound: SoundPolicy = field(default_factory=SoundPolicy)
+    vision: VisionPolicy = field(default_factory=VisionPolicy)
+    search: SearchPolicy = field(default_factory=SearchPolicy)
     rank: RankPolicy = field(default_factory=RankPolicy)
     training: TrainingPolicy = field(default_factory=TrainingPolicy)
     council: CouncilPolicy = field(default_factory=CouncilPolicy)
     render: RenderPolicy = field(default_factory=RenderPolicy)
+    pro: ProPolicy = field(default_factory=ProPolicy)
     executor: ExecutorPolicy = field(default_factory=ExecutorPolicy)
     sampler: SamplerPolicy = field(default_factory=SamplerPolicy)
     allocation: AllocationPolicy = field(default_factory=AllocationPolicy)

@@ -61,6 +61,22 @@ class Video:
     size_bytes: int
     title: str
     created_at: float
+    vision: VisionRequest | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisionRequest:
+    """What the Video Intelligence API was asked about a video, once, and what that costs.
+
+    ``operation`` names the long-running operation whose answer every step reads. ``minutes`` are
+    started minutes per feature; ``cost_microusd`` is an *estimate*: minutes x the price list of
+    ``prices_of`` (its date), the free minutes of a month left out.
+    """
+
+    operation: str
+    minutes: dict[str, int]
+    cost_microusd: int
+    prices_of: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,12 +101,71 @@ class Detection:
 
 @dataclass(frozen=True, kw_only=True)
 class TextSeen:
-    """On-screen text with its confidence (0-1), place and time."""
+    """On-screen text with its confidence (0-1) and place, first seen at ``at_s``.
+
+    ``until_s`` is the last moment at which it was seen; ``None``: only the first is known.
+    """
 
     text: str
     confidence: float
     box: Box
     at_s: float
+    until_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label:
+    """What a service says that a scene is about, without a place; confidence 0-1."""
+
+    label: str
+    confidence: float
+
+
+class SoundKind(StrEnum):
+    """What a stretch of a sound track is. A voice may lie over music; the others exclude."""
+
+    VOICE = "voice"
+    MUSIC = "music"
+    NOISE = "noise"
+    SILENCE = "silence"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoundPart:
+    """A stretch of the sound, in seconds of the video, and how sure its kind is (0-1)."""
+
+    kind: SoundKind
+    start_s: float
+    end_s: float
+    confidence: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loudness:
+    """EBU R 128 of a range: integrated LUFS (-70 is silence), true peak dBTP, range LU.
+
+    ``None`` of a member: the range is too short for it (or, of the peak, digitally silent).
+    """
+
+    integrated_lufs: float | None = None
+    true_peak_dbtp: float | None = None
+    range_lu: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoundTrack:
+    """``sounds/{flow_id}``: the whole first sound track: what it is made of, and how loud.
+
+    ``parts`` and ``loudness`` are ``None`` when unknown, with the reason in ``degraded``.
+    ``sources`` and ``versions`` name what measured each.
+    """
+
+    id: str
+    parts: tuple[SoundPart, ...] | None = None
+    loudness: Loudness | None = None
+    sources: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    degraded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +183,7 @@ class Transcript:
     """``transcripts/{flow_id}``: the whole speech track; ``words`` empty means none was spoken.
 
     ``source`` names the recogniser; ``None`` words with a reason in ``degraded`` mean unknown.
+    ``language_confidence`` is ``None`` when the recogniser knows one language only, or says none.
     """
 
     id: str
@@ -115,6 +191,8 @@ class Transcript:
     language: str | None
     source: str
     degraded: tuple[str, ...] = ()
+    language_confidence: float | None = None
+    model_version: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,9 +201,12 @@ class Features:
 
     motion, brightness, contrast and saturation are 0-1; sharpness is the variance of the
     Laplacian of the grey frame at 480 lines; quality is 0-1 (0.6 min(sharpness/100, 1) + 0.4
-    min(height/1080, 1)); loudness is integrated LUFS. ``focus`` is the path of interest for a
-    crop: (time s, x, y) with the centre in fractions of the frame. ``sources`` names, per feature,
-    the model or method that measured it.
+    min(height/1080, 1)); loudness is integrated LUFS, with its true peak (dBTP) and range (LU).
+    ``focus`` is the path of interest for a crop: (time s, x, y) with the centre in fractions of
+    the frame. ``sound`` is what the scene's sound is made of. Per feature, ``sources`` names the
+    model or method that measured it, ``versions`` the version of that, and ``confidences`` (0-1)
+    how sure it is: of found things the mean of their own, of measures the share of the planned
+    moments that could be measured; what found nothing has none.
     """
 
     motion: float | None = None
@@ -135,11 +216,17 @@ class Features:
     contrast: float | None = None
     saturation: float | None = None
     loudness_lufs: float | None = None
+    true_peak_dbtp: float | None = None
+    loudness_range_lu: float | None = None
+    sound: tuple[SoundPart, ...] | None = None
+    labels: tuple[Label, ...] | None = None
     objects: tuple[Detection, ...] | None = None
     faces: tuple[Detection, ...] | None = None
     texts: tuple[TextSeen, ...] | None = None
     focus: tuple[tuple[float, float, float], ...] | None = None
     sources: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    confidences: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +246,17 @@ class Prediction:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Meaning:
+    """A text as directions: one packed vector (``drive_intel.meaning``) per piece of it.
+
+    Only vectors of the same ``source`` may be compared.
+    """
+
+    source: str
+    vectors: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scene:
     """``scenes/{flow_id}-{index:03d}``: one shot, its features, and its place in the ranking."""
 
@@ -173,6 +271,7 @@ class Scene:
     prediction: Prediction | None = None
     rank: int | None = None
     degraded: tuple[str, ...] = ()
+    meaning: Meaning | None = None
 
     def with_transcript(self, spoken: str | None) -> Scene:
         """The scene with what is said in it."""
@@ -349,6 +448,53 @@ class RenderJob:
     created_at: float
     execution: str | None = None
     notify: bool = True
+
+
+class ProStatus(StrEnum):
+    """Where one piece of Pro work stands."""
+
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProFile:
+    """One file that a Pro module made; its object is named by its content."""
+
+    name: str
+    media: ObjectRef
+    content_type: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProJob:
+    """``pro_jobs/{id}``: one piece of Pro work. The id is a digest of the tool, the request, the
+    sources' generations, the policy and the code, so that the same work is done once.
+
+    ``request`` and ``details`` are JSON. ``execution`` is empty for work that the service did
+    itself. ``attempt`` counts the times that it was started by a request.
+    """
+
+    id: str
+    tool: str
+    request: str
+    sources: dict[str, ObjectRef]
+    account_id: str
+    status: ProStatus
+    attempt: int
+    created_at: float
+    updated_at: float
+    progress: float = 0.0
+    execution: str = ""
+    files: tuple[ProFile, ...] = ()
+    checks: tuple[Check, ...] = ()
+    details: str = "{}"
+    degraded: tuple[str, ...] = ()
+    reason: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
