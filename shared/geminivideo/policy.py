@@ -7,7 +7,7 @@ says hours, loudness is LUFS / dBTP. An ad account may override any section thro
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 POLICY_VERSION = "2026-11-21.1"
@@ -162,6 +162,27 @@ class CouncilPolicy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Quality:
+    """A quality level: x264's preset and CRF (other codecs follow from them) and the passes.
+
+    With two passes the first one finds the rate that the CRF needs, and the second one spends it.
+    """
+
+    preset: str
+    crf: int
+    passes: int = 1
+
+
+# veryfast is where x264's time and size meet (measured); slower levels buy size with time.
+QUALITIES: dict[str, Quality] = {
+    "draft": Quality(preset="superfast", crf=28),
+    "standard": Quality(preset="veryfast", crf=23),
+    "high": Quality(preset="slow", crf=20, passes=2),
+    "master": Quality(preset="slower", crf=18, passes=2),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
 class RenderPolicy:
     """How a variation is rendered, and what every rendered file is checked against.
 
@@ -196,6 +217,43 @@ class RenderPolicy:
     peak_headroom_db: float = 0.8
     max_black_share: float = 0.5
     timeout_s: float = 900.0
+
+    def at(self, quality: str) -> RenderPolicy:
+        """This policy at a level of ``QUALITIES``; ``standard`` is the policy itself."""
+        if quality == "standard":
+            return self
+        level = QUALITIES[quality]
+        return replace(self, preset=level.preset, crf=level.crf)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdPolicy:
+    """Which lengths an ad of a template may have, and how its footage is cut.
+
+    A beat is never shown in pieces shorter than ``min_shot_s``; ``level_lufs`` is the loudness
+    that each clip's sound is brought to before they are joined, by at most ``max_gain_db``.
+    """
+
+    min_duration_s: float = 6.0
+    max_duration_s: float = 90.0
+    min_shot_s: float = 0.8
+    min_hook_s: float = 1.5
+    min_cta_s: float = 1.5
+    lead_in_s: float = 0.2
+    level_lufs: float = -20.0
+    max_gain_db: float = 15.0
+    music_share: float = 0.3  # of the voice's amplitude
+    max_variants: int = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class VoicePolicy:
+    """How far a spoken line may be sped up or slowed down to fit its beat."""
+
+    min_tempo: float = 0.8
+    max_tempo: float = 1.25
+    max_chars: int = 5000
+    peak_dbfs: float = -3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -441,6 +499,8 @@ class Policy:
     training: TrainingPolicy = field(default_factory=TrainingPolicy)
     council: CouncilPolicy = field(default_factory=CouncilPolicy)
     render: RenderPolicy = field(default_factory=RenderPolicy)
+    ad: AdPolicy = field(default_factory=AdPolicy)
+    voice: VoicePolicy = field(default_factory=VoicePolicy)
     pro: ProPolicy = field(default_factory=ProPolicy)
     executor: ExecutorPolicy = field(default_factory=ExecutorPolicy)
     sampler: SamplerPolicy = field(default_factory=SamplerPolicy)
