@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 
-.PHONY: demo test contract stress simulate lint bench lock clean-local
+.PHONY: demo test contract stress simulate lint corpus bench lock clean-local
 
 demo: $(STAMP)
 	$(BIN)/geminivideo demo $(ARGS)
@@ -32,6 +32,10 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Clips whose truth is known, built where they are missing (docs/corpus.md): .local/corpus.
+corpus: $(STAMP)
+	$(BIN)/python -m bench.corpus $(ARGS)
 
 bench: $(BENCH_STAMP)
 	$(BIN)/python -m bench $(ARGS)
