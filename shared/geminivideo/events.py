@@ -185,6 +185,21 @@ class RenderVariation(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProDue(Event):
+    """A Pro job's execution: not a message, but the same kind of work; it belongs to no flow."""
+
+    TOPIC: ClassVar[str] = ""
+
+    flow_id: str = ""
+    pro_job_id: str
+    attempt: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.pro_job_id}/{self.attempt}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class ChangeDue(Event):
     """The body of a Cloud Task: execute ``pending_ad_changes/{change_id}``."""
 

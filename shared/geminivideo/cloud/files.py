@@ -91,6 +91,15 @@ class Files:
         blob = self._bucket(bucket).get_blob(name, **self._patience)
         return _ref(blob) if blob is not None else None
 
+    def size(self, ref: ObjectRef) -> int:
+        """The bytes of exactly this generation; raises ``ObjectGoneError``."""
+        blob = self._bucket(ref.bucket).get_blob(
+            ref.name, generation=ref.generation, **self._patience
+        )
+        if blob is None:
+            raise ObjectGoneError(ref.key)
+        return int(blob.size)
+
     def list(self, bucket: str, prefix: str = "") -> builtins.list[ObjectRef]:
         """The live objects whose names begin with ``prefix``, in name order."""
         found = self.client.list_blobs(bucket, prefix=prefix or None, timeout=_TIMEOUT_S)

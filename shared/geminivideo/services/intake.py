@@ -93,7 +93,7 @@ def ingest_folder(call: Call) -> Ingested:
     return Ingested(asset_id=ids[0], asset_ids=ids, status="processing", total_videos=len(ids))
 
 
-def local_path(text: str) -> Path:
+def local_path(text: str, member: str = "folder_path") -> Path:
     """A path under one of ``GV_MEDIA_ROOTS``; raises 400 for any other (no traversal)."""
     roots = [
         Path(root).resolve() for root in os.environ.get(MEDIA_ROOTS, "").split(os.pathsep) if root
@@ -103,7 +103,7 @@ def local_path(text: str) -> Path:
     try:
         path = Path(text).resolve()
     except (OSError, ValueError, RuntimeError) as error:
-        raise ApiError(400, "folder_path is not a path") from error
+        raise ApiError(400, f"{member} is not a path") from error
     if not any(path.is_relative_to(root) for root in roots):
         raise ApiError(400, f"{text} is not under a configured media root")
     return path
