@@ -71,6 +71,26 @@ RENDER_REASONS: dict[str, str] = {
     "text-shortened": "A text was longer than its place on the picture and was shortened.",
     "undrawable-characters": "A text had emoji or right-to-left letters, which were left out.",
     "overlay-unplaced": "A text is shown too briefly to be read and was left out.",
+    "gpu-unavailable": "No graphics card encodes here, so the processor did.",
+    "enlarged": "The video was enlarged beyond its own pixels, as was asked for.",
+    "below-platform-size": "The video has fewer pixels than the platform shows.",
+    "sound-dropped": "The format that was asked for carries no sound.",
+    "trimmed": "The video was longer than the platform takes, and its end was cut off as asked.",
+    "footage-reused": "There was too little footage: a stretch of it is shown more than once.",
+    "ad-shortened": "There was too little footage for the length that was asked for.",
+    "beat-unfilled": "A beat of the template found no footage and was left out.",
+    "features-unknown": "A clip was not analysed: where its footage went was not chosen by it.",
+    "roles-assumed": (
+        "Nothing tells what shows the time before and what the time after: the clips' order did."
+    ),
+    "clip-enlarged": "A clip has fewer pixels than the ad and was enlarged.",
+    "beat-text-missing": "A beat has no text of its own, because none was given.",
+    "voice-overruns": "A spoken line is longer than its beat, even at the fastest fair pace.",
+    "voice-short": "A spoken line is much shorter than its beat; silence fills the rest.",
+    "word-times-estimated": (
+        "When each word is spoken was worked out from its letters, not heard."
+    ),
+    "voice-unavailable": "No voice for this language is installed, and none is configured.",
     "unknown-grade": "The plan asked for a look that does not exist; the natural one was used.",
     "duplicate-plan": "The plan was the same as another one and was rejected.",
     "budget-too-small": "The account's daily budget is too small for every ad: some were left out.",
