@@ -13,9 +13,7 @@ from pathlib import Path
 
 from geminivideo.policy import RenderPolicy
 from geminivideo.records import Check, Word
-from geminivideo.video_agent import ffmpeg
 from geminivideo.video_agent.checks import check
-from geminivideo.video_agent.ffmpeg import RenderFailedError
 from geminivideo.video_agent.geometry import Focus, InvalidPlanError
 from geminivideo.video_agent.grades import GRADES
 from geminivideo.video_agent.options import UnknownOptionError as UnknownOptionError
@@ -26,8 +24,6 @@ from geminivideo.video_agent.source import look
 from geminivideo.video_agent.subtitles import srt, vtt
 
 CAPTION_STYLES = ("instagram", "youtube", "karaoke", "tiktok", "hormozi")
-NORMALIZATIONS = {"social_media": -16.0, "streaming": -14.0, "broadcast": -23.0}
-_MUSIC_DB = -12.0
 _MAX_WORDS = {"hormozi": 1, "tiktok": 4, "youtube": 12}
 _MAX_CHARS = {"youtube": 70}
 
@@ -73,8 +69,8 @@ def caption(
         return ProResult(rendered=None, checks=(), subtitles=files, degraded=unknown)
     if word_level and style in ("instagram", "karaoke"):
         cues = tuple(lit for cue in cues for lit in _lit(cue, trail=style == "karaoke"))
-    made = _made(replace(request, captions=cues, degraded=unknown), source, workdir)
-    return replace(made, subtitles=files)
+    burnt = made(replace(request, captions=cues, degraded=unknown), source, workdir)
+    return replace(burnt, subtitles=files)
 
 
 def _lit(cue: Cue, *, trail: bool) -> list[Cue]:
@@ -105,7 +101,7 @@ def color_grade(
     if not 0 <= intensity <= 1:
         raise UnknownOptionError(f"intensity {intensity} is not between 0 and 1")
     request = whole(source, "color-grade", "source", policy)
-    return _made(replace(request, grade=GRADES[preset].at(intensity)), source, workdir)
+    return made(replace(request, grade=GRADES[preset].at(intensity)), source, workdir)
 
 
 def smart_crop(
@@ -121,84 +117,7 @@ def smart_crop(
     (cut,) = request.cuts
     lost = () if focus else ("no-focus",)
     tracked = replace(request, cuts=(replace(cut, focus=focus),), degraded=lost)
-    return _made(tracked, source, workdir)
-
-
-def audio_mix(
-    source: Path,
-    workdir: Path,
-    policy: RenderPolicy,
-    *,
-    music: Path | None = None,
-    voiceover: Path | None = None,
-    auto_duck: bool = True,
-    normalization: str = "social_media",
-) -> ProResult:
-    """The video with music and a voice laid in, brought to a platform's loudness.
-
-    The voice is the voiceover, or else the source's own sound; everything else lies 12 dB below
-    and, with ``auto_duck``, gives way while the voice is heard. Music is repeated to the end.
-    """
-    known("normalization", normalization, NORMALIZATIONS)
-    target = replace(policy, loudness_lufs=NORMALIZATIONS[normalization])
-    request = whole(source, "audio-mix", "source", target)
-    has_sound = look(source).has_audio
-    if not (has_sound or music or voiceover):
-        raise RenderFailedError("there is nothing to mix: the video is silent, no file was given")
-    mixed = _mixed(request, source if has_sound else None, music, voiceover, workdir, auto_duck)
-    return _made(request, source, workdir, sound=mixed)
-
-
-def _mixed(
-    request: RenderRequest,
-    own: Path | None,
-    music: Path | None,
-    voiceover: Path | None,
-    workdir: Path,
-    auto_duck: bool,
-) -> Path:
-    workdir.mkdir(parents=True, exist_ok=True)
-    path = workdir / f"{request.name}-mix.wav"
-    voice = voiceover or own
-    beds = [bed for bed in (own if voiceover else None, music) if bed is not None]
-    inputs = ffmpeg.source(voice) if voice else []
-    for bed in beds:
-        inputs += ffmpeg.source(bed, *(["-stream_loop", "-1"] if bed == music else []))
-    ffmpeg.run(
-        [
-            *inputs,
-            *("-filter_complex", mix_graph(voice is not None, len(beds), request, auto_duck)),
-            *("-map", "[mix]", "-c:a", "pcm_f32le", str(path)),
-        ],
-        timeout_s=request.policy.timeout_s,
-    )
-    return path
-
-
-def mix_graph(voice: bool, beds: int, request: RenderRequest, auto_duck: bool) -> str:
-    """Voice first, beds after it; a bed is what is turned down, the voice is the key.
-
-    ffmpeg's sidechaincompress turns its first input down by its second.
-    """
-    length = f"{request.duration_s:.6f}"
-    even = "aresample=48000,aformat=sample_fmts=flt:channel_layouts=stereo"
-    fit = f"apad=whole_dur={length},atrim=end={length},asetpts=PTS-STARTPTS"
-    level = f",volume={_MUSIC_DB}dB" if voice else ""
-    parts = [f"[0:a:0]{even},{fit},asplit={beds + 1}[v]" + "".join(f"[k{n}]" for n in range(beds))]
-    parts = parts if voice else []
-    first = 1 if voice else 0
-    for n in range(beds):
-        parts.append(f"[{first + n}:a:0]{even},{fit}{level}[b{n}]")
-        if voice and auto_duck:
-            duck = "sidechaincompress=threshold=0.03:ratio=4:attack=100:release=500"
-            parts.append(f"[b{n}][k{n}]{duck}[d{n}]")
-        elif voice:
-            parts.append(f"[k{n}]anullsink;[b{n}]anull[d{n}]")
-        else:
-            parts.append(f"[b{n}]anull[d{n}]")
-    heads = ("[v]" if voice else "") + "".join(f"[d{n}]" for n in range(beds))
-    parts.append(f"{heads}amix=inputs={beds + first}:normalize=0:duration=longest,{fit}[mix]")
-    return ";".join(parts)
+    return made(tracked, source, workdir)
 
 
 def whole(source: Path, name: str, aspect: str, policy: RenderPolicy) -> RenderRequest:
@@ -222,12 +141,13 @@ def whole(source: Path, name: str, aspect: str, policy: RenderPolicy) -> RenderR
     )
 
 
-def _made(
+def made(
     request: RenderRequest, source: Path, workdir: Path, sound: Path | None = None
 ) -> ProResult:
-    made = render(request, source, workdir, sound=sound)
+    """Render a request and check the file; ``sound`` replaces the source's own."""
+    rendered = render(request, source, workdir, sound=sound)
     return ProResult(
-        rendered=made,
-        checks=check(made.path, made.expected, request.policy),
-        degraded=made.degraded,
+        rendered=rendered,
+        checks=check(rendered.path, rendered.expected, request.policy),
+        degraded=rendered.degraded,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -12,19 +11,15 @@ import av
 import numpy as np
 import pytest
 from geminivideo.records import Word
-from geminivideo.video_agent import ffmpeg
-from geminivideo.video_agent.loudness import measure
 from geminivideo.video_agent.plan import Cue
 from geminivideo.video_agent.pro import (
     CAPTION_STYLES,
     UnknownOptionError,
-    audio_mix,
     caption,
     color_grade,
     smart_crop,
     whole,
 )
-from geminivideo.video_agent.render import RenderFailedError
 from geminivideo.video_agent.subtitles import srt, vtt
 
 _spec = importlib.util.spec_from_file_location("clips", Path(__file__).with_name("conftest.py"))
@@ -122,66 +117,12 @@ def test_smart_crop_follows_the_focus(clip, tmp_path):
     assert np.abs(right - middle).mean() > 8
 
 
-@pytest.fixture(scope="module")
-def tone(tmp_path_factory):
-    """A second and a half of a 3 kHz tone, as "music" that must be repeated."""
-    path = tmp_path_factory.mktemp("music") / "tone.wav"
-    wave = "sine=frequency=3000:sample_rate=44100:duration=1.5"
-    head = [ffmpeg.executable(), "-v", "error", "-f", "lavfi", "-i", wave]
-    subprocess.run([*head, str(path)], check=True, timeout=60)
-    return path
-
-
-def band(path, from_s, to_s, low, high):
-    """The energy of a frequency band in a stretch of a file's sound."""
-    with av.open(str(path)) as container:
-        heard = np.concatenate([f.to_ndarray()[0] for f in container.decode(audio=0)])
-    part = heard[round(from_s * 48000) : round(to_s * 48000)]
-    power = np.abs(np.fft.rfft(part)) ** 2
-    freqs = np.fft.rfftfreq(len(part), 1 / 48000)
-    return float(power[(freqs > low) & (freqs < high)].sum() / len(part))
-
-
-@pytest.mark.parametrize(
-    ("normalization", "target"), [("social_media", -16), ("streaming", -14), ("broadcast", -23)]
-)
-def test_the_mix_reaches_the_platforms_loudness(clip, tone, tmp_path, normalization, target):
-    """Each normalisation target is met by the finished file."""
-    made = audio_mix(clip, tmp_path, clips.QUICK, music=tone, normalization=normalization)
-    assert passed(made)
-    assert measure(made.rendered.path, 60).integrated_lufs == pytest.approx(target, abs=1)
-
-
-def test_the_music_gives_way_to_the_voice(clip, tone, tmp_path):
-    """Ducking turns the music down while somebody speaks; the music lasts to the end."""
-    ducked = audio_mix(clip, tmp_path / "a", clips.QUICK, music=tone).rendered.path
-    flat = audio_mix(clip, tmp_path / "b", clips.QUICK, music=tone, auto_duck=False).rendered.path
-    spoken, music = (0.6, 2.0), (2950, 3050)
-    share = {
-        path: band(path, *spoken, *music) / band(path, *spoken, 150, 2500)
-        for path in (ducked, flat)
-    }
-    assert share[ducked] < 0.8 * share[flat]
-    assert band(flat, 2.5, 2.95, *music) > 0.05 * band(flat, 0.05, 0.3, *music)
-
-
-def test_a_silent_video_gets_a_voice(clip, tone, derive, tmp_path):
-    """A voiceover becomes the sound of a video that has none."""
-    silent = derive("silent.mp4", "-an", "-vf", "scale=320:180", before=("-ss", "12", "-t", "2"))
-    made = audio_mix(silent, tmp_path, clips.QUICK, music=tone, voiceover=clip)
-    assert passed(made)
-    assert made.rendered.expected.has_audio
-    with pytest.raises(RenderFailedError, match="nothing to mix"):
-        audio_mix(silent, tmp_path, clips.QUICK)
-
-
 @pytest.mark.parametrize(
     "call",
     [
         lambda clip, to: caption(clip, (), to, clips.QUICK, style="comic"),
         lambda clip, to: color_grade(clip, to, clips.QUICK, preset="neon"),
         lambda clip, to: color_grade(clip, to, clips.QUICK, preset="warm", intensity=2),
-        lambda clip, to: audio_mix(clip, to, clips.QUICK, normalization="loudest"),
     ],
 )
 def test_unknown_options_are_refused(call, clip, tmp_path):
