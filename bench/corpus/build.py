@@ -83,18 +83,11 @@ def _kept(folder: Path, name: str, mark: str) -> Clip | None:
 
 def pictures(recipe: Recipe) -> Iterator[np.ndarray]:
     """The frames of a clip as they are shown, BGR uint8 [height, width, 3]."""
-    grain = (
-        shots.grain(recipe.width, recipe.height, recipe.grain, recipe.seed)
-        if recipe.grain
-        else None
-    )
     drawn = timeline.frames(recipe.segments, recipe.width, recipe.height, recipe.seed)
     for frame, picture in enumerate(drawn):
         overlays.walk_on(picture, frame, recipe.walks)
         overlays.write(picture, frame, recipe.letterings)
         overlays.disturb(picture, frame, recipe.disturbances)
-        if grain:
-            grain(frame, picture)
         yield picture
 
 
@@ -126,10 +119,12 @@ def _command(recipe: Recipe, heard: Path | None, out: Path) -> list[str]:
     video = ["-c:v", *encoding.video]
     if "-pix_fmt" not in video:
         video += ["-pix_fmt", "yuv420p"]
+    filters = [f"noise=alls={recipe.grain}:allf=t:all_seed={recipe.seed}"] if recipe.grain else []
     if encoding.slow_from is not None:
         late = f"setpts=(N+max(0\\,N-{encoding.slow_from}))/({recipe.fps}*TB)"
-        video += ["-vf", f"settb=1/{recipe.fps * 512},{late}", "-fps_mode", "vfr"]
-        video += ["-enc_time_base", f"1:{recipe.fps * 512}"]
+        filters.append(f"settb=1/{recipe.fps * 512},{late}")
+        video += ["-fps_mode", "vfr", "-enc_time_base", f"1:{recipe.fps * 512}"]
+    video += ["-vf", ",".join(filters)] if filters else []
     audio = ["-c:a", *encoding.audio] if heard else ["-an"]
     return [*inputs, *video, "-threads", "2", *audio, *_EXACT, str(out)]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import wave
-from functools import cache
+from functools import cache, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,20 +110,22 @@ def photo(name: str) -> np.ndarray:
     return cv2.imread(str(_packaged(*_PHOTOS[name])))
 
 
-@cache
+@lru_cache(maxsize=2)
 def film(shot: int) -> tuple[np.ndarray, ...]:
-    """The frames of one shot of the film as 1280x720 BGR."""
+    """The frames of one shot of the film, 1280x720, as I420 planes (half the bytes of BGR)."""
     import av
 
     first, end = FILM_SHOTS[shot]
     found = []
     with av.open(str(SAMPLE)) as container:
         container.streams.video[0].thread_type = "AUTO"
-        for number, frame in enumerate(container.decode(video=0)):
+        container.seek(first * av.time_base // SAMPLE_FPS, backward=True)
+        for frame in container.decode(video=0):
+            number = round(frame.time * SAMPLE_FPS)
             if number >= end:
                 break
             if number >= first:
-                found.append(frame.to_ndarray(format="bgr24"))
+                found.append(frame.to_ndarray(format="yuv420p"))
     return tuple(found)
 
 

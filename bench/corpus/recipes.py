@@ -53,7 +53,7 @@ class Recipe:
     walks: tuple[Walk, ...] = ()
     disturbances: tuple[Disturbance, ...] = ()
     track: Track | None = MUSIC
-    grain: float = 2.0
+    grain: int = 6  # strength of the film grain, as ffmpeg's noise filter counts it
     encoding: Encoding = ORDINARY
 
     @property
@@ -114,7 +114,7 @@ def _cut() -> Iterator[Recipe]:
         segments=cut_up(long),
         width=1920,
         height=1080,
-        grain=3.0,
+        grain=8,
         seed=11,
         encoding=Encoding(video=rate),
     )
@@ -344,7 +344,7 @@ def _kinds() -> Iterator[Recipe]:
         width=320,
         height=180,
         fps=12,
-        grain=0.0,
+        grain=0,
         encoding=Encoding(video=("libx264", "-preset", "ultrafast", "-crf", "28")),
     )
 
@@ -376,7 +376,7 @@ def _small() -> Iterator[Recipe]:
 def _tiny(recipe: Recipe) -> Recipe:
     """The same at 320x180 (or upright), at most its first four segments."""
     size = TINY if recipe.width > recipe.height else TINY[::-1]
-    kept = replace(recipe, width=size[0], height=size[1], grain=0.0)
+    kept = replace(recipe, width=size[0], height=size[1], grain=0)
     if len(recipe.segments) <= 4:
         return kept
     return replace(kept, segments=recipe.segments[:4])

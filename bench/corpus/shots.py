@@ -20,7 +20,6 @@ Draw = Callable[[int], "np.ndarray"]
 
 _ROOM = 1.3  # how much larger than the frame a picture is, so that the window can wander
 _DRAWN = (480, 640)
-_GRAINS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +68,12 @@ def covering(picture: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def _film(number: int, width: int, height: int) -> Draw:
+    import cv2
+
     def draw(frame: int) -> np.ndarray:
         frames = material.film(number)
-        return covering(frames[min(frame, len(frames) - 1)], width, height)
+        planes = frames[min(frame, len(frames) - 1)]
+        return covering(cv2.cvtColor(planes, cv2.COLOR_YUV2BGR_I420), width, height)
 
     return draw
 
@@ -136,18 +138,3 @@ def _thing(picture: np.ndarray, rng: np.random.Generator) -> None:
         cv2.circle(picture, (x, y), side // 2, colour, -1, cv2.LINE_AA)
     else:
         cv2.rectangle(picture, (x, y), (x + side, y + side * 2 // 3), colour, -1)
-
-
-def grain(width: int, height: int, strength: float, seed: int) -> Callable[[int, np.ndarray], None]:
-    """Film grain, added in place: a few noisy sheets, shifted anew for each frame."""
-    import cv2
-    import numpy as np
-
-    rng = np.random.default_rng(seed)
-    sheets = [rng.normal(0, strength, (height, width, 1)).astype(np.int16) for _ in range(_GRAINS)]
-
-    def add(frame: int, picture: np.ndarray) -> None:
-        sheet = np.roll(sheets[frame % _GRAINS], frame * 37, axis=1)
-        cv2.add(picture, np.repeat(sheet, 3, axis=2), dst=picture, dtype=cv2.CV_8U)
-
-    return add

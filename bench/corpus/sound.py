@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _GAP_S = 0.5
 _EDGE_S = 0.03
-_NEAR_LU = 0.05
+_NEAR_LU = 0.3
 _TRIES = 8
 _CHORDS = (
     (220.0, 277.2, 329.6),
