@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from statistics import median, quantiles
 
 from geminivideo.policy import RenderPolicy
@@ -20,7 +22,15 @@ _STEP_S = 0.2
 _SMOOTHING_S = 1.4
 # A subject that stays within this share of the window needs no camera movement.
 _DEAD_ZONE = 0.30
-_TOLERANCE = 0.02
+_TOLERANCE = 0.005
+# Reach (s) of the smoothing of a camera that must keep a subject, from calm to lively. A path that
+# is smoothed over W moves at most slack/W a second and speeds up at most 2 slack/W^2.
+_REACHES = (1.6, 1.2, 0.9, 0.65)
+# Room around a subject, as a share of the window; the share of moments that must show it whole.
+_SUBJECT_MARGIN = 0.04
+_KEPT = 0.995
+# A subject that was not seen for longer than this is somewhere unknown.
+_UNSEEN_S = 1.0
 _MAX_KEYFRAMES = 24
 # Room left and right of a text that must stay readable, as a share of the frame's width.
 _TEXT_MARGIN = 0.02
@@ -127,28 +137,176 @@ def _even_near(value: float) -> int:
     return max(2, 2 * round(value / 2))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What the window must hold at a time of the source: a box in fractions of the frame."""
+
+    at_s: float
+    box: Box
+
+
 def crop_path(
-    focus: Focus | None, start_s: float, end_s: float, shape: Geometry
+    focus: Focus | None,
+    start_s: float,
+    end_s: float,
+    shape: Geometry,
+    subjects: Sequence[Subject] = (),
+    jumps: Sequence[float] = (),
 ) -> tuple[Keyframe, ...]:
     """Where the window is during a shot: one keyframe when it rests, several when it pans.
 
-    ``focus`` are (source time s, x, y) with x and y in fractions of the frame. The camera rests on
-    the median of the interest unless the subject truly travels; then it follows a path smoothed
-    over ``_SMOOTHING_S``, so that it never jumps. Every keyframe keeps the window inside.
+    ``focus`` are (source time s, x, y) with x and y in fractions of the frame, ``subjects`` the
+    boxes that the window must hold where it can, ``jumps`` the source's own cuts inside the shot
+    (source time s): only there the window jumps, and two keyframes have the same time. The camera
+    rests where it can; else it follows a smoothed path, so that its speed and its acceleration are
+    bounded. Every keyframe keeps the window inside.
     """
-    if not focus or shape.slack == (0, 0):
+    if not (focus or subjects) or shape.slack == (0, 0):
         return (_resting([(0.5, 0.5)], shape),)
+    edges = [start_s, *sorted({j for j in jumps if start_s < j < end_s}), end_s]
+    track: list[Keyframe] = []
+    for begin, end in pairwise(edges):
+        piece = _piece(focus or (), begin, end, shape, subjects)
+        moved = [replace(k, at_s=k.at_s + begin - start_s) for k in piece]
+        if len(edges) > 2 and len(moved) == 1:
+            moved.append(replace(moved[0], at_s=end - start_s))
+        track += moved
+    return _still(track)
+
+
+def _still(track: list[Keyframe]) -> tuple[Keyframe, ...]:
+    """One keyframe for a track that never moves."""
+    first = track[0]
+    moves = any((k.x, k.y) != (first.x, first.y) for k in track)
+    return tuple(track) if moves else (first,)
+
+
+def _piece(
+    focus: Focus, start_s: float, end_s: float, shape: Geometry, subjects: Sequence[Subject]
+) -> tuple[Keyframe, ...]:
+    """The path between two cuts, its times counted from the first of them."""
+    here = sorted((s for s in subjects if start_s <= s.at_s < end_s), key=lambda s: s.at_s)
     count = max(2, math.ceil((end_s - start_s) / _STEP_S) + 1)
     times = [start_s + (end_s - start_s) * i / (count - 1) for i in range(count)]
-    points = [_centre_at(focus, t) for t in times]
+    if here:
+        return _held(here, times, shape)
+    inside = tuple(p for p in focus if start_s <= p[0] < end_s) or focus
+    if not inside:
+        return (_resting([(0.5, 0.5)], shape),)
+    points = [_centre_at(inside, t) for t in times]
     if not _travels(points, shape):
         return (_resting(points, shape),)
+    corners = [_corner(t - start_s, point, shape) for t, point in zip(times, points, strict=True)]
     reach = max(1, round(_SMOOTHING_S / 2 / _STEP_S))
-    track = [
-        _corner(time - start_s, _mean(points[max(0, i - reach) : i + reach + 1]), shape)
-        for i, time in enumerate(times)
-    ]
+    xs, ys = _smoothed([c.x for c in corners], reach), _smoothed([c.y for c in corners], reach)
+    track = [Keyframe(c.at_s, x, y) for c, x, y in zip(corners, xs, ys, strict=True)]
     return _thinned(track, shape)
+
+
+def _held(
+    subjects: Sequence[Subject], times: Sequence[float], shape: Geometry
+) -> tuple[Keyframe, ...]:
+    """The calmest path on which the window holds the subjects; each axis decides for itself."""
+    boxes = [_box_at(subjects, t) for t in times]
+    seen = [min(abs(s.at_s - t) for s in subjects) <= _UNSEEN_S for t in times]
+    across = [(box.x, box.w) for box in boxes]
+    down = [(box.y, box.h) for box in boxes]
+    step = (times[-1] - times[0]) / (len(times) - 1)
+    xs = _axis(across, seen, shape.source_width, shape.window_width, step)
+    ys = _axis(down, seen, shape.source_height, shape.window_height, step)
+    track = [Keyframe(t - times[0], x, y) for t, x, y in zip(times, xs, ys, strict=True)]
+    return _thinned(track, shape)
+
+
+def _axis(
+    sides: Sequence[tuple[float, float]],
+    seen: Sequence[bool],
+    length: int,
+    window: int,
+    step_s: float,
+) -> list[float]:
+    """The window's corner (px) at every step: at rest if that holds the subject, else moving."""
+    slack = float(length - window)
+    wanted, rooms = [], []
+    for at, size in sides:
+        low, high = (at + size) * length - window, at * length
+        margin = min(_SUBJECT_MARGIN * window, max(0.0, (high - low) / 2))
+        centre = (low + high) / 2
+        wanted.append(min(max(centre, 0.0), slack))
+        # A subject that is larger than the window is held by its middle.
+        rooms.append((low + margin, high - margin) if low <= high else (centre, centre))
+    resting = _resting_corner(wanted, rooms, slack)
+    paths = [[resting] * len(sides)]
+    paths += [_smoothed(wanted, max(1, round(reach / step_s))) for reach in _REACHES]
+    shares = [_share_held(path, rooms, seen, slack) for path in paths]
+    good = next((n for n, share in enumerate(shares) if share >= _KEPT), None)
+    best = max(range(len(paths)), key=shares.__getitem__)
+    return paths[good if good is not None else best]
+
+
+def _resting_corner(
+    wanted: Sequence[float], rooms: Sequence[tuple[float, float]], slack: float
+) -> float:
+    """The even place nearest to the median that every room has in common, if they have one."""
+    low, high = max(room[0] for room in rooms), min(room[1] for room in rooms)
+    middle = median(wanted)
+    place = min(max(middle, low), high) if low <= high else middle
+    return 2.0 * math.floor(min(max(place, 0.0), slack) / 2)
+
+
+def _share_held(
+    path: Sequence[float],
+    rooms: Sequence[tuple[float, float]],
+    seen: Sequence[bool],
+    slack: float,
+) -> float:
+    """The share of the moments with a subject at which the window holds it (to 2 px)."""
+    held = [
+        min(low, slack) - 2 <= x <= max(high, 0.0) + 2
+        for x, (low, high), there in zip(path, rooms, seen, strict=True)
+        if there
+    ]
+    return sum(held) / len(held) if held else 1.0
+
+
+def _box_at(subjects: Sequence[Subject], at_s: float) -> Box:
+    """The subject's box at a time: between two sightings on the line, else the nearest one."""
+    after = next((n for n, s in enumerate(subjects) if s.at_s > at_s), len(subjects))
+    if after == 0 or after == len(subjects):
+        return subjects[max(0, after - 1)].box
+    first, second = subjects[after - 1], subjects[after]
+    share = (at_s - first.at_s) / (second.at_s - first.at_s)
+    a, b = first.box, second.box
+    return Box(
+        x=a.x + (b.x - a.x) * share,
+        y=a.y + (b.y - a.y) * share,
+        w=a.w + (b.w - a.w) * share,
+        h=a.h + (b.h - a.h) * share,
+    )
+
+
+def _smoothed(values: Sequence[float], reach: int) -> list[float]:
+    """Means weighted by a triangle that falls to nothing at ``reach`` steps.
+
+    No weight is negative, so the path never leaves what the values span. Beyond its ends the path
+    is turned about its end point, so that a steady pan stays one.
+    """
+    low, high, last = min(values), max(values), len(values) - 1
+
+    def value(place: int) -> float:
+        if 0 <= place <= last:
+            return values[place]
+        end = 0 if place < 0 else last
+        turned = min(max(2 * end - place, 0), last)
+        return min(max(2 * values[end] - values[turned], low), high)
+
+    weights = [reach - abs(k) for k in range(-reach + 1, reach)]
+    total = sum(weights)
+    return [
+        sum(w * value(n + k) for w, k in zip(weights, range(-reach + 1, reach), strict=True))
+        / total
+        for n in range(len(values))
+    ]
 
 
 def framing(
@@ -157,9 +315,11 @@ def framing(
     start_s: float,
     end_s: float,
     shape: Geometry,
+    subjects: Sequence[Subject] = (),
+    jumps: Sequence[float] = (),
 ) -> Framing:
     """The window of a shot: on its subject, but never through a text that the source shows."""
-    path = crop_path(focus, start_s, end_s, shape)
+    path = crop_path(focus, start_s, end_s, shape, subjects, jumps)
     plain = Framing(
         width=shape.window_width,
         height=shape.window_height,
@@ -199,7 +359,7 @@ def position(path: tuple[Keyframe, ...], at_s: float) -> tuple[float, float]:
     before = after = path[0]
     for keyframe in path:
         before, after = after, keyframe
-        if keyframe.at_s >= at_s:
+        if keyframe.at_s > at_s:
             break
     if after.at_s <= before.at_s or at_s >= after.at_s:
         return (after.x, after.y) if at_s >= after.at_s else (before.x, before.y)
@@ -216,10 +376,6 @@ def _centre_at(focus: Focus, at_s: float) -> tuple[float, float]:
     (t0, x0, y0), (t1, x1, y1) = earlier[-1], later[0]
     share = (at_s - t0) / (t1 - t0)
     return x0 + (x1 - x0) * share, y0 + (y1 - y0) * share
-
-
-def _mean(points: list[tuple[float, float]]) -> tuple[float, float]:
-    return sum(p[0] for p in points) / len(points), sum(p[1] for p in points) / len(points)
 
 
 def _corner(at_s: float, centre: tuple[float, float], shape: Geometry) -> Keyframe:
