@@ -23,6 +23,8 @@ from geminivideo.video_agent.plan import Cut, RenderRequest
 from geminivideo.video_agent.source import Source
 
 _POP_S = 0.18
+# A cut's time was rounded: a jump of the window must not come a frame after it.
+_JUMP_EARLY_S = 0.002
 # Seeking a quarter of a frame early makes the wanted frame the first one, whatever was rounded.
 _EARLY = 0.25
 _TONEMAP = (
@@ -110,7 +112,8 @@ def sound_graph(request: RenderRequest, sources: Sequence[Source]) -> str:
 
 def frame(cut: Cut, shape: Geometry) -> Framing:
     """How a cut is framed."""
-    return framing(cut.focus, cut.texts, cut.start_s, cut.end_s, shape)
+    start, end = cut.start_s, cut.end_s
+    return framing(cut.focus, cut.texts, start, end, shape, cut.subjects, cut.jumps)
 
 
 def bands_of(request: RenderRequest, shapes: Sequence[Geometry]) -> tuple[Band, ...]:
@@ -228,11 +231,16 @@ def _panning(path: tuple[Keyframe, ...], shape: Geometry, source: Source) -> lis
 
 
 def piecewise(points: Sequence[tuple[float, float]], highest: float) -> str:
-    """A line through the points over ``t`` as an ffmpeg expression, held at both ends."""
+    """A line through the points over ``t`` as an ffmpeg expression, held at both ends.
+
+    Between two points of the same time it jumps.
+    """
     terms = [f"{points[0][1]:.2f}"]
     for (t0, v0), (t1, v1) in pairwise(points):
         if t1 > t0 and abs(v1 - v0) > 0.005:
             terms.append(f"{(v1 - v0) / (t1 - t0):+.4f}*clip(t-{t0:.3f},0,{t1 - t0:.3f})")
+        elif t1 <= t0 and v1 != v0:
+            terms.append(f"{v1 - v0:+.2f}*gte(t,{t0 - _JUMP_EARLY_S:.4f})")
     return f"clip({''.join(terms)},0,{highest:.0f})"
 
 

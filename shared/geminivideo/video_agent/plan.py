@@ -25,7 +25,7 @@ from geminivideo.records import (
     Video,
     Word,
 )
-from geminivideo.video_agent.geometry import Focus, InvalidPlanError
+from geminivideo.video_agent.geometry import Focus, InvalidPlanError, Subject
 from geminivideo.video_agent.grades import GRADES, Grade
 
 _STANDARD_RATES = (Fraction(24000, 1001), Fraction(24), Fraction(25), Fraction(30000, 1001))
@@ -43,7 +43,8 @@ class Cut:
     ``source`` numbers the video that the cut is taken from, as the renderer is given them.
     ``joined``: the source runs on from the cut before, so the sound needs no fade between them.
     ``fade_in`` / ``fade_out``: through black, inside the cut's own time. ``texts`` and ``faces``
-    are where the source itself shows them (fractions of the frame).
+    are where the source itself shows them (fractions of the frame). ``subjects`` are what the
+    window must hold, ``jumps`` the source's own cuts inside this one (source time s).
     """
 
     scene_id: str
@@ -54,6 +55,8 @@ class Cut:
     focus: Focus | None = None
     texts: tuple[Box, ...] = ()
     faces: tuple[Box, ...] = ()
+    subjects: tuple[Subject, ...] = ()
+    jumps: tuple[float, ...] = ()
     joined: bool = False
     fade_in: bool = False
     fade_out: bool = False
