@@ -11,6 +11,8 @@ from pathlib import Path
 Progress = Callable[[float], None]
 
 _TAIL_LINES = 12
+# Linux takes at most 128 KiB in one argument.
+_LONGEST_ARGUMENT = 100_000
 # An upload may be a playlist in disguise: no demuxer that opens other files, no network protocol.
 SAFE_INPUT = (
     "-protocol_whitelist",
@@ -34,6 +36,14 @@ def executable() -> str:
 def source(path: Path, *before: str) -> list[str]:
     """The arguments that open a video or sound file; ``before`` are its input options."""
     return [*SAFE_INPUT, *before, "-i", f"file:{path}"]
+
+
+def filter_graph(text: str, path: Path) -> list[str]:
+    """A graph as an argument, or as the file ``path`` where it is too long to be one."""
+    if len(text) < _LONGEST_ARGUMENT:
+        return ["-filter_complex", text]
+    path.write_text(text)
+    return ["-/filter_complex", str(path)]
 
 
 def run(

@@ -1,7 +1,12 @@
-"""The ffmpeg graph of one variation, as text. Only numbers and our own words stand in it."""
+"""The ffmpeg graph of one or several variations: text of numbers and our own words only.
+
+What several variations have in common is in the graph once: a cut is decoded once, cropped and
+scaled once for all that frame it alike, joined once for all that join it alike.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -58,15 +63,93 @@ def _like(first: Source, source: Source, shape: Geometry) -> Geometry:
     )
 
 
-def cut_inputs(paths: Sequence[Path], request: RenderRequest, *kind: str) -> list[str]:
-    """The sources opened once per cut, each at its own place: only what is shown is decoded."""
-    inputs: list[str] = []
-    for cut in request.cuts:
-        length = float(cut.frames / request.fps) + 1.0
-        inputs += ffmpeg.source(
-            paths[cut.source], *kind, "-ss", f"{_seek(cut, request.fps):.6f}", "-t", f"{length:.6f}"
+class Graph:
+    """Inputs and filter chains that are written once, however many outputs take them.
+
+    The same arguments are one input, the same chain of the same heads one node; what is taken
+    more than once is split. Labels are the graph's own.
+    """
+
+    def __init__(self, prefix: str = "") -> None:
+        """``prefix`` keeps its labels apart from those of a graph that it becomes a part of."""
+        self._prefix = prefix
+        self._inputs: dict[tuple[int, tuple[str, ...]], int] = {}
+        self._nodes: dict[tuple[int, tuple[str, ...], str, bool], str] = {}
+        self._ends: dict[str, str] = {}
+
+    @property
+    def arguments(self) -> list[str]:
+        """What opens the inputs, in their order."""
+        return [argument for _, given in self._inputs for argument in given]
+
+    def open(self, arguments: Sequence[str], *, sound: bool = False, place: int = 0) -> str:
+        """An input's first stream of this kind.
+
+        What is used at two places of one output is opened twice (``place`` tells them apart):
+        split, it would be held in memory from the first to the second.
+        """
+        number = self._inputs.setdefault((place, tuple(arguments)), len(self._inputs))
+        return f"{number}:{'a' if sound else 'v'}:0"
+
+    def node(self, chain: str, *heads: str, sound: bool = False, place: int = 0) -> str:
+        """The result of a chain of filters over its heads; one without heads has a ``place``."""
+        key = (place, heads, chain, sound)
+        return self._nodes.setdefault(
+            key, f"{'a' if sound else 'v'}{self._prefix}{len(self._nodes)}"
         )
-    return inputs
+
+    def end(self, label: str, name: str) -> str:
+        """What an output maps: this node, under a name that no other one has."""
+        self._ends[name] = label
+        return f"[{name}]"
+
+    @property
+    def text(self) -> str:
+        """The whole graph for ``-filter_complex``."""
+        uses = Counter(head for _, heads, _, _ in self._nodes for head in heads)
+        uses.update(self._ends.values())
+        taken: Counter[str] = Counter()
+
+        def take(label: str) -> str:
+            taken[label] += 1
+            return f"[{label}]" if uses[label] == 1 else _branch(label, taken[label])
+
+        parts = [_split(label, uses[label]) for label in uses if ":" in label and uses[label] > 1]
+        for (_, heads, chain, _), label in self._nodes.items():
+            parts.append(f"{''.join(take(head) for head in heads)}{chain}[{label}]")
+            if uses[label] > 1:
+                parts.append(_split(label, uses[label]))
+        for name, label in self._ends.items():
+            parts.append(f"{take(label)}{'anull' if _is_sound(label) else 'null'}[{name}]")
+        return ";".join(parts)
+
+
+def _split(label: str, count: int) -> str:
+    kind = "asplit" if _is_sound(label) else "split"
+    return f"[{label}]{kind}={count}" + "".join(_branch(label, n + 1) for n in range(count))
+
+
+def _branch(label: str, number: int) -> str:
+    return f"[{label.replace(':', '')}-{number}]"
+
+
+def _is_sound(label: str) -> bool:
+    return label.startswith("a") or ":a:" in label
+
+
+def cut_inputs(paths: Sequence[Path], request: RenderRequest, *kind: str) -> list[str]:
+    """The sources opened once per cut."""
+    return [
+        argument
+        for cut in request.cuts
+        for argument in cut_input(paths[cut.source], cut, request.fps, *kind)
+    ]
+
+
+def cut_input(path: Path, cut: Cut, fps: Fraction, *kind: str) -> list[str]:
+    """The source opened at a cut's own place: only what is shown is decoded."""
+    length = float(cut.frames / fps) + 1.0
+    return ffmpeg.source(path, *kind, "-ss", f"{_seek(cut, fps):.6f}", "-t", f"{length:.6f}")
 
 
 def _seek(cut: Cut, fps: Fraction) -> float:
@@ -77,37 +160,42 @@ def _early(cut: Cut, fps: Fraction) -> float:
     return min(cut.start_s, float(_EARLY / fps))
 
 
-def sound_graph(request: RenderRequest, sources: Sequence[Source]) -> str:
+def sound(
+    graph: Graph, request: RenderRequest, sources: Sequence[Source], paths: Sequence[Path]
+) -> str:
     """The cuts' sound, exactly as long as their frames, with a short fade at every true join.
 
     A cut of a source without sound is silent.
     """
-    fade = request.policy.join_fade_s
     parts = []
-    for number, cut in enumerate(request.cuts):
-        length = float(cut.frames / request.fps)
-        follower = request.cuts[number + 1] if number + 1 < len(request.cuts) else None
-        early = _early(cut, request.fps)
-        if not sources[cut.source].has_audio:
-            parts.append(
-                f"anullsrc=r=48000:cl=stereo,aformat=sample_fmts=flt,atrim=end={length:.6f}[a{number}]"
-            )
-            continue
-        chain = [
-            "aresample=48000:async=1:first_pts=0",
-            "aformat=sample_fmts=flt:channel_layouts=stereo",
-            f"atrim=start={early:.6f}",
-            "asetpts=PTS-STARTPTS",
-            f"apad=whole_dur={length:.6f}",
-            f"atrim=end={length:.6f}",
-        ]
-        if not cut.joined:
-            chain.append(f"afade=t=in:d={fade}")
-        if follower is None or not follower.joined:
-            chain.append(f"afade=t=out:st={max(0.0, length - fade):.6f}:d={fade}")
-        parts.append(f"[{number}:a:0]{','.join(chain)}[a{number}]")
-    heads = "".join(f"[a{number}]" for number in range(len(request.cuts)))
-    return ";".join([*parts, f"{heads}concat=n={len(request.cuts)}:v=0:a=1[sound]"])
+    followers = [*request.cuts[1:], None]
+    for place, (cut, follower) in enumerate(zip(request.cuts, followers, strict=True)):
+        last = follower is None or not follower.joined
+        if sources[cut.source].has_audio:
+            given = cut_input(paths[cut.source], cut, request.fps, "-vn")
+            opened = graph.open(given, sound=True, place=place)
+            parts.append(graph.node(_heard(cut, request, last=last), opened, sound=True))
+        else:
+            length = float(cut.frames / request.fps)
+            silence = f"anullsrc=r=48000:cl=stereo,aformat=sample_fmts=flt,atrim=end={length:.6f}"
+            parts.append(graph.node(silence, sound=True, place=place))
+    return graph.node(f"concat=n={len(parts)}:v=0:a=1", *parts, sound=True)
+
+
+def _heard(cut: Cut, request: RenderRequest, *, last: bool) -> str:
+    """One cut's sound; ``last``: the source does not run on in the cut after it."""
+    fade, length = request.policy.join_fade_s, float(cut.frames / request.fps)
+    chain = [
+        "aresample=48000:async=1:first_pts=0",
+        "aformat=sample_fmts=flt:channel_layouts=stereo",
+        f"atrim=start={_early(cut, request.fps):.6f}",
+        "asetpts=PTS-STARTPTS",
+        f"apad=whole_dur={length:.6f}",
+        f"atrim=end={length:.6f}",
+        *([] if cut.joined else [f"afade=t=in:d={fade}"]),
+        *([f"afade=t=out:st={max(0.0, length - fade):.6f}:d={fade}"] if last else []),
+    ]
+    return ",".join(chain)
 
 
 def frame(cut: Cut, shape: Geometry) -> Framing:
@@ -137,33 +225,63 @@ def picture_graph(
     sources: Sequence[Source],
     overlays: Sequence[Overlay],
 ) -> str:
-    """Cut, crop, scale, join, grade and overlay: inputs 0.. are the cuts, then the overlays."""
-    count = len(request.cuts)
-    parts = [
-        _cut_graph(number, cut, request, shapes[cut.source], sources[cut.source])
-        for number, cut in enumerate(request.cuts)
+    """The graph of one picture, ``[picture]``: inputs 0.. are the cuts, then the texts."""
+    graph = Graph()
+    opened = [graph.open([f"input {number}"]) for number, _ in enumerate(request.cuts)]
+    shown = picture(graph, request, shapes, sources, opened)
+    for number, overlay in enumerate(overlays, start=len(opened)):
+        shown = laid(graph, shown, graph.open([f"input {number}"]), overlay, request.fps)
+    graph.end(shown, "picture")
+    return graph.text
+
+
+def picture(
+    graph: Graph,
+    request: RenderRequest,
+    shapes: Sequence[Geometry],
+    sources: Sequence[Source],
+    opened: Sequence[str],
+) -> str:
+    """Cut, crop, scale, join and grade what was opened for each cut; texts come on top of it."""
+    cuts = [
+        _cut(graph, cut, request, shapes[cut.source], sources[cut.source], entry)
+        for cut, entry in zip(request.cuts, opened, strict=True)
     ]
-    heads = "".join(f"[v{number}]" for number in range(count))
-    grade = "".join(f",{part}" for part in request.grade.filters())
-    parts.append(f"{heads}concat=n={count}:v=1:a=0{grade},format=yuv420p[p0]")
-    for number, overlay in enumerate(overlays):
-        parts += _overlay_parts(number, count + number, overlay, request.fps)
-    return ";".join([*parts, f"[p{len(overlays)}]setsar=1[picture]"])
+    joined = graph.node(f"concat=n={len(cuts)}:v=1:a=0", *cuts)
+    return graph.node(",".join([*request.grade.filters(), "format=yuv420p,setsar=1"]), joined)
 
 
-def _cut_graph(
+def cut_graph(
     number: int, cut: Cut, request: RenderRequest, shape: Geometry, source: Source
 ) -> str:
-    timed = ",".join(_timed(cut, request.fps, source))
-    ended = ",".join(_ended(cut, request))
+    """Input ``number`` as one cut is shown, ``[v{number}]``, for a graph of another make."""
+    graph = Graph(f"{number}_")
+    graph.end(_cut(graph, cut, request, shape, source, f"{number}:v:0"), f"v{number}")
+    return graph.text
+
+
+def overlay_graph(number: int, entry: int, overlay: Overlay, fps: Fraction) -> list[str]:
+    """Input ``entry`` as a text over ``[p{number}]``: ``[p{number + 1}]``."""
+    graph = Graph(f"{number}p_")
+    graph.end(laid(graph, f"p{number}", f"{entry}:v:0", overlay, fps), f"p{number + 1}")
+    return [graph.text]
+
+
+_cut_graph, _overlay_parts = cut_graph, overlay_graph
+
+
+def _cut(
+    graph: Graph, cut: Cut, request: RenderRequest, shape: Geometry, source: Source, opened: str
+) -> str:
+    timed = graph.node(",".join(_timed(cut, request.fps, source)), opened)
     framed = frame(cut, shape)
     if framed.padded:
-        shown = _padded(number, framed, shape, source)
+        shown = _padded(graph, timed, framed, shape, source)
     elif len(framed.path) == 1:
-        shown = ",".join(_resting(framed.path[0], shape, source))
+        shown = graph.node(",".join(_resting(framed.path[0], shape, source)), timed)
     else:
-        shown = ",".join(_panning(framed.path, shape, source))
-    return f"[{number}:v:0]{timed},{shown},{ended}[v{number}]"
+        shown = graph.node(",".join(_panning(framed.path, shape, source)), timed)
+    return graph.node(",".join(_ended(cut, request)), shown)
 
 
 def _timed(cut: Cut, fps: Fraction, source: Source) -> list[str]:
@@ -188,21 +306,20 @@ def _ended(cut: Cut, request: RenderRequest) -> list[str]:
     ]
 
 
-def _padded(number: int, framed: Framing, shape: Geometry, source: Source) -> str:
+def _padded(graph: Graph, timed: str, framed: Framing, shape: Geometry, source: Source) -> str:
     """The wide window over a blurred and darkened enlargement of itself."""
     corner = framed.path[0]
     window = f"crop={framed.width}:{framed.height}:{corner.x:.0f}:{corner.y:.0f}"
     small = f"{even(shape.width / 8)}:{even(shape.height / 8)}"
-    ground = (
+    fitted = _scale(shape.width, framed.picture_height, source)
+    front = graph.node(f"{window},{fitted},format=yuv420p,setsar=1", timed)
+    ground = graph.node(
         f"scale={small}:force_original_aspect_ratio=increase,crop={small},boxblur=6:2,"
-        f"eq=brightness=-0.08,scale={shape.width}:{shape.height}:flags=bilinear"
+        f"eq=brightness=-0.08,scale={shape.width}:{shape.height}:flags=bilinear,setsar=1",
+        front,
     )
     top = even((shape.height - framed.picture_height) / 2) if framed.picture_height else 0
-    return (
-        f"{window},{_scale(shape.width, framed.picture_height, source)},format=yuv420p,setsar=1,"
-        f"split[f{number}][b{number}];[b{number}]{ground},setsar=1[g{number}];"
-        f"[g{number}][f{number}]overlay=0:{top}:format=yuv420"
-    )
+    return graph.node(f"overlay=0:{top}:format=yuv420", ground, front)
 
 
 def _scale(width: int, height: int, source: Source) -> str:
@@ -244,15 +361,15 @@ def piecewise(points: Sequence[tuple[float, float]], highest: float) -> str:
     return f"clip({''.join(terms)},0,{highest:.0f})"
 
 
-def _overlay_parts(number: int, entry: int, overlay: Overlay, fps: Fraction) -> list[str]:
-    """Captions cut in and out; hook, titles and call to action fade in over a moment."""
+def laid(graph: Graph, below: str, text: str, overlay: Overlay, fps: Fraction) -> str:
+    """A text over the picture: captions cut in and out; all others fade in over a moment."""
     start, end = overlay.start_s, overlay.end_s
     shown = f"enable='gte(t,{start:.4f})*lt(t,{end:.4f})'"
     place = f"overlay=x={overlay.box.x}:y={overlay.box.y}:{shown}:eof_action=repeat:format=yuv420"
-    if overlay.kind == "caption" or start == 0:
-        return [f"[p{number}][{entry}:v:0]{place}[p{number + 1}]"]
-    still = (
-        f"[{entry}:v:0]format=rgba,loop=loop=-1:size=1,setpts=N/({fps})/TB,fps=fps={fps},"
-        f"trim=end={end:.4f},fade=t=in:st={start:.4f}:d={_POP_S}:alpha=1[o{number}]"
-    )
-    return [still, f"[p{number}][o{number}]{place}[p{number + 1}]"]
+    if overlay.kind != "caption" and start > 0:
+        still = (
+            f"format=rgba,loop=loop=-1:size=1,setpts=N/({fps})/TB,fps=fps={fps},"
+            f"trim=end={end:.4f},fade=t=in:st={start:.4f}:d={_POP_S}:alpha=1"
+        )
+        text = graph.node(still, text)
+    return graph.node(place, below, text)

@@ -127,6 +127,12 @@ class RenderRequest:
         return float(self.frames / self.fps)
 
 
+def footage(request: RenderRequest) -> tuple[object, ...]:
+    """Which frames are shown when: requests of the same footage are decoded and cut alike."""
+    cuts = ((cut.source, cut.start_s, cut.end_s, cut.frames) for cut in request.cuts)
+    return (request.fps, *cuts)
+
+
 def request_for(
     blueprint: Blueprint,
     scenes: Sequence[Scene],

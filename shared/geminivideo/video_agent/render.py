@@ -1,10 +1,10 @@
-"""One variation, from a request to a file: sound first, then the picture in one ffmpeg process."""
+"""From requests to files: their sound first, then all their pictures in one ffmpeg process."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ from geminivideo.video_agent import ffmpeg, graph, loudness
 from geminivideo.video_agent.captions import Overlay, draw, layout
 from geminivideo.video_agent.ffmpeg import Progress, RenderFailedError
 from geminivideo.video_agent.geometry import Geometry, InvalidPlanError
-from geminivideo.video_agent.plan import RenderRequest
+from geminivideo.video_agent.plan import RenderRequest, footage
 from geminivideo.video_agent.source import Source, look
 
-__all__ = ["Expected", "RenderFailedError", "RenderedFile", "render"]
+__all__ = ["Expected", "RenderFailedError", "RenderedFile", "render", "render_together"]
 
 _POSTER_QUALITY = 88
 _SOUND_SHARE = 0.1
@@ -75,102 +75,176 @@ def render(
     ffmpeg fails or takes longer than ``policy.timeout_s``; InvalidPlanError for a source that
     was not given.
     """
+    return render_together([request], source_path, workdir, progress=progress, sound=sound)[0]
+
+
+def render_together(
+    requests: Sequence[RenderRequest],
+    source_path: Path | Sequence[Path],
+    workdir: Path,
+    *,
+    progress: Progress | None = None,
+    sound: Path | None = None,
+) -> tuple[RenderedFile, ...]:
+    """``render`` several requests in one ffmpeg process, which does once what they share.
+
+    It is worth it for requests that show the same cuts at the same places (``plan.footage``);
+    others only compete for memory. All are made, or the first fault is raised.
+    """
     workdir.mkdir(parents=True, exist_ok=True)
-    policy, paths = request.policy, _paths(source_path, request)
+    paths = _paths(source_path, requests)
     sources = [look(path) for path in paths]
-    shapes = graph.shapes_of(sources, request)
-    shape = shapes[0]
-    overlays, losses = layout(request, shape.width, shape.height, graph.bands_of(request, shapes))
-    if sound is None and any(sources[cut.source].has_audio for cut in request.cuts):
-        sound = cut_sound(request, paths, sources, workdir)
-    normalise = loudness.normalising(sound, policy.loudness_lufs, policy) if sound else None
+    studio = _Studio(paths=paths, sources=sources, workdir=workdir)
+    outputs = [studio.planned(request, sound) for request in requests]
     _report(progress, _SOUND_SHARE)
-    path = workdir / f"{request.name}.mp4"
+    compiled, mapped = graph.Graph(), []
+    for number, output in enumerate(outputs):
+        mapped += studio.compiled(output, compiled, number)
     ffmpeg.run(
         [
-            *_inputs(request, paths, workdir, overlays, sound),
-            "-filter_complex",
-            _graph(request, shapes, sources, overlays, sound, normalise),
-            *_outputs(request, path, with_sound=sound is not None),
+            *compiled.arguments,
+            *ffmpeg.filter_graph(compiled.text, workdir / f"{requests[0].name}.graph"),
+            *mapped,
         ],
-        timeout_s=policy.timeout_s,
-        total_s=request.duration_s,
+        timeout_s=sum(request.policy.timeout_s for request in requests),
+        total_s=max(request.duration_s for request in requests),
         progress=progress and (lambda done: progress(_SOUND_SHARE + done * (1 - _SOUND_SHARE))),
     )
-    expected = Expected(
-        width=shape.width,
-        height=shape.height,
-        fps=request.fps,
-        frames=request.frames,
-        has_audio=sound is not None,
-        loudness_lufs=policy.loudness_lufs if normalise else None,
-        overlays=overlays,
-        request=request,
-    )
-    silent = ["silent-audio"] if sound is not None and normalise is None else []
+    made = tuple(_rendered(output) for output in outputs)
     _report(progress, 1.0)
-    return _rendered(path, expected, (*request.degraded, *losses, *silent))
+    return made
 
 
-def _paths(given: Path | Sequence[Path], request: RenderRequest) -> tuple[Path, ...]:
+def _paths(given: Path | Sequence[Path], requests: Sequence[RenderRequest]) -> tuple[Path, ...]:
     paths = (given,) if isinstance(given, Path) else tuple(given)
-    missing = sorted({cut.source for cut in request.cuts} - set(range(len(paths))))
-    if missing:
+    used = {cut.source for request in requests for cut in request.cuts}
+    if missing := sorted(used - set(range(len(paths)))):
         raise InvalidPlanError(f"a cut is of source {missing[0]}, and {len(paths)} were given")
+    names = [request.name for request in requests]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InvalidPlanError(f"two requests are named {twice[0]!r} and would share a file")
     return paths
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Output:
+    """One file to be made: its windows, its texts, its sound and what brings that to its level."""
+
+    request: RenderRequest
+    path: Path
+    shapes: tuple[Geometry, ...]
+    overlays: tuple[Overlay, ...]
+    losses: tuple[str, ...]
+    sound: Path | None
+    normalise: str | None
+
+    @property
+    def expected(self) -> Expected:
+        """What the file must be."""
+        shape, request = self.shapes[0], self.request
+        return Expected(
+            width=shape.width,
+            height=shape.height,
+            fps=request.fps,
+            frames=request.frames,
+            has_audio=self.sound is not None,
+            loudness_lufs=request.policy.loudness_lufs if self.normalise else None,
+            overlays=self.overlays,
+            request=request,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Studio:
+    """The sources of one rendering, and the sounds and texts that its outputs share."""
+
+    paths: tuple[Path, ...]
+    sources: list[Source]
+    workdir: Path
+    _sounds: dict[object, Path] = field(default_factory=dict)
+    _levels: dict[tuple[Path, float], str | None] = field(default_factory=dict)
+    _texts: dict[Overlay, Path] = field(default_factory=dict)
+
+    def planned(self, request: RenderRequest, sound: Path | None) -> _Output:
+        """Everything about one output that is known before its picture is made."""
+        shapes = graph.shapes_of(self.sources, request)
+        width, height = shapes[0].width, shapes[0].height
+        overlays, losses = layout(request, width, height, graph.bands_of(request, shapes))
+        heard = sound or self._sound(request)
+        return _Output(
+            request=request,
+            path=self.workdir / f"{request.name}.mp4",
+            shapes=shapes,
+            overlays=overlays,
+            losses=losses,
+            sound=heard,
+            normalise=self._level(heard, request.policy) if heard else None,
+        )
+
+    def _sound(self, request: RenderRequest) -> Path | None:
+        if not any(self.sources[cut.source].has_audio for cut in request.cuts):
+            return None
+        key = (footage(request), tuple(c.joined for c in request.cuts), request.policy.join_fade_s)
+        if key not in self._sounds:
+            self._sounds[key] = cut_sound(request, self.paths, self.sources, self.workdir)
+        return self._sounds[key]
+
+    def _level(self, sound: Path, policy: RenderPolicy) -> str | None:
+        key = (sound, policy.loudness_lufs)
+        if key not in self._levels:
+            self._levels[key] = loudness.normalising(sound, policy.loudness_lufs, policy)
+        return self._levels[key]
+
+    def compiled(self, output: _Output, to: graph.Graph, number: int) -> list[str]:
+        """Add an output to the graph; the arguments that map it to its file."""
+        request = output.request
+        opened = [
+            to.open(graph.cut_input(self.paths[cut.source], cut, request.fps, "-an"), place=place)
+            for place, cut in enumerate(request.cuts)
+        ]
+        shown = graph.picture(to, request, output.shapes, self.sources, opened)
+        for overlay in output.overlays:
+            text = to.open(["-f", "image2", "-i", f"file:{self._drawn(overlay)}"])
+            shown = graph.laid(to, shown, text, overlay, request.fps)
+        maps = ["-map", to.end(shown, f"picture{number}")]
+        if output.sound:
+            chain = f"{output.normalise or 'anull'},atrim=end={request.duration_s:.6f}"
+            heard = to.node(chain, to.open(ffmpeg.source(output.sound), sound=True), sound=True)
+            maps += ["-map", to.end(heard, f"sound{number}")]
+        return [*maps, *encoding(request, output.path, with_sound=output.sound is not None)]
+
+    def _drawn(self, overlay: Overlay) -> Path:
+        """A text's picture; the same one for the same letters of the same look."""
+        look_only = replace(overlay, start_s=0.0, end_s=0.0, box=replace(overlay.box, x=0, y=0))
+        if look_only not in self._texts:
+            to = self.workdir / f"text{len(self._texts):03d}.png"
+            self._texts[look_only] = draw(overlay, to)
+        return self._texts[look_only]
 
 
 def cut_sound(
     request: RenderRequest, paths: Sequence[Path], sources: Sequence[Source], workdir: Path
 ) -> Path:
     """The cuts' sound as 48 kHz stereo float WAV, as long as the picture to the sample."""
-    path = workdir / f"{request.name}.wav"
+    path, compiled = workdir / f"{request.name}.wav", graph.Graph()
+    heard = compiled.end(graph.sound(compiled, request, sources, paths), "sound")
     ffmpeg.run(
         [
-            *graph.cut_inputs(paths, request, "-vn"),
-            *("-filter_complex", graph.sound_graph(request, sources), "-map", "[sound]"),
-            *("-c:a", "pcm_f32le", str(path)),
+            *compiled.arguments,
+            *ffmpeg.filter_graph(compiled.text, path.with_suffix(".sound-graph")),
+            *("-map", heard, "-c:a", "pcm_f32le", str(path)),
         ],
         timeout_s=request.policy.timeout_s,
     )
     return path
 
 
-def _inputs(
-    request: RenderRequest,
-    paths: Sequence[Path],
-    workdir: Path,
-    overlays: tuple[Overlay, ...],
-    sound: Path | None,
-) -> list[str]:
-    inputs = graph.cut_inputs(paths, request, "-an")
-    for number, overlay in enumerate(overlays):
-        picture = draw(overlay, workdir / f"{request.name}-text{number:02d}.png")
-        inputs += ["-f", "image2", "-i", f"file:{picture}"]
-    return inputs + (ffmpeg.source(sound) if sound else [])
-
-
-def _graph(
-    request: RenderRequest,
-    shapes: Sequence[Geometry],
-    sources: Sequence[Source],
-    overlays: tuple[Overlay, ...],
-    sound: Path | None,
-    normalise: str | None,
-) -> str:
-    picture = graph.picture_graph(request, shapes, sources, overlays)
-    if sound is None:
-        return picture
-    entry = len(request.cuts) + len(overlays)
-    end = f"{request.duration_s:.6f}"
-    return f"{picture};[{entry}:a:0]{normalise or 'anull'},atrim=end={end}[sound]"
-
-
-def _outputs(request: RenderRequest, path: Path, *, with_sound: bool) -> list[str]:
-    sound = ["-map", "[sound]", "-c:a", "aac", "-b:a", "128k", "-ar", "48000"]
+def encoding(request: RenderRequest, path: Path, *, with_sound: bool) -> list[str]:
+    """How a picture (and a sound) that were mapped become a file."""
     policy: RenderPolicy = request.policy
+    sound = ["-c:a", "aac", "-b:a", "128k", "-ar", "48000"]
     return [
-        *("-map", "[picture]", *(sound if with_sound else [])),
+        *(sound if with_sound else []),
         *("-c:v", "libx264", "-preset", policy.preset, "-crf", str(policy.crf)),
         *("-pix_fmt", "yuv420p", "-g", str(round(2 * request.fps)), "-r", str(request.fps)),
         *("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"),
@@ -179,7 +253,9 @@ def _outputs(request: RenderRequest, path: Path, *, with_sound: bool) -> list[st
     ]
 
 
-def _rendered(path: Path, expected: Expected, degraded: tuple[str, ...]) -> RenderedFile:
+def _rendered(output: _Output) -> RenderedFile:
+    path, expected = output.path, output.expected
+    silent = ["silent-audio"] if expected.has_audio and output.normalise is None else []
     return RenderedFile(
         path=path,
         poster=poster(path, expected, path.with_suffix(".jpg")),
@@ -189,7 +265,7 @@ def _rendered(path: Path, expected: Expected, degraded: tuple[str, ...]) -> Rend
         height=expected.height,
         duration_s=expected.duration_s,
         expected=expected,
-        degraded=tuple(dict.fromkeys(degraded)),
+        degraded=tuple(dict.fromkeys((*output.request.degraded, *output.losses, *silent))),
     )
 
 

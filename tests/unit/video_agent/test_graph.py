@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 from geminivideo.policy import RenderPolicy
 from geminivideo.video_agent.captions import layout
 from geminivideo.video_agent.geometry import Keyframe, geometry, position
 from geminivideo.video_agent.grades import GRADES
-from geminivideo.video_agent.graph import cut_inputs, picture_graph, piecewise, sound_graph
+from geminivideo.video_agent.graph import Graph, cut_inputs, picture_graph, piecewise, sound
 from geminivideo.video_agent.plan import Cut, RenderRequest, Title
 from geminivideo.video_agent.source import Source
 from hypothesis import given
@@ -88,7 +89,9 @@ def test_no_text_of_a_user_stands_in_the_graph():
 def test_sound_fades_only_at_true_joins():
     """A stretch that runs on in the source has no fade inside."""
     asked = request(cut(), cut(48, joined=True), cut(96, start=9.0))
-    first, second, third, _ = sound_graph(asked, [PLAIN]).split(";")
+    graph = Graph()
+    sound(graph, asked, [PLAIN], [Path("a.mp4")])
+    first, second, third, _ = graph.text.split(";")
     assert ("t=in" in first, "t=out" in first) == (True, False)
     assert ("t=in" in second, "t=out" in second) == (False, True)
     assert ("t=in" in third, "t=out" in third) == (True, True)
