@@ -1,12 +1,17 @@
-"""The render job: task N renders the Nth variation, checks it, and reports it in."""
+"""The render job: task N renders the Nth variation, checks it, and reports it in.
 
+An execution for a Pro job does that job's work instead.
+"""
+
+import os
 import sys
 from hashlib import sha256
 
 from geminivideo.cloud.documents import Query
-from geminivideo.events import RenderVariation, VariationsRendered
+from geminivideo.events import ProDue, RenderVariation, VariationsRendered
 from geminivideo.records import (
     Blueprint,
+    ProJob,
     RenderJob,
     Scene,
     Transcript,
@@ -17,6 +22,9 @@ from geminivideo.runtime.flows import Group, group_path
 from geminivideo.runtime.job import run_task, task_index
 from geminivideo.runtime.settings import required
 from geminivideo.runtime.step import Step, Transient, door_of, step
+from geminivideo.services import pro_jobs
+from geminivideo.services.pro_registry import BY_NAME
+from geminivideo.services.pro_senses import LocalSenses
 from geminivideo.video_agent.checks import check
 from geminivideo.video_agent.plan import InvalidPlanError, RenderRequest, request_for
 from geminivideo.video_agent.render import RenderedFile, RenderFailedError, render
@@ -83,8 +91,24 @@ def _give_up(queued: Variation, error: Exception, step: Step) -> Variation:
     return queued.failed(str(error))
 
 
+@step("render")
+def pro(event: ProDue, step: Step) -> None:
+    pro_jobs.work(event, step, BY_NAME, LocalSenses())
+
+
 def main() -> int:
-    """The task's exit code: 0 when its variation is done."""
+    """The task's exit code: 0 when its variation, or its Pro job, is done."""
+    pro_job = os.environ.get(pro_jobs.JOB_ENV, "")
+    return _pro(pro_job) if pro_job else _variation()
+
+
+def _pro(job_id: str) -> int:
+    door = door_of(pro)
+    job = door.ports.documents.require(pro_jobs.path_of(job_id), ProJob)
+    return run_task(door, ProDue(pro_job_id=job_id, attempt=job.attempt))
+
+
+def _variation() -> int:
     door = door_of(variation)
     documents = door.ports.documents
     job = documents.require(f"render_jobs/{required('RENDER_JOB_ID')}", RenderJob)

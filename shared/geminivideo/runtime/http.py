@@ -126,6 +126,7 @@ class Route:
     """One method of one path, with its types; a tuple of types means one of them.
 
     ``parsed`` False: the handler reads ``Call.raw`` itself, after it has checked who sent it.
+    ``later``: it may answer 202 with the same record, when the work goes on elsewhere.
     """
 
     method: str
@@ -136,6 +137,7 @@ class Route:
     status: int = 200
     query: tuple[str, ...] = ()
     parsed: bool = True
+    later: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -388,6 +390,9 @@ def _operation(route: Route, by_kind: dict[int, Any]) -> dict[str, Any]:
             "default": _content(Failure, by_kind, "an error"),
         },
     }
+    if route.later:
+        going_on = "the work goes on as a job"
+        operation["responses"]["202"] = _content(route.answer, by_kind, going_on)
     if route.body is not None:
         operation["requestBody"] = _content(route.body, by_kind, "") | {"required": True}
         described = "a member cannot be understood; it is named"

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from geminivideo.runtime.http import Api, Call
+from geminivideo.runtime.http import Api, ApiError, Call
+from geminivideo.services import pro_jobs, renders
+from geminivideo.services.pro_registry import BY_NAME
+from geminivideo.services.pro_task import Tool
 
 AVAILABLE = "available"
 NOT_BUILT = "not built yet"
@@ -44,6 +48,34 @@ class ProHealth:
     available: int
     total: int
     modules: list[ProModule]
+
+
+def serve(api: Api) -> None:
+    """Answer every Pro route of this service."""
+    for tool in BY_NAME.values():
+        route = api.post(tool.path, body=tool.body, answer=pro_jobs.ProAnswer, later=True)
+        route(_handler(tool))
+    api.get("/api/pro/job/{id}", answer=(renders.RenderJobView, pro_jobs.ProAnswer))(show_job)
+    api.get("/api/pro/health", answer=ProHealth)(health_of(api))
+
+
+def show_job(call: Call) -> renders.RenderJobView | pro_jobs.ProAnswer:
+    """A Pro job or a render job as it stands."""
+    shown = pro_jobs.show(call, BY_NAME)
+    if shown is not None:
+        return shown
+    try:
+        return renders.show_job(call)
+    except ApiError as error:
+        raise ApiError(404, f"no job {call.path['id']}") from error
+
+
+def _handler(tool: Tool) -> Callable[[Call], Any]:
+    def handle(call: Call) -> Any:
+        return pro_jobs.ask(call, tool)
+
+    handle.__doc__ = tool.about
+    return handle
 
 
 def health_of(api: Api) -> Callable[[Call], ProHealth]:

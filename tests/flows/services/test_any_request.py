@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 SERVICES = ("gateway", "drive_intel", "video_agent", "meta_publisher", "ml_service", "titan_core")
 KNOWN = ("cf-duck", "cf-duck-000", "cf-duck-bp00", "default", "reels", "a/b", "..", "\x00", "ü" * 9)
-ALLOWED = frozenset({200, 400, 404, 405, 422, 503})
+ALLOWED = frozenset({200, 202, 400, 404, 405, 422, 503})
 
 scalars = (
     st.none()
@@ -67,7 +67,7 @@ def test_any_json_on_any_post_route(reached, service):
         path, body = request
         answer = reached.post(service, path, raw=json.dumps(body).encode())
         assert answer.status in ALLOWED, request
-        assert answer.status == 200 or answer.json["error"]
+        assert answer.status < 300 or answer.json["error"]
 
     sent()
 

@@ -1,0 +1,407 @@
+"""Pro work from a request to its result: done once, here while the caller waits, or by the job.
+
+The id of a job is a digest of everything that its result follows from, so the record of finished
+work is its cache. Results are objects of the media bucket named by their content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from geminivideo.cloud.files import Files, ObjectGoneError
+from geminivideo.events import ObjectRef, ProDue
+from geminivideo.policy import Policy
+from geminivideo.records import Check, ProFile, ProJob, ProStatus
+from geminivideo.runtime.http import ApiError, Call, Reply
+from geminivideo.runtime.policies import policy_of
+from geminivideo.runtime.settings import required
+from geminivideo.runtime.step import Ports, Step
+from geminivideo.services.pro_sources import Located, locate, suffix_of
+from geminivideo.services.pro_task import (
+    Made,
+    MadeFile,
+    Senses,
+    SensesNeededError,
+    Task,
+    Tool,
+    account_of,
+)
+
+if TYPE_CHECKING:
+    from geminivideo.cloud.documents import Documents, Transaction
+
+FOLDER = "pro"
+JOB_ENV = "PRO_JOB_ID"
+_OPEN = (ProStatus.QUEUED, ProStatus.RUNNING)
+_DOMAINS = ("geminivideo.video_agent", "geminivideo.drive_intel", "av.", "opentimelineio.")
+_REPORT_EVERY_S = 2.0
+_REASON_CHARS = 2000
+# A picture at a time: the memory of a service is what one piece of work needs.
+_SLOT = threading.BoundedSemaphore(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProFileView:
+    """One file of a result; ``url`` is its ``gs://`` address."""
+
+    name: str
+    url: str
+    content_type: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProAnswer:
+    """A Pro job: ``completed`` with its files and checks, or ``queued``, ``running``, ``failed``.
+
+    ``url`` is the first file's; ``passed`` says whether every check passed (null when there was
+    nothing to check); ``cached`` that an earlier request had made it.
+    """
+
+    job_id: str
+    status: str
+    module: str
+    progress: float
+    url: str | None = None
+    files: list[ProFileView] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+    passed: bool | None = None
+    degraded: list[str] = field(default_factory=list)
+    details: Any = None
+    reason: str | None = None
+    cached: bool = False
+
+
+def path_of(job_id: str) -> str:
+    """The document of a Pro job."""
+    return f"pro_jobs/{job_id}"
+
+
+def ask(call: Call, tool: Tool) -> ProAnswer | Reply:
+    """Answer a tool's request: 200 with the result, or 202 with the job to ask about."""
+    _refuse(lambda: tool.check(call.body), call.ports)
+    located = _located(call, tool)
+    account = account_of(call.ports.documents, _refs(located))
+    policy = policy_of(call.ports.documents, account)
+    job, ours = _claim(call.ports, _job(call, tool, located, account, policy))
+    if not ours:
+        return _answered(job, tool, cached=True)
+    small = sum(one.size_bytes for one in located.values()) <= policy.pro.wait_bytes
+    done = _here(call.ports, job, tool, policy) if small else None
+    if done is None:
+        return _answered(_hand_over(call.ports, job), tool)
+    if done.status is ProStatus.FAILED:
+        raise ApiError(422, done.reason or "", job_id=done.id)
+    return _answered(done, tool)
+
+
+def show(call: Call, tools: Mapping[str, Tool]) -> ProAnswer | None:
+    """A Pro job as it stands, or None when there is none of this id."""
+    job = call.ports.documents.get(path_of(call.path["id"]), ProJob)
+    if job is None:
+        return None
+    if job.status in _OPEN and _is_lost(call.ports, job):
+        job = call.ports.documents.require(path_of(job.id), ProJob)
+        if job.status in _OPEN:
+            lost = "the work ended without a result; ask again to start it anew"
+            job = replace(job, status=ProStatus.FAILED, reason=lost)
+    return answer_of(job, tools[job.tool].module if job.tool in tools else job.tool)
+
+
+def work(event: ProDue, step: Step, tools: Mapping[str, Tool], senses: Senses) -> None:
+    """One execution of the render job for a Pro job: its result is written with the run."""
+    job = step.documents.require(path_of(event.pro_job_id), ProJob)
+    if job.status not in _OPEN or job.attempt != event.attempt:
+        return
+    tool = tools[job.tool]
+    step.documents.update(path_of(job.id), {"status": ProStatus.RUNNING})
+    policy = step.policy_of(job.account_id)
+    report = _Reporter(step.documents, job.id)
+    try:
+        task = _task(job, tool, step.files, step.documents, step.workdir, policy)
+        made = tool.run(replace(task, senses=senses, report=report))
+        done = _completed(job, made, step.files, step.settings.media_bucket)
+    except Exception as error:
+        reason = _named(error, step.workdir)
+        if reason is None and step.attempt < step.max_attempts:
+            raise
+        step.logger.error("pro job failed", exc_info=error)
+        done = _failed(job, reason or f"{tool.name} failed; the job's log has the reason")
+    step.put(path_of(job.id), replace(done, updated_at=step.clock.now()))
+
+
+def answer_of(job: ProJob, module: str, *, cached: bool = False) -> ProAnswer:
+    """A job as the API shows it."""
+    files = [
+        ProFileView(
+            name=one.name,
+            url=one.media.uri,
+            content_type=one.content_type,
+            size_bytes=one.size_bytes,
+            sha256=one.sha256,
+        )
+        for one in job.files
+    ]
+    return ProAnswer(
+        job_id=job.id,
+        status=job.status.lower(),
+        module=module,
+        progress=job.progress,
+        url=files[0].url if files else None,
+        files=files,
+        checks=list(job.checks),
+        passed=all(check.passed for check in job.checks) if job.checks else None,
+        degraded=list(job.degraded),
+        details=msgspec.json.decode(job.details),
+        reason=job.reason,
+        cached=cached and job.status is ProStatus.COMPLETED,
+    )
+
+
+def _answered(job: ProJob, tool: Tool, *, cached: bool = False) -> ProAnswer | Reply:
+    shown = answer_of(job, tool.module, cached=cached)
+    return shown if job.status is ProStatus.COMPLETED else Reply(shown, 202)
+
+
+def _located(call: Call, tool: Tool) -> dict[str, Located]:
+    policy = Policy().pro
+    named = tool.sources(call.body)
+    if len(named) > policy.max_sources:
+        raise ApiError(422, f"at most {policy.max_sources} media files in one request")
+    found = {role: locate(call.ports, text, role) for role, text in named.items()}
+    if sum(one.size_bytes for one in found.values()) > policy.max_bytes:
+        raise ApiError(422, f"the media are larger than {policy.max_bytes // 1024**3} GiB together")
+    return found
+
+
+def _refs(located: Mapping[str, Located]) -> dict[str, ObjectRef]:
+    return {role: one.ref for role, one in located.items()}
+
+
+def _job(
+    call: Call, tool: Tool, located: Mapping[str, Located], account: str, policy: Policy
+) -> ProJob:
+    """The job of a request, with the id that its whole cause gives it."""
+    request = msgspec.json.encode(call.body, order="deterministic")
+    if len(request) > policy.pro.max_request_bytes:
+        raise ApiError(422, f"the body is larger than {policy.pro.max_request_bytes} bytes")
+    refs = _refs(located)
+    keys = {role: ref.key for role, ref in refs.items()}
+    cause = [tool.name, _without_paths(request, tool, call.body), keys, policy, code_digest()]
+    digest = hashlib.sha256(msgspec.json.encode(cause, order="deterministic")).hexdigest()
+    now = call.ports.clock.now()
+    return ProJob(
+        id=f"pro-{digest[:40]}", tool=tool.name, request=request.decode(), sources=refs,
+        account_id=account, status=ProStatus.RUNNING, attempt=1, created_at=now, updated_at=now,
+    )  # fmt: skip
+
+
+def _without_paths(request: bytes, tool: Tool, body: Any) -> str:
+    """The request without where its media lay: two copies of one file are one source."""
+    text = request.decode()
+    for role, path in sorted(tool.sources(body).items(), key=lambda item: -len(item[1])):
+        text = text.replace(msgspec.json.encode(path).decode(), f'"{role}"')
+    return text
+
+
+@cache
+def code_digest() -> str:
+    """What the Pro modules are made of: changed code makes its results anew."""
+    folder = Path(__file__).parent.parent / "video_agent"
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _claim(ports: Ports, wanted: ProJob) -> tuple[ProJob, bool]:
+    """The job as it stands and False, or as ours to do and True."""
+    found = ports.documents.get(path_of(wanted.id), ProJob)
+    lost = found is not None and found.status in _OPEN and _is_lost(ports, found)
+
+    def body(transaction: Transaction) -> tuple[ProJob, bool]:
+        now = transaction.get(path_of(wanted.id), ProJob)
+        same = found is not None and now is not None and now.attempt == found.attempt
+        if now is not None and now.status is not ProStatus.FAILED and not (lost and same):
+            return now, False
+        ours = replace(wanted, attempt=now.attempt + 1 if now else 1)
+        transaction.set(path_of(ours.id), ours)
+        return ours, True
+
+    return ports.documents.transact(body)
+
+
+def _is_lost(ports: Ports, job: ProJob) -> bool:
+    """Whether nobody works on an open job any more: its execution is over, or its service gone."""
+    if not job.execution:
+        return ports.clock.now() - job.updated_at > Policy().pro.abandoned_s
+    from google.api_core.exceptions import NotFound
+
+    from geminivideo.cloud.run_jobs import RunJobs
+
+    try:
+        return RunJobs().get(job.execution).done
+    except NotFound:
+        return True
+
+
+def _here(ports: Ports, job: ProJob, tool: Tool, policy: Policy) -> ProJob | None:
+    """The job done in this process, or None when it is the render job's."""
+    if not _SLOT.acquire(blocking=False):
+        return None
+    try:
+        with tempfile.TemporaryDirectory(prefix="pro-") as folder:
+            return _done_here(ports, job, tool, policy, Path(folder))
+    finally:
+        _SLOT.release()
+
+
+def _done_here(
+    ports: Ports, job: ProJob, tool: Tool, policy: Policy, workdir: Path
+) -> ProJob | None:
+    try:
+        task = _task(job, tool, ports.files, ports.documents, workdir, policy)
+        if tool.rate * sum(map(_seconds, task.files.values())) > policy.pro.wait_s:
+            return None
+        made = tool.run(task)
+        done = _completed(job, made, ports.files, ports.settings.media_bucket)
+    except SensesNeededError:
+        return None
+    except Exception as error:
+        reason = _named(error, workdir)
+        done = _failed(job, reason or f"{tool.name} failed; the service's log has the reason")
+        _keep(ports, done)
+        if reason is None:
+            raise
+        return done
+    return _keep(ports, done)
+
+
+def _keep(ports: Ports, job: ProJob) -> ProJob:
+    kept = replace(job, updated_at=ports.clock.now())
+    ports.documents.set(path_of(job.id), kept)
+    return kept
+
+
+def _hand_over(ports: Ports, job: ProJob) -> ProJob:
+    """The job given to an execution of the render job; a caller is told when that fails."""
+    from geminivideo.cloud.run_jobs import RunJobs
+
+    queued = _keep(ports, replace(job, status=ProStatus.QUEUED))
+    try:
+        execution = RunJobs().run(required("GV_RENDER_JOB"), {JOB_ENV: job.id})
+    except Exception:
+        _keep(ports, _failed(job, "the render job could not be started"))
+        raise
+    ports.documents.update(path_of(job.id), {"execution": execution})
+    return replace(queued, execution=execution)
+
+
+def _task(
+    job: ProJob, tool: Tool, files: Files, documents: Documents, workdir: Path, policy: Policy
+) -> Task:
+    folder = workdir / "sources"
+    folder.mkdir(parents=True, exist_ok=True)
+    fetched: dict[str, Path] = {}
+    seen: dict[str, Path] = {}
+    for role, ref in job.sources.items():
+        if ref.key not in seen:
+            seen[ref.key] = files.download(ref, folder / f"{role}{suffix_of(ref.name)}")
+        fetched[role] = seen[ref.key]
+    return Task(
+        body=msgspec.json.decode(job.request, type=tool.body),
+        files=fetched,
+        refs=job.sources,
+        workdir=workdir,
+        policy=policy,
+        documents=documents,
+    )
+
+
+def _seconds(path: Path) -> float:
+    """How long a media file says that it is; 0 for what is none (its tool refuses it by name)."""
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            return float(container.duration or 0) / 1e6
+    except (av.FFmpegError, OSError):
+        return 0.0
+
+
+def _completed(job: ProJob, made: Made, files: Files, bucket: str) -> ProJob:
+    return replace(
+        job,
+        status=ProStatus.COMPLETED,
+        progress=1.0,
+        files=tuple(_kept(one, files, bucket) for one in made.files),
+        checks=made.checks,
+        degraded=tuple(dict.fromkeys(made.degraded)),
+        details=msgspec.json.encode(made.details, enc_hook=str).decode(),
+        reason=None,
+    )
+
+
+def _kept(made: MadeFile, files: Files, bucket: str) -> ProFile:
+    with made.path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    name = f"{FOLDER}/{digest}{suffix_of(made.path.name)}"
+    return ProFile(
+        name=made.shown,
+        media=files.upload(made.path, bucket, name, made.content_type),
+        content_type=made.content_type,
+        size_bytes=made.path.stat().st_size,
+        sha256=digest,
+    )
+
+
+def _failed(job: ProJob, reason: str) -> ProJob:
+    return replace(job, status=ProStatus.FAILED, reason=reason[:_REASON_CHARS])
+
+
+def _named(error: Exception, workdir: Path) -> str | None:
+    """What the caller can do something about, in the error's own words; None for all else.
+
+    The modules' errors and the decoder's are of this kind; places of this machine are left out.
+    """
+    if isinstance(error, ObjectGoneError):
+        return str(error)
+    if not f"{type(error).__module__}.".startswith(_DOMAINS):
+        return None
+    return str(error).replace(f"{workdir}/sources/", "").replace(f"{workdir}/", "")
+
+
+def _refuse(check: Any, ports: Ports) -> None:
+    try:
+        check()
+    except Exception as error:
+        reason = _named(error, Path("/"))
+        if reason is None:
+            raise
+        raise ApiError(422, reason) from error
+
+
+class _Reporter:
+    """Writes how far the work is, at most every two seconds."""
+
+    def __init__(self, documents: Documents, job_id: str) -> None:
+        self._documents, self._job_id = documents, job_id
+        self._last = time.monotonic()
+
+    def __call__(self, done: float) -> None:
+        if time.monotonic() - self._last < _REPORT_EVERY_S:
+            return
+        self._last = time.monotonic()
+        progress = round(min(max(done, 0.0), 1.0), 3)
+        self._documents.update(path_of(self._job_id), {"progress": progress})

@@ -1,0 +1,8 @@
+"""Every Pro tool by its name: what the service answers and the render job can do."""
+
+from __future__ import annotations
+
+from geminivideo.services import pro_tools
+from geminivideo.services.pro_task import Tool
+
+BY_NAME: dict[str, Tool] = {tool.name: tool for tool in (*pro_tools.TOOLS,)}

@@ -1,0 +1,275 @@
+"""The Pro tools that change one whole video, each as its route takes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from geminivideo.policy import QUALITIES
+from geminivideo.services.pro_task import Made, MadeFile, Task, Tool
+from geminivideo.video_agent import audio_mixer, pro, pro_renderer
+from geminivideo.video_agent.encoders import CODECS
+from geminivideo.video_agent.geometry import ratio
+from geminivideo.video_agent.grades import GRADES
+from geminivideo.video_agent.options import known
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from geminivideo.video_agent.pro import ProResult
+
+_OWN_SHAPES = ("source",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionBody:
+    """Captions of what is said: SRT and WebVTT, and the video with them when ``burn_in``."""
+
+    video_path: str
+    style: str = "instagram"
+    language: str = "en"
+    word_level: bool = True
+    burn_in: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradeBody:
+    """A look; ``intensity`` 0-1 blends it with the source."""
+
+    video_path: str
+    preset: str = "cinematic"
+    intensity: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropBody:
+    """Another shape, ``W:H``."""
+
+    video_path: str
+    target_aspect: str = "9:16"
+    track_faces: bool = True
+    smooth_motion: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixBody:
+    """Music and a voice laid in, at a platform's loudness (``target_lufs`` with ``custom``)."""
+
+    video_path: str
+    music_path: str | None = None
+    voiceover_path: str | None = None
+    auto_duck: bool = True
+    normalization: str = "social_media"
+    target_lufs: float | None = None
+    voice_enhance: bool = False
+    noise_reduction: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderBody:
+    """A video as a platform wants it; ``aspect_ratio`` null is the platform's own shape."""
+
+    input_path: str
+    platform: str = "generic"
+    quality: str = "standard"
+    aspect_ratio: str | None = None
+    codec: str | None = None
+    use_gpu: bool = False
+    upscale: bool = False
+    trim: bool = False
+
+
+def made_of(result: ProResult, **details: Any) -> Made:
+    """A module's result as what is kept: the video, its poster, its subtitles."""
+    rendered, files = result.rendered, []
+    if rendered is not None:
+        files += [MadeFile(path=rendered.path), MadeFile(path=rendered.poster, name="poster.jpg")]
+        details |= {
+            "width": rendered.width,
+            "height": rendered.height,
+            "duration_s": round(rendered.duration_s, 3),
+        }
+    files += [MadeFile(path=path) for path in result.subtitles]
+    return Made(files=tuple(files), checks=result.checks, degraded=result.degraded, details=details)
+
+
+def _video(body: Any) -> Mapping[str, str]:
+    return {"video": body.video_path}
+
+
+def _caption(task: Task) -> Made:
+    asked: CaptionBody = task.body
+    heard = task.transcript()
+    result = pro.caption(
+        task.files["video"],
+        heard.words,
+        task.workdir,
+        task.policy.render,
+        style=asked.style,
+        word_level=asked.word_level,
+        burn_in=asked.burn_in,
+    )
+    other = heard.language not in (None, asked.language.partition("-")[0])
+    reasons = ("language-not-asked-for",) if other else ()
+    made = made_of(result, language=heard.language, words=len(heard.words or ()))
+    return Made(
+        files=made.files,
+        checks=made.checks,
+        degraded=(*heard.degraded, *made.degraded, *reasons),
+        details={**made.details, "recogniser": heard.source},
+    )
+
+
+def _grade(task: Task) -> Made:
+    asked: GradeBody = task.body
+    return made_of(
+        pro.color_grade(
+            task.files["video"],
+            task.workdir,
+            task.policy.render,
+            preset=asked.preset,
+            intensity=asked.intensity,
+        )
+    )
+
+
+def _crop(task: Task) -> Made:
+    asked: CropBody = task.body
+    return made_of(
+        pro.smart_crop(
+            task.files["video"],
+            task.workdir,
+            task.policy.render,
+            target_aspect=asked.target_aspect,
+            focus=task.focus() or None,
+        )
+    )
+
+
+def _mix_sources(asked: MixBody) -> Mapping[str, str]:
+    named = {
+        "video": asked.video_path,
+        "music": asked.music_path,
+        "voiceover": asked.voiceover_path,
+    }
+    return {role: path for role, path in named.items() if path}
+
+
+def _mix_request(asked: MixBody, tracks: tuple[audio_mixer.Track, ...]) -> audio_mixer.MixRequest:
+    return audio_mixer.MixRequest(
+        tracks=tracks,
+        auto_duck=asked.auto_duck,
+        normalization=asked.normalization,
+        target_lufs=asked.target_lufs,
+        voice_enhance=asked.voice_enhance,
+        denoise=asked.noise_reduction,
+    )
+
+
+def _mix(task: Task) -> Made:
+    kinds = {"music": audio_mixer.Kind.MUSIC, "voiceover": audio_mixer.Kind.VOICEOVER}
+    tracks = tuple(
+        audio_mixer.Track(path=task.files[role], kind=kind)
+        for role, kind in kinds.items()
+        if role in task.files
+    )
+    request = _mix_request(task.body, tracks)
+    result = audio_mixer.mix(task.files["video"], task.workdir, task.policy.render, request)
+    return made_of(
+        result, voice_above_bed_db=result.voice_above_bed_db, gains_db=list(result.levels)
+    )
+
+
+def _platform_render(task: Task) -> Made:
+    asked: RenderBody = task.body
+    request = pro_renderer.PlatformRender(
+        platform=asked.platform,
+        quality=asked.quality,
+        aspect_ratio=asked.aspect_ratio,
+        codec=asked.codec,
+        use_gpu=asked.use_gpu,
+        upscale=asked.upscale,
+        trim=asked.trim,
+        focus=None if asked.aspect_ratio in _OWN_SHAPES else task.focus() or None,
+    )
+    made = pro_renderer.render_for_platform(
+        request, task.files["video"], task.workdir, task.policy.render, progress=task.report
+    )
+    return made_of(
+        made,
+        encoder=made.encoder,
+        container=made.container,
+        passes=made.passes,
+        video_kbps=made.video_kbps,
+    )
+
+
+def _check_render(asked: RenderBody) -> None:
+    pro_renderer.platform_of(asked.platform)
+    known("quality", asked.quality, QUALITIES)
+    if asked.codec is not None:
+        known("codec", asked.codec, CODECS)
+
+
+def _check_grade(asked: GradeBody) -> None:
+    known("preset", asked.preset, GRADES)
+
+
+def _check_caption(asked: CaptionBody) -> None:
+    known("style", asked.style, pro.CAPTION_STYLES)
+
+
+TOOLS = (
+    Tool(
+        name="caption",
+        module="auto_captions",
+        path="/api/pro/caption",
+        body=CaptionBody,
+        sources=_video,
+        check=_check_caption,
+        run=_caption,
+        about="Captions of what is said, as files and drawn into the video.",
+        rate=1.2,
+    ),
+    Tool(
+        name="color-grade",
+        module="color_grading",
+        path="/api/pro/color-grade",
+        body=GradeBody,
+        sources=_video,
+        check=_check_grade,
+        run=_grade,
+        about="The video in another look.",
+    ),
+    Tool(
+        name="smart-crop",
+        module="smart_crop",
+        path="/api/pro/smart-crop",
+        body=CropBody,
+        sources=_video,
+        check=lambda asked: ratio(asked.target_aspect, 16, 9),
+        run=_crop,
+        about="The video in another shape, the window following what matters.",
+    ),
+    Tool(
+        name="audio-mix",
+        module="audio_mixer",
+        path="/api/pro/audio-mix",
+        body=MixBody,
+        sources=_mix_sources,
+        check=lambda asked: _mix_request(asked, ()).loudness_lufs,
+        run=_mix,
+        about="The video with music and a voice laid in, at a platform's loudness.",
+    ),
+    Tool(
+        name="render",
+        module="pro_renderer",
+        path="/api/pro/render",
+        body=RenderBody,
+        sources=lambda asked: {"video": asked.input_path},
+        check=_check_render,
+        run=_platform_render,
+        about="The video as a platform wants it, at a quality level.",
+        rate=4.0,
+    ),
+)
