@@ -1,8 +1,13 @@
-"""Object boxes from a YOLOv8/YOLO11-layout ONNX model, by onnxruntime alone.
+"""Object boxes from a YOLO ONNX model, by onnxruntime alone.
 
-The layout: input ``[1, 3, height, width]`` RGB 0-1; output ``[1, 4 + classes, N]`` with centre x
-and y, width and height in input pixels, and one score per class. Class names are read from the
-model's own metadata (``names``, as its exporter writes them).
+Input ``[1, 3, height, width]`` RGB 0-1. Two outputs are understood, both in input pixels:
+
+* ``[1, 4 + classes, N]`` (YOLOv8, YOLO11) or the same transposed: centre x and y, width, height,
+  one score per class; overlapping boxes are thinned out here;
+* ``[1, N, 6]`` (end-to-end exports: YOLOv10 and later, or ``nms=True``): left, top, right, bottom,
+  score, class; already thinned out.
+
+Class names are read from the model's own metadata (``names``, as its exporter writes them).
 """
 
 from __future__ import annotations
@@ -20,10 +25,11 @@ if TYPE_CHECKING:
 _STRIDE = 32
 _PAD_GREY = 114
 _IOU = 0.45
+_END_TO_END = 6  # columns of the end-to-end layout
 
 
 class ModelUnusableError(ValueError):
-    """The file is not a detector in the YOLOv8/YOLO11 layout; the message says what differs."""
+    """The file is not a detector in a YOLO layout; the message says what differs."""
 
 
 class Detector:
@@ -44,7 +50,7 @@ class Detector:
         """Boxes in a BGR picture, surest first; raises ``ModelUnusableError`` on another layout."""
         blob, scale = letterbox(picture, self._wanted_side)
         output = self._session.run(None, {self._session.get_inputs()[0].name: blob})[0]
-        boxes, scores, classes = decode(output, min_confidence)
+        boxes, scores, classes = decode(output, min_confidence, len(self.names))
         height, width = picture.shape[:2]
         return tuple(
             Detection(
@@ -107,13 +113,42 @@ def letterbox(picture: np.ndarray, side: tuple[int, bool]) -> tuple[np.ndarray, 
     return np.ascontiguousarray(blob), scale
 
 
-def decode(output: np.ndarray, min_confidence: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Boxes (left, top, right, bottom in input pixels), scores and class indices above a score."""
+def decode(
+    output: np.ndarray, min_confidence: float, known_classes: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Boxes (left, top, right, bottom in input pixels), scores and class indices above a score.
+
+    ``known_classes`` is how many names the model has (0: it has none). It tells the end-to-end
+    layout from a transposed one with two classes, which are both six wide.
+    """
+    if output.ndim != 3 or output.shape[0] != 1:
+        raise _not_a_layout(output)
+    rows: np.ndarray = output[0]
+    if rows.shape[1] == _END_TO_END and known_classes != _END_TO_END - 4:
+        return _final(rows, min_confidence)
+    if min(rows.shape) < 5:
+        raise _not_a_layout(output)
+    if rows.shape[0] == known_classes + 4 or rows.shape[0] < rows.shape[1]:
+        rows = rows.T
+    if known_classes and rows.shape[1] != known_classes + 4:
+        raise _not_a_layout(output)
+    return _centred(rows, min_confidence)
+
+
+def _not_a_layout(output: np.ndarray) -> ModelUnusableError:
+    return ModelUnusableError(
+        f"output {output.shape} is not the layout [1, 4 + classes, N], nor [1, N, 6]"
+    )
+
+
+def _final(rows: np.ndarray, min_confidence: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    kept = rows[rows[:, 4] >= min_confidence]
+    return kept[:, :4], kept[:, 4], kept[:, 5].astype(int)
+
+
+def _centred(rows: np.ndarray, min_confidence: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     import numpy as np
 
-    if output.ndim != 3 or output.shape[0] != 1 or not 5 <= output.shape[1] < output.shape[2]:
-        raise ModelUnusableError(f"output {output.shape} is not the layout [1, 4 + classes, N]")
-    rows = output[0].T
     classes = rows[:, 4:].argmax(axis=1)
     scores = rows[np.arange(len(rows)), 4 + classes]
     kept = scores >= min_confidence

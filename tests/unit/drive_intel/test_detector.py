@@ -114,11 +114,41 @@ def test_hand_made_output_is_decoded():
     assert boxes[kept[0]].tolist() == [80, 50, 120, 70]
 
 
+@given(
+    st.lists(st.tuples(*[st.integers(1, 60)] * 4), min_size=1, max_size=6),
+    st.sampled_from([2, 3, 80]),
+)
+def test_all_layouts_of_the_same_boxes_read_alike(wanted, classes):
+    """Centre and size, the same transposed, and end-to-end rows give the same boxes."""
+    raw = np.zeros((1, 4 + classes, 120), np.float32)
+    final = np.zeros((1, 120, 6), np.float32)
+    for place, (left, top, width, height) in enumerate(wanted):
+        owner, score = place % classes, 0.9 - place / 20
+        raw[0, :4, place] = [left + width / 2, top + height / 2, width, height]
+        raw[0, 4 + owner, place] = score
+        final[0, place] = [left, top, left + width, top + height, score, owner]
+    turned = raw.transpose(0, 2, 1)
+    expected = decode(raw, 0.5, classes)
+    others = [decode(turned, 0.5, classes)]
+    others += [decode(final, 0.5, classes)] if classes != 2 else []
+    for found in others:
+        for part, wanted_part in zip(found, expected, strict=True):
+            assert np.allclose(part, wanted_part, atol=1e-4)
+
+
+def test_end_to_end_output_without_a_box_is_nothing_seen():
+    """Exports with their own suppression give as many rows as there are boxes: none is fine."""
+    boxes, scores, classes = decode(np.zeros((1, 0, 6), np.float32), 0.3, 80)
+    assert (len(boxes), len(scores), len(classes)) == (0, 0, 0)
+
+
 def test_another_layout_is_an_error_not_an_empty_answer(tmp_path):
     """An output that is not [1, 4 + classes, N], or a file that is no model, is said."""
-    for shape in [(1, 8400, 84), (2, 84, 8400), (84, 8400), (1, 4, 100)]:
+    for shape in [(2, 84, 8400), (84, 8400), (1, 4, 100), (1, 100, 4)]:
         with pytest.raises(ModelUnusableError, match="layout"):
             decode(np.zeros(shape, np.float32), 0.3)
+    with pytest.raises(ModelUnusableError, match="layout"):
+        decode(np.zeros((1, 116, 8400), np.float32), 0.3, known_classes=80)
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no model")
     with pytest.raises(ModelUnusableError, match="no readable ONNX model"):
