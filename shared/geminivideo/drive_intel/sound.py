@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import re
 import subprocess
+from functools import cache
 from pathlib import Path
+
+from geminivideo.records import Loudness
 
 LOUDNESS_SOURCE = "ffmpeg-ebur128"
 SILENCE_LUFS = -70.0
 _INTEGRATED = re.compile(r"^\s*I:\s+(-?\d+(?:\.\d+)?) LUFS", re.MULTILINE)
+_RANGE = re.compile(r"^\s*LRA:\s+(-?\d+(?:\.\d+)?) LU$", re.MULTILINE)
+_PEAK = re.compile(r"^\s*Peak:\s+(-?\d+(?:\.\d+)?) dBFS", re.MULTILINE)
 _MIN_BLOCK_S = 0.4  # BS.1770 gates in blocks of 400 ms: less cannot be measured
+_MIN_RANGE_S = 3.0  # EBU Tech 3342 takes the range over windows of 3 s
 _TIMEOUT_S = 300.0
 
 
@@ -22,21 +28,51 @@ def loudness(path: Path, start_s: float, end_s: float) -> float | None:
 
     None when the range is shorter than one gating block. Raises ``LoudnessError``.
     """
-    if end_s - start_s < _MIN_BLOCK_S:
-        return None
-    found = _INTEGRATED.findall(_measure(path, start_s, end_s - start_s))
-    return max(float(found[-1]), SILENCE_LUFS) if found else None
+    return measured(path, start_s, end_s).integrated_lufs
 
 
-def _measure(path: Path, start_s: float, length_s: float) -> str:
+def measured(path: Path, start_s: float = 0.0, end_s: float | None = None) -> Loudness:
+    """Loudness, true peak and loudness range of [start, end), by default of the whole track.
+
+    A range too short for a measure has None of it: the loudness below 0.4 s, its range below 3 s.
+    The true peak of digital silence is None too. Raises ``LoudnessError``.
+    """
+    length_s = None if end_s is None else end_s - start_s
+    if length_s is not None and length_s < _MIN_BLOCK_S:
+        return Loudness()
+    said = _measure(path, start_s, length_s)
+    integrated, lra, peak = (_last(what, said) for what in (_INTEGRATED, _RANGE, _PEAK))
+    wide = length_s is None or length_s >= _MIN_RANGE_S
+    return Loudness(
+        integrated_lufs=None if integrated is None else max(integrated, SILENCE_LUFS),
+        true_peak_dbtp=peak,
+        range_lu=lra if wide else None,
+    )
+
+
+@cache
+def meter_version() -> str:
+    """The version of the ffmpeg that measures, as it says itself."""
+    from imageio_ffmpeg import get_ffmpeg_version
+
+    return f"ffmpeg {get_ffmpeg_version()}"
+
+
+def _last(what: re.Pattern[str], said: str) -> float | None:
+    found = what.findall(said)
+    return float(found[-1]) if found else None
+
+
+def _measure(path: Path, start_s: float, length_s: float | None) -> str:
     from imageio_ffmpeg import get_ffmpeg_exe
 
-    where = ["-ss", f"{start_s:.3f}", "-t", f"{length_s:.3f}", "-i", str(path)]
-    measured = ["-map", "0:a:0", "-af", "ebur128=framelog=quiet", "-f", "null", "-"]
+    until = [] if length_s is None else ["-t", f"{length_s:.3f}"]
+    where = ["-ss", f"{start_s:.3f}", *until, "-i", str(path)]
+    meter = ["-map", "0:a:0", "-af", "ebur128=framelog=quiet:peak=true", "-f", "null", "-"]
     command = [get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-protocol_whitelist", "file"]
     try:
         done = subprocess.run(
-            [*command, *where, *measured], capture_output=True, text=True, timeout=_TIMEOUT_S
+            [*command, *where, *meter], capture_output=True, text=True, timeout=_TIMEOUT_S
         )
     except subprocess.TimeoutExpired as error:
         raise LoudnessError(f"ffmpeg did not finish within {_TIMEOUT_S:.0f} s") from error

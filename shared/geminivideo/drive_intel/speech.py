@@ -2,50 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geminivideo import degraded as why
-from geminivideo.drive_intel import media
 from geminivideo.drive_intel.models import Models
+from geminivideo.drive_intel.voice_activity import RATE, Track, decoded, stretches
 from geminivideo.policy import SpeechPolicy
-from geminivideo.records import Transcript, Word
+from geminivideo.records import Brief, Transcript, Word
 
 if TYPE_CHECKING:
     import numpy as np
 
 _BEAM = 5
-_RATE = 16_000
-_LANGUAGE = "en"
+_ENGLISH = "en"
 _MARGIN_S = 0.4  # words may reach this far out of what the voice detector marks
+_VOICE, _PAUSE_S = 0.5, 2.0  # the recogniser is asked only where a voice may be, pauses included
 
 
 def transcribe(
-    path: Path, transcript_id: str, models: Models, policy: SpeechPolicy, hint: str | None = None
+    path: Path,
+    transcript_id: str,
+    models: Models,
+    policy: SpeechPolicy,
+    hint: str | None = None,
+    track: Track | None = None,
 ) -> Transcript:
-    """The words of the first sound track with their times in the video.
+    """The words of the first sound track with their times in the video, and the language.
 
     With sound but no speech ``words`` is empty; without a sound track, or with one that cannot be
     decoded, it is None (``no-audio``, ``sound-unreadable``).
-    ``hint`` holds names that the recogniser should expect (product, offer). The local model hears
-    English only, so any words carry ``english-only-speech``.
+    ``hint`` holds names that the recogniser should expect (``names_to_expect``). A model that
+    knows English only says ``english-only-speech`` with any words; a multilingual one hears which
+    language it is, and says ``language-unsure`` below the policy's confidence.
+    ``track`` spares decoding the sound again.
     """
-    offset = _sound_starts(path)
-    if offset is None:
+    track = track or decoded(path, policy.max_heard_s)
+    if track is None:
         return _unheard(transcript_id, why.NO_AUDIO)
-    sound = _decoded(path)
-    if not len(sound):
+    if not len(track.samples):
         return _unheard(transcript_id, why.SOUND_UNREADABLE)
-    words, reasons = _hear(sound, models, policy, hint)
+    heard = _hear(track, models, policy, hint)
+    reasons = heard.reasons if track.is_whole else (why.SPEECH_IN_PART, *heard.reasons)
     return Transcript(
         id=transcript_id,
-        words=tuple(_shifted(word, offset) for word in words),
-        language=_LANGUAGE if words else None,
+        words=tuple(_shifted(word, track.starts_s) for word in heard.words),
+        language=heard.language,
+        language_confidence=heard.language_confidence,
         source=models.speech_source,
-        degraded=(*reasons, why.ENGLISH_ONLY) if words else reasons,
+        model_version=models.version("speech"),
+        degraded=reasons,
     )
+
+
+def names_to_expect(brief: Brief | None, policy: SpeechPolicy) -> str | None:
+    """The brand names and the offer of a brief, as the recogniser's hint; None without any.
+
+    Few words only: a recogniser that is told many begins to hear them everywhere.
+    """
+    told = [brief.product_name, brief.offer] if brief else []
+    words = " ".join(text for text in told if text).split()
+    return " ".join(words[: policy.max_hint_words]) or None
 
 
 def _unheard(transcript_id: str, reason: str) -> Transcript:
@@ -54,51 +73,55 @@ def _unheard(transcript_id: str, reason: str) -> Transcript:
     )
 
 
-def _decoded(path: Path) -> np.ndarray:
-    """The first sound track, mono at 16 kHz; empty when none of it can be decoded."""
-    import numpy as np
-    from av import FFmpegError
-    from faster_whisper.audio import decode_audio
+@dataclass(frozen=True)
+class _Heard:
+    """What the recogniser gave: words in the time of the track, and of which language."""
 
-    try:
-        return decode_audio(str(path), sampling_rate=_RATE)
-    except FFmpegError:
-        return np.empty(0, np.float32)
+    words: tuple[Word, ...] = ()
+    language: str | None = None
+    language_confidence: float | None = None
+    reasons: tuple[str, ...] = ()
 
 
-def _sound_starts(path: Path) -> float | None:
-    """Where the first sound track starts in the video (s); None when there is none."""
-    with media.opened(path) as container:
-        for stream in container.streams.audio:
-            start = float((stream.start_time or 0) * (stream.time_base or 0))
-            return max(0.0, start - media.start_of(container))
-    return None
-
-
-def _hear(
-    sound: np.ndarray, models: Models, policy: SpeechPolicy, hint: str | None
-) -> tuple[list[Word], tuple[str, ...]]:
-    """Words in the time of the sound track, and what was left out.
-
-    The voice detector says where words may be, but the recogniser hears the whole track: cut into
-    pieces it loses the beginnings of words.
-    """
-    from faster_whisper.vad import get_speech_timestamps
-
-    heard = sound[: int(policy.max_heard_s * _RATE)]
-    reasons = (why.SPEECH_IN_PART,) if len(heard) < len(sound) else ()
-    spoken = [(s["start"] / _RATE, s["end"] / _RATE) for s in get_speech_timestamps(heard)]
+def _hear(track: Track, models: Models, policy: SpeechPolicy, hint: str | None) -> _Heard:
+    """The voice detector says where words may be, but the recogniser hears the whole track: cut
+    into pieces it loses the beginnings of words."""
+    spoken = stretches(track.voice, _VOICE, _PAUSE_S, _MARGIN_S, track.length_s)
     if not spoken:
-        return [], reasons
-    segments, _ = models.speech.transcribe(
-        heard[: int((spoken[-1][1] + _MARGIN_S) * _RATE)],
+        return _Heard()
+    model = models.speech
+    language, sure = _language(model, track.samples, spoken)
+    segments, _ = model.transcribe(
+        track.samples[: int((spoken[-1][1] + _MARGIN_S) * RATE)],
         beam_size=_BEAM,
         word_timestamps=True,
         condition_on_previous_text=False,
         hotwords=hint,
+        language=language,
     )
     placed = (_placed(word, spoken) for word in _words(segments, policy))
-    return [word for word in placed if word is not None], reasons
+    words = tuple(word for word in placed if word is not None)
+    return _Heard(words, language, sure, _doubts(sure, policy)) if words else _Heard()
+
+
+def _doubts(sure: float | None, policy: SpeechPolicy) -> tuple[str, ...]:
+    if sure is None:
+        return (why.ENGLISH_ONLY,)
+    return (why.LANGUAGE_UNSURE,) if sure < policy.min_language_confidence else ()
+
+
+def _language(
+    model: Any, sound: np.ndarray, spoken: Sequence[tuple[float, float]]
+) -> tuple[str, float | None]:
+    """The language and how sure it is; None for a model that knows English only.
+
+    It is judged from where somebody first speaks: a film often begins with music, of which the
+    model would make up a language.
+    """
+    if not model.model.is_multilingual:
+        return _ENGLISH, None
+    language, probability, _ = model.detect_language(sound[int(spoken[0][0] * RATE) :])
+    return language, round(float(probability), 4)
 
 
 def _placed(word: Word, spoken: Iterable[tuple[float, float]]) -> Word | None:
