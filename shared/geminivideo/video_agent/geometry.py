@@ -31,6 +31,7 @@ _SUBJECT_MARGIN = 0.04
 _KEPT = 0.995
 # A subject that was not seen for longer than this is somewhere unknown.
 _UNSEEN_S = 1.0
+_LARGER = 1.5
 _MAX_KEYFRAMES = 24
 # Room left and right of a text that must stay readable, as a share of the frame's width.
 _TEXT_MARGIN = 0.02
@@ -152,6 +153,8 @@ def crop_path(
     shape: Geometry,
     subjects: Sequence[Subject] = (),
     jumps: Sequence[float] = (),
+    *,
+    still: bool = False,
 ) -> tuple[Keyframe, ...]:
     """Where the window is during a shot: one keyframe when it rests, several when it pans.
 
@@ -159,7 +162,7 @@ def crop_path(
     boxes that the window must hold where it can, ``jumps`` the source's own cuts inside the shot
     (source time s): only there the window jumps, and two keyframes have the same time. The camera
     rests where it can; else it follows a smoothed path, so that its speed and its acceleration are
-    bounded. Every keyframe keeps the window inside.
+    bounded. ``still`` makes it rest between jumps. Every keyframe keeps the window inside.
     """
     if not (focus or subjects) or shape.slack == (0, 0):
         return (_resting([(0.5, 0.5)], shape),)
@@ -167,11 +170,19 @@ def crop_path(
     track: list[Keyframe] = []
     for begin, end in pairwise(edges):
         piece = _piece(focus or (), begin, end, shape, subjects)
+        piece = _middle(piece, end - begin) if still else piece
         moved = [replace(k, at_s=k.at_s + begin - start_s) for k in piece]
         if len(edges) > 2 and len(moved) == 1:
             moved.append(replace(moved[0], at_s=end - start_s))
         track += moved
     return _still(track)
+
+
+def _middle(path: tuple[Keyframe, ...], length_s: float) -> tuple[Keyframe, ...]:
+    """The median place of a path, sampled over its time."""
+    places = [position(path, length_s * n / 100) for n in range(101)]
+    x, y = median(p[0] for p in places), median(p[1] for p in places)
+    return (Keyframe(0.0, 2 * math.floor(x / 2), 2 * math.floor(y / 2)),)
 
 
 def _still(track: list[Keyframe]) -> tuple[Keyframe, ...]:
@@ -185,7 +196,7 @@ def _piece(
     focus: Focus, start_s: float, end_s: float, shape: Geometry, subjects: Sequence[Subject]
 ) -> tuple[Keyframe, ...]:
     """The path between two cuts, its times counted from the first of them."""
-    here = sorted((s for s in subjects if start_s <= s.at_s < end_s), key=lambda s: s.at_s)
+    here = _tracked([s for s in subjects if start_s <= s.at_s < end_s], shape)
     count = max(2, math.ceil((end_s - start_s) / _STEP_S) + 1)
     times = [start_s + (end_s - start_s) * i / (count - 1) for i in range(count)]
     if here:
@@ -216,6 +227,44 @@ def _held(
     ys = _axis(down, seen, shape.source_height, shape.window_height, step)
     track = [Keyframe(t - times[0], x, y) for t, x, y in zip(times, xs, ys, strict=True)]
     return _thinned(track, shape)
+
+
+def _tracked(subjects: Sequence[Subject], shape: Geometry) -> list[Subject]:
+    """One box a moment: all that is there when the window can hold it, else the main one.
+
+    The main one is the largest, but the one that was followed before stays it until another is
+    half as large again: the camera does not go to and fro between two speakers.
+    """
+    moments: dict[float, list[Box]] = {}
+    for subject in sorted(subjects, key=lambda s: s.at_s):
+        moments.setdefault(subject.at_s, []).append(subject.box)
+    room = 1 - 2 * _SUBJECT_MARGIN
+    wide = room * shape.window_width / shape.source_width
+    high = room * shape.window_height / shape.source_height
+    together = [_around(boxes) for boxes in moments.values()]
+    if all(box.w <= wide and box.h <= high for box in together):
+        return [Subject(at_s=t, box=b) for t, b in zip(moments, together, strict=True)]
+    track: list[Subject] = []
+    for at_s, boxes in moments.items():
+        largest = max(boxes, key=lambda box: box.w * box.h)
+        if track:
+            before = track[-1].box
+            same = min(boxes, key=lambda box: _apart(box, before))
+            if largest.w * largest.h < _LARGER * same.w * same.h:
+                largest = same
+        track.append(Subject(at_s=at_s, box=largest))
+    return track
+
+
+def _around(boxes: Sequence[Box]) -> Box:
+    x, y = min(box.x for box in boxes), min(box.y for box in boxes)
+    right, bottom = max(box.x + box.w for box in boxes), max(box.y + box.h for box in boxes)
+    return Box(x=x, y=y, w=right - x, h=bottom - y)
+
+
+def _apart(first: Box, second: Box) -> float:
+    across = first.x + first.w / 2 - second.x - second.w / 2
+    return math.hypot(across, first.y + first.h / 2 - second.y - second.h / 2)
 
 
 def _axis(
@@ -317,9 +366,11 @@ def framing(
     shape: Geometry,
     subjects: Sequence[Subject] = (),
     jumps: Sequence[float] = (),
+    *,
+    still: bool = False,
 ) -> Framing:
     """The window of a shot: on its subject, but never through a text that the source shows."""
-    path = crop_path(focus, start_s, end_s, shape, subjects, jumps)
+    path = crop_path(focus, start_s, end_s, shape, subjects, jumps, still=still)
     plain = Framing(
         width=shape.window_width,
         height=shape.window_height,
