@@ -201,7 +201,8 @@ def _heard(cut: Cut, request: RenderRequest, *, last: bool) -> str:
 def frame(cut: Cut, shape: Geometry) -> Framing:
     """How a cut is framed."""
     start, end = cut.start_s, cut.end_s
-    return framing(cut.focus, cut.texts, start, end, shape, cut.subjects, cut.jumps)
+    given = (cut.focus, cut.texts, start, end, shape, cut.subjects, cut.jumps)
+    return framing(*given, still=cut.still)
 
 
 def bands_of(request: RenderRequest, shapes: Sequence[Geometry]) -> tuple[Band, ...]:

@@ -27,6 +27,7 @@ from geminivideo.records import (
 )
 from geminivideo.video_agent.geometry import Focus, InvalidPlanError, Subject
 from geminivideo.video_agent.grades import GRADES, Grade
+from geminivideo.video_agent.subjects import interest_of
 
 _STANDARD_RATES = (Fraction(24000, 1001), Fraction(24), Fraction(25), Fraction(30000, 1001))
 _OVERSHOOT_S = 0.25
@@ -44,7 +45,8 @@ class Cut:
     ``joined``: the source runs on from the cut before, so the sound needs no fade between them.
     ``fade_in`` / ``fade_out``: through black, inside the cut's own time. ``texts`` and ``faces``
     are where the source itself shows them (fractions of the frame). ``subjects`` are what the
-    window must hold, ``jumps`` the source's own cuts inside this one (source time s).
+    window must hold, ``jumps`` the source's own cuts inside this one (source time s), and ``still``
+    makes it rest between them.
     """
 
     scene_id: str
@@ -57,6 +59,7 @@ class Cut:
     faces: tuple[Box, ...] = ()
     subjects: tuple[Subject, ...] = ()
     jumps: tuple[float, ...] = ()
+    still: bool = False
     joined: bool = False
     fade_in: bool = False
     fade_out: bool = False
@@ -202,6 +205,7 @@ def cuts_of(
                 focus=features.focus,
                 texts=tuple(t.box for t in features.texts or () if _readable(t)),
                 faces=tuple(f.box for f in features.faces or () if start <= f.at_s <= end),
+                subjects=interest_of(features, start, end).subjects,
                 joined=before is not None and abs(before.end_s - start) < 0.5 / video.fps,
                 fade_in=before is not None and shot.transition == "fade",
             )
