@@ -238,6 +238,19 @@ def tracks_of(source: Path, request: MixRequest) -> tuple[Track, ...]:
     return tuple(_treated(track, request) for track in tracks)
 
 
+def stems_of(
+    tracks: Sequence[Track],
+    duration_s: float,
+    workdir: Path,
+    policy: RenderPolicy,
+    *,
+    auto_duck: bool = True,
+) -> Stems:
+    """Tracks mixed to WAV files of this length, for a caller that renders the picture itself."""
+    leveled = [_leveled(track, policy) for track in tracks]
+    return _mixed(leveled, duration_s, workdir, policy, ducked=auto_duck)
+
+
 def _treated(track: Track, request: MixRequest) -> Track:
     if track.kind not in VOICES:
         return track
