@@ -92,6 +92,9 @@ RENDER_REASONS: dict[str, str] = {
     ),
     "voice-unavailable": "No voice for this language is installed, and none is configured.",
     "unknown-grade": "The plan asked for a look that does not exist; the natural one was used.",
+    "transition-dropped": "An edit left a transition without its neighbour or its material.",
+    "otio-unknown": "An imported timeline had something that is not known here; it was left out.",
+    "otio-size-assumed": "An imported timeline told no frame size: 1920x1080 was taken.",
     "duplicate-plan": "The plan was the same as another one and was rejected.",
     "budget-too-small": "The account's daily budget is too small for every ad: some were left out.",
 }
