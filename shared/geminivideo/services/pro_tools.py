@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from geminivideo.policy import QUALITIES
 from geminivideo.services.pro_task import Made, MadeFile, Task, Tool
-from geminivideo.video_agent import audio_mixer, pro, pro_renderer
+from geminivideo.video_agent import audio_mixer, preview_generator, pro, pro_renderer
 from geminivideo.video_agent.encoders import CODECS
 from geminivideo.video_agent.geometry import ratio
 from geminivideo.video_agent.grades import GRADES
@@ -77,6 +77,20 @@ class RenderBody:
     use_gpu: bool = False
     upscale: bool = False
     trim: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreviewBody:
+    """Proxies (``quality`` null: only ``qualities``), and whatever else is to be looked at."""
+
+    video_path: str
+    quality: str | None = "360p"
+    qualities: list[str] = field(default_factory=list)
+    thumbnail_strip: bool = False
+    frame_count: int = 10
+    sprite: bool = False
+    sprite_every_s: float | None = None
+    waveform: bool = False
 
 
 def made_of(result: ProResult, **details: Any) -> Made:
@@ -204,6 +218,39 @@ def _platform_render(task: Task) -> Made:
     )
 
 
+def _preview_request(asked: PreviewBody) -> preview_generator.PreviewRequest:
+    first = () if asked.quality is None else (asked.quality,)
+    return preview_generator.PreviewRequest(
+        qualities=tuple(dict.fromkeys((*first, *asked.qualities))),
+        contact_sheet=asked.thumbnail_strip,
+        frame_count=asked.frame_count,
+        sprite=asked.sprite,
+        sprite_every_s=asked.sprite_every_s,
+        waveform=asked.waveform,
+    )
+
+
+def _preview(task: Task) -> Made:
+    result = preview_generator.preview(
+        task.files["video"],
+        task.workdir,
+        task.policy.render,
+        _preview_request(task.body),
+        progress=task.report,
+    )
+    return Made(
+        files=tuple(MadeFile(path=path) for path in result.files),
+        checks=result.checks,
+        degraded=result.degraded,
+        details={
+            "duration_s": round(result.duration_s, 3),
+            "proxies": result.proxies,
+            "sheet": result.sheet,
+            "sprite": result.sprite,
+        },
+    )
+
+
 def _check_render(asked: RenderBody) -> None:
     pro_renderer.platform_of(asked.platform)
     known("quality", asked.quality, QUALITIES)
@@ -271,5 +318,16 @@ TOOLS = (
         run=_platform_render,
         about="The video as a platform wants it, at a quality level.",
         rate=4.0,
+    ),
+    Tool(
+        name="preview",
+        module="preview_generator",
+        path="/api/pro/preview",
+        body=PreviewBody,
+        sources=_video,
+        check=_preview_request,
+        run=_preview,
+        about="Proxies, a contact sheet, a sprite with its track, a waveform.",
+        rate=0.6,
     ),
 )

@@ -285,6 +285,11 @@ def _cut(
     return graph.node(",".join(_ended(cut, request)), shown)
 
 
+def in_range(source: Source) -> str:
+    """The filters that bring a source's pictures to BT.709's range of light."""
+    return _TONEMAP if source.hdr else "null"
+
+
 def _timed(cut: Cut, fps: Fraction, source: Source) -> list[str]:
     return [
         f"setpts=PTS-{_early(cut, fps):.6f}/TB",

@@ -188,6 +188,21 @@ def test_a_platform_render(world, stored):
     assert answer.json["details"]["encoder"]
 
 
+def test_previews(world, stored, tmp_path):
+    """All that is asked for is there, and the track's picture is the object that lies beside it."""
+    body = {"video_path": stored.uri, "thumbnail_strip": True, "sprite": True, "waveform": True}
+    answer = world.post("video_agent", "/api/pro/preview", body)
+    assert (answer.status, answer.json["passed"]) == (200, True), answer.json
+    files = {one["name"]: one for one in answer.json["files"]}
+    assert set(files) == {
+        "proxy-360p.mp4", "sheet.jpg", "sprite.jpg", "sprite.vtt", "waveform.png"
+    }  # fmt: skip
+    track = fetched(world, files["sprite.vtt"]["url"], tmp_path / "t.vtt").read_text()
+    assert f"\n{files['sprite.jpg']['url'].rpartition('/')[2]}#xywh=" in track
+    assert files["sprite.vtt"]["content_type"] == "text/vtt"
+    assert answer.json["details"]["sheet"]["count"] == 10
+
+
 def test_long_work_goes_to_the_render_job(world, stored, monkeypatch, tmp_path):
     """Beyond the account's threshold: 202, an execution with the job's id, then the result."""
     policy = dataclasses.replace(Policy(), pro=ProPolicy(wait_s=0.1))
@@ -293,7 +308,9 @@ def test_what_is_not_read(world, tmp_path, path, status):
 @pytest.mark.parametrize(
     "content", [b"", b"not a video", b"\x00\x00\x00\x18ftypmp42" + b"\x00" * 99]
 )
-@pytest.mark.parametrize("route", ["color-grade", "smart-crop", "audio-mix", "caption", "render"])
+@pytest.mark.parametrize(
+    "route", ["color-grade", "smart-crop", "audio-mix", "caption", "render", "preview"]
+)
 def test_media_that_cannot_be_read(world, route, content, monkeypatch):
     """422 with a reason that names no place of this machine; never a 500."""
     (world.media_root / "bad.mp4").write_bytes(content)
@@ -322,6 +339,9 @@ def test_media_that_cannot_be_read(world, route, content, monkeypatch):
         ("audio-mix", {"normalization": "loud"}, "broadcast"),
         ("render", {"platform": "cinema"}, "tiktok"),
         ("render", {"quality": "best"}, "master"),
+        ("preview", {"quality": "4k"}, "240p"),
+        ("preview", {"quality": None}, "ask for"),
+        ("preview", {"frame_count": 1000}, "frame_count"),
     ],
 )
 def test_an_unknown_option_is_refused_by_name(world, stored, route, body, said):
