@@ -1,4 +1,4 @@
-"""What a language model is to the product: a question with a schema, an answer as data."""
+"""What models of language are to the product: answers as data, and texts as directions."""
 
 from __future__ import annotations
 
@@ -29,4 +29,20 @@ class LanguageModel(Protocol):
         self, prompt: str, schema: dict[str, Any], media_uris: Sequence[str]
     ) -> Completion:
         """Ask about a prompt and, if given, videos by ``gs://`` URI."""
+        ...
+
+
+class Embedder(Protocol):
+    """A model that gives texts directions: alike in meaning, alike in direction."""
+
+    @property
+    def source(self) -> str:
+        """The model and its version; only vectors of the same source may be compared."""
+        ...
+
+    def embed(self, texts: Sequence[str], *, question: bool = False) -> list[list[float]]:
+        """One unit vector per text; ``question``: it looks for passages, it is none.
+
+        Raises ``ModelUnavailableError`` when the model cannot be had.
+        """
         ...

@@ -42,15 +42,41 @@ class IngestPolicy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScenePolicy:
-    """Scene cuts (PySceneDetect ContentDetector) and what a feature must reach to count."""
+class CutPolicy:
+    """What is a cut (``drive_intel/cut_detector.py``); differences are in levels (0-255) a cell.
 
-    content_threshold: float = 27.0
+    A step counts as hard when it is ``hard_ratio`` times the usual one of the ``around`` frames on
+    either side, the ``outliers`` largest of them left out.
+    """
+
     min_scene_s: float = 0.6
-    flash_s: float = 0.25  # two cuts this close around the same picture are a flash, not a shot
+    horizon_s: float = 2.5  # nothing after this much later changes what was found
+    hard_step: float = 11.0
+    hard_ratio: float = 2.5
+    around: int = 6
+    outliers: int = 2
+    sparse_step: float = 24.0  # between key frames, where only the step itself is known
+    flash_s: float = 0.25  # a picture that comes back within this time was interrupted by a flash
+    flash_ratio: float = 0.5
+    dissolve_lengths_s: tuple[float, ...] = (0.24, 0.4, 0.64, 1.0, 1.6)
+    dissolve_stride: int = 2  # ends of dissolves are looked for at every so manyth frame
+    dissolve_step: float = 18.0
+    dissolve_rest: float = 0.3
+    dissolve_unevenness: float = 0.2
+    same_drawing: float = 0.6  # correlation of luma above which only the light has changed
+    dark_level: float = 40.0  # mean luma of a dark frame (black is 16)
     fade_s: float = 1.5  # the picture goes dark and comes back as another one within this time
-    fade_ratio: float = 1.8  # how much brighter than its darkest frame a fade is at both ends
+    fade_ratio: float = 1.3  # how much brighter than the dark level both sides of a fade are
+    fade_step: float = 14.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScenePolicy:
+    """How a video is decoded into scenes, and what a feature must reach to count."""
+
+    cuts: CutPolicy = field(default_factory=CutPolicy)
     coarse_after_s: float = 1800.0  # longer videos: cuts at key frames only (time limit of a step)
+    candidate_every_s: float = 0.15  # pictures of which a scene's samples are chosen
     min_samples: int = 4
     max_samples: int = 8
     sample_every_s: float = 0.8
@@ -116,7 +142,7 @@ class SearchPolicy:
     scene's text have a vector of their own."""
 
     min_similarity: float = 0.25
-    max_pieces: int = 8
+    max_pieces: int = 16
     piece_words: int = 40
 
 
