@@ -257,8 +257,26 @@ class Meaning:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SceneSample:
+    """One picture of a scene that the decoding pass kept: JPEG, upright, at most 1280 px.
+
+    ``motion`` (0-1) is the mean change since a moment before; ``moving`` and ``detail`` are (x, y)
+    in fractions of the frame: the centre of what changed and of the picture's edges, if any.
+    """
+
+    at_s: float
+    picture: ObjectRef
+    motion: float
+    moving: tuple[float, float] | None = None
+    detail: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scene:
-    """``scenes/{flow_id}-{index:03d}``: one shot, its features, and its place in the ranking."""
+    """``scenes/{flow_id}-{index:03d}``: one shot, its features, and its place in the ranking.
+
+    ``samples`` are empty where its pictures were not kept: they are then decoded when wanted.
+    """
 
     id: str
     flow_id: str
@@ -266,6 +284,7 @@ class Scene:
     start_s: float
     end_s: float
     thumbnail: str | None = None
+    samples: tuple[SceneSample, ...] = ()
     features: Features | None = None
     transcript: str | None = None
     prediction: Prediction | None = None
@@ -450,6 +469,59 @@ class RenderJob:
     notify: bool = True
 
 
+class AssetKind(StrEnum):
+    """What an asset of the library is."""
+
+    VIDEO = "video"
+    IMAGE = "image"
+    MUSIC = "music"
+    SOUND = "sound"
+    FONT = "font"
+    LUT = "lut"
+    LOGO = "logo"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AssetVersion:
+    """One content of an asset, from 1; equal contents are one object of the media bucket.
+
+    ``facts`` are what was measured in the file: sides (px), duration (s), codec, LUT size.
+    """
+
+    number: int
+    media: ObjectRef
+    sha256: str
+    size_bytes: int
+    content_type: str
+    facts: dict[str, Any]
+    added_at: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LibraryAsset:
+    """``library_assets/{id}``: something that renders may use, and under what licence.
+
+    ``versions`` are oldest first; the last one is current. ``licence`` is one of
+    ``asset_library.LICENCES``; ``attribution`` is the credit that it demands, ``proof`` where the
+    right to use it is written down. ``deleted_at`` is set when it is gone for readers but a
+    render still refers to a version.
+    """
+
+    id: str
+    account_id: str
+    kind: AssetKind
+    name: str
+    licence: str
+    versions: tuple[AssetVersion, ...]
+    created_at: float
+    updated_at: float
+    tags: tuple[str, ...] = ()
+    attribution: str = ""
+    proof: str = ""
+    contents: tuple[str, ...] = ()
+    deleted_at: float | None = None
+
+
 class ProStatus(StrEnum):
     """Where one piece of Pro work stands."""
 
@@ -476,13 +548,15 @@ class ProJob:
     sources' generations, the policy and the code, so that the same work is done once.
 
     ``request`` and ``details`` are JSON. ``execution`` is empty for work that the service did
-    itself. ``attempt`` counts the times that it was started by a request.
+    itself. ``attempt`` counts the times that it was started by a request. ``source_keys`` are
+    the keys of ``sources``, to be found by.
     """
 
     id: str
     tool: str
     request: str
     sources: dict[str, ObjectRef]
+    source_keys: tuple[str, ...]
     account_id: str
     status: ProStatus
     attempt: int

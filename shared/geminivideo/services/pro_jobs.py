@@ -36,6 +36,7 @@ from geminivideo.services.pro_task import (
     Tool,
     account_of,
 )
+from geminivideo.video_agent.ffmpeg import SAFE_OPTIONS
 
 if TYPE_CHECKING:
     from geminivideo.cloud.documents import Documents, Transaction
@@ -203,7 +204,8 @@ def _job(
     now = call.ports.clock.now()
     return ProJob(
         id=f"pro-{digest[:40]}", tool=tool.name, request=request.decode(), sources=refs,
-        account_id=account, status=ProStatus.RUNNING, attempt=1, created_at=now, updated_at=now,
+        source_keys=tuple(sorted(keys.values())), account_id=account, status=ProStatus.RUNNING,
+        attempt=1, created_at=now, updated_at=now,
     )  # fmt: skip
 
 
@@ -334,7 +336,7 @@ def _seconds(path: Path) -> float:
     import av
 
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), container_options=dict(SAFE_OPTIONS)) as container:
             return float(container.duration or 0) / 1e6
     except (av.FFmpegError, OSError):
         return 0.0

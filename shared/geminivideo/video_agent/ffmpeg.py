@@ -14,12 +14,11 @@ _TAIL_LINES = 12
 # Linux takes at most 128 KiB in one argument.
 _LONGEST_ARGUMENT = 100_000
 # An upload may be a playlist in disguise: no demuxer that opens other files, no network protocol.
-SAFE_INPUT = (
-    "-protocol_whitelist",
-    "file",
-    "-format_whitelist",
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpegts,wav,mp3,aac,flac,ogg",
-)
+SAFE_OPTIONS = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpegts,wav,mp3,aac,flac,ogg",
+}
+SAFE_INPUT = tuple(part for name, value in SAFE_OPTIONS.items() for part in (f"-{name}", value))
 
 
 class RenderFailedError(RuntimeError):

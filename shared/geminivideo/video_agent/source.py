@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geminivideo.video_agent.ffmpeg import RenderFailedError
+from geminivideo.video_agent.ffmpeg import SAFE_OPTIONS, RenderFailedError
 
 _HD_LINES = 700
 _BT601 = (5, 6)
@@ -36,7 +36,7 @@ def look(path: Path) -> Source:
     import av
 
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), container_options=dict(SAFE_OPTIONS)) as container:
             if not container.streams.video:
                 raise RenderFailedError(f"{path.name} has no video stream")
             stream = container.streams.video[0]
