@@ -92,6 +92,8 @@ RENDER_REASONS: dict[str, str] = {
     ),
     "voice-unavailable": "No voice for this language is installed, and none is configured.",
     "unknown-grade": "The plan asked for a look that does not exist; the natural one was used.",
+    "graphic-shortened": "A graphic would have outlasted the video; it ends with it.",
+    "graphics-overlap": "Two graphics are shown at the same time, and there is no room for both.",
     "transition-dropped": "An edit left a transition without its neighbour or its material.",
     "otio-unknown": "An imported timeline had something that is not known here; it was left out.",
     "otio-size-assumed": "An imported timeline told no frame size: 1920x1080 was taken.",

@@ -334,11 +334,11 @@ def layer(
     colours = _eq(moves)
     blurred = _commanded(moves, "blur", fps, frames, f"gblur@{name}b", _blur(height))
     cropped = _commanded(moves, "crop", fps, frames, f"fillborders@{name}c", _inset(width, height))
-    bare = f"fillborders@{name}r"
-    cropped += _commanded(moves, "reveal", fps, frames, bare, _reveal(width))
+    cropped += _commanded(moves, "reveal", fps, frames, f"drawbox@{name}r", _reveal(width))
     turned, scaled = _rotate(moves), _scale(moves)
     faded = _commanded(moves, "opacity", fps, frames, f"lutyuv@{name}o", _fade)
-    shaped = [*cropped, *turned, *scaled, *faded]
+    # Scaling comes last: it changes the size with every frame, which other filters do not bear.
+    shaped = [*cropped, *faded, *turned, *scaled]
     clock = f"(t-{_number(start_s)})" if start_s else "t"
     return Layer(
         filters=(*colours, *blurred, *(["format=yuva420p"] if shaped else []), *shaped),
@@ -391,7 +391,6 @@ def _rotate(moves: _Moves) -> list[str]:
 
 
 def _scale(moves: _Moves) -> list[str]:
-    """The picture has a fixed size before this filter: what follows must bear any size."""
     if "scale" not in moves:
         return []
     text = expression(moves["scale"])
@@ -400,6 +399,11 @@ def _scale(moves: _Moves) -> list[str]:
 
 
 _Settings = Callable[[float], Mapping[str, str]]
+# Both make what they cover transparent; a border may not reach over the middle, a box may.
+_CLEARED = {
+    "crop": ":mode=fixed:color=black@0",
+    "reveal": ":y=0:w=iw:h=ih:t=fill:color=black@0:replace=1",
+}
 
 
 def _commanded(
@@ -415,7 +419,7 @@ def _commanded(
         return []
     moved = moves[name]
     first = settings(value_at(moved, 0.0))
-    fixed = ":mode=fixed:color=black@0" if target.startswith("fillborders") else ""
+    fixed = _CLEARED.get(name, "")
     itself = f"{target}=" + ":".join(f"{k}={v}" for k, v in first.items()) + fixed
     sent = [] if moved.still else list(commands(moved, fps, frames, target, settings))
     return [*([f"sendcmd=c='{';'.join(sent)}'"] if sent else []), itself]
@@ -448,7 +452,7 @@ def _inset(width: int, height: int) -> _Settings:
 
 
 def _reveal(width: int) -> _Settings:
-    return lambda value: {"right": str(2 * round((1 - value) * width / 2))}
+    return lambda value: {"x": str(round(value * width))}
 
 
 def _fade(value: float) -> dict[str, str]:
