@@ -1,25 +1,43 @@
 """Ranking: every scene's predicted CTR by the champion model, or the labelled heuristic."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from geminivideo.cloud.documents import Query
-from geminivideo.drive_intel.assemble import scene_transcript
+from geminivideo.degraded import NO_MEANING
+from geminivideo.drive_intel.assemble import completed
+from geminivideo.drive_intel.meaning import meanings
 from geminivideo.events import FeaturesExtracted, ScenesRanked
+from geminivideo.language import ModelUnavailableError
 from geminivideo.ml.ctr import ModelUnreadableError, load_champion
 from geminivideo.ml.ranking import Heuristic, Predictor, rank
-from geminivideo.records import ChampionModel, Scene, Transcript
+from geminivideo.records import ChampionModel, Scene, SoundTrack, Transcript
 from geminivideo.runtime.step import Step, step
+from geminivideo.services.embedding import embedder
 
 
 @step("rank_scenes")
 def main(event: FeaturesExtracted, step: Step) -> ScenesRanked:
     found = step.documents.query(Query("scenes", where=[("flow_id", "==", event.flow_id)]), Scene)
     heard = step.documents.get(f"transcripts/{event.flow_id}", Transcript)
-    words = heard.words if heard else None
-    scenes = [s.with_transcript(scene_transcript(words, s.start_s, s.end_s)) for s in found]
-    for scene in rank(scenes, _predictor(step)):
+    sound = step.documents.get(f"sounds/{event.flow_id}", SoundTrack)
+    scenes = [completed(scene, heard, sound) for scene in found]
+    for scene in _with_meaning(rank(scenes, _predictor(step)), step):
         step.put(f"scenes/{scene.id}", scene)
         for reason in scene.degraded:
             step.degrade(reason)
     return ScenesRanked(flow_id=event.flow_id)
+
+
+def _with_meaning(scenes: Sequence[Scene], step: Step) -> list[Scene]:
+    """Scenes that a search can compare with a question; as they are when no text model is there."""
+    try:
+        found = meanings(scenes, embedder(step.settings.project), step.policy.search)
+    except ModelUnavailableError as error:
+        step.degrade(NO_MEANING)
+        step.log("scenes have no meaning to compare", reason=str(error))
+        return list(scenes)
+    return [replace(scene, meaning=one) for scene, one in zip(scenes, found, strict=True)]
 
 
 def _predictor(step: Step) -> Predictor:

@@ -1,8 +1,9 @@
-"""Gemini on Vertex AI through google-genai: answers as JSON of a schema."""
+"""Gemini on Vertex AI through google-genai: answers as JSON of a schema, texts as vectors."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from functools import cached_property
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 _TIMEOUT_MS = 120_000
 _ATTEMPTS = 3
+_EMBEDDING_MODEL = "gemini-embedding-001"
+_DIMENSIONS = 256  # of its 3,072: the model is trained so that the first ones hold most
+_EMBED_BATCH = 32
 
 
 class Vertex:
@@ -35,24 +39,7 @@ class Vertex:
     @cached_property
     def client(self) -> genai.Client:
         """The real client, opened on first use."""
-        from google import genai
-        from google.genai import types
-
-        url = os.environ.get("GV_VERTEX_URL")
-        options = types.HttpOptions(
-            api_version="v1",
-            timeout=_TIMEOUT_MS,
-            base_url=url,
-            retry_options=types.HttpRetryOptions(attempts=self._attempts),
-        )
-        credentials = _local_credentials() if url else None
-        return genai.Client(
-            vertexai=True,
-            project=self._project,
-            location=self._location,
-            credentials=credentials,
-            http_options=options,
-        )
+        return _client(self._project, self._location, self._attempts)
 
     def complete(
         self, prompt: str, schema: dict[str, Any], media_uris: Sequence[str]
@@ -75,6 +62,87 @@ class Vertex:
         except _transport_errors() as error:
             raise ModelUnavailableError(f"{self.model}: {type(error).__name__}") from error
         return _parsed(response, self.model)
+
+
+class VertexEmbeddings:
+    """A text embedding model (``language.Embedder``) of Vertex AI."""
+
+    def __init__(
+        self, project: str, location: str, model: str, dimensions: int = _DIMENSIONS
+    ) -> None:
+        self._project = project
+        self._location = location
+        self._model = model
+        self._dimensions = dimensions
+
+    @classmethod
+    def from_env(cls, project: str) -> VertexEmbeddings:
+        """``GV_VERTEX_LOCATION`` (default ``global``) and ``GV_EMBEDDING_MODEL`` choose it."""
+        location = os.environ.get("GV_VERTEX_LOCATION", "global")
+        return cls(project, location, os.environ.get("GV_EMBEDDING_MODEL", _EMBEDDING_MODEL))
+
+    @property
+    def source(self) -> str:
+        """The model and the length of its vectors."""
+        return f"{self._model}:{self._dimensions}"
+
+    @cached_property
+    def client(self) -> genai.Client:
+        """The real client, opened on first use."""
+        return _client(self._project, self._location, _ATTEMPTS)
+
+    def embed(self, texts: Sequence[str], *, question: bool = False) -> list[list[float]]:
+        """One unit vector per text; raises ``ModelUnavailableError`` for anything else."""
+        starts = range(0, len(texts), _EMBED_BATCH)
+        batches = [self._batch(texts[i : i + _EMBED_BATCH], question) for i in starts]
+        return [vector for batch in batches for vector in batch]
+
+    def _batch(self, texts: Sequence[str], question: bool) -> list[list[float]]:
+        from google.genai import errors, types
+
+        parts: list[Any] = list(texts)
+        config = types.EmbedContentConfig(
+            task_type="RETRIEVAL_QUERY" if question else "RETRIEVAL_DOCUMENT",
+            output_dimensionality=self._dimensions,
+        )
+        try:
+            answer = self.client.models.embed_content(
+                model=self._model, contents=parts, config=config
+            )
+        except errors.APIError as error:
+            raise ModelUnavailableError(f"{self._model}: {error.code} {error.status}") from error
+        except _transport_errors() as error:
+            raise ModelUnavailableError(f"{self._model}: {type(error).__name__}") from error
+        vectors = [one.values or [] for one in answer.embeddings or []]
+        if [len(vector) for vector in vectors] != [self._dimensions] * len(texts):
+            raise ModelUnavailableError(f"{self._model}: not one vector for each text")
+        return [_unit(vector) for vector in vectors]
+
+
+def _unit(vector: Sequence[float]) -> list[float]:
+    """Shortened vectors do not come with length 1."""
+    length = math.hypot(*vector) or 1.0
+    return [value / length for value in vector]
+
+
+def _client(project: str, location: str, attempts: int) -> genai.Client:
+    from google import genai
+    from google.genai import types
+
+    url = os.environ.get("GV_VERTEX_URL")
+    options = types.HttpOptions(
+        api_version="v1",
+        timeout=_TIMEOUT_MS,
+        base_url=url,
+        retry_options=types.HttpRetryOptions(attempts=attempts),
+    )
+    return genai.Client(
+        vertexai=True,
+        project=project,
+        location=location,
+        credentials=_local_credentials() if url else None,
+        http_options=options,
+    )
 
 
 def _parsed(response: Any, model: str) -> Completion:

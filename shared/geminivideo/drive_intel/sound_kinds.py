@@ -50,15 +50,6 @@ def parts(track: Track, policy: SoundPolicy) -> tuple[SoundPart, ...]:
     return tuple(_placed(part, track.starts_s) for part in found)
 
 
-def within(found: Sequence[SoundPart], start_s: float, end_s: float) -> tuple[SoundPart, ...]:
-    """The parts of a scene, cut to its range."""
-    return tuple(
-        replace(part, start_s=max(part.start_s, start_s), end_s=min(part.end_s, end_s))
-        for part in found
-        if part.start_s < end_s and part.end_s > start_s
-    )
-
-
 def _placed(part: SoundPart, by_s: float) -> SoundPart:
     return replace(part, start_s=round(part.start_s + by_s, 3), end_s=round(part.end_s + by_s, 3))
 
