@@ -84,12 +84,16 @@ def seek(container: InputContainer, position_s: float) -> None:
 def frames(
     container: InputContainer, stream: av.VideoStream
 ) -> Iterator[tuple[float, av.VideoFrame]]:
-    """Every decodable frame from here on with its position; a damaged packet is passed over."""
-    origin = start_of(container)
+    """Every decodable frame from here on with its position, each later than the one before.
+
+    A damaged packet is passed over, and so is a frame whose time lies before one already shown.
+    """
+    origin, reached = start_of(container), float("-inf")
     for packet in packets(container, stream):
         for frame in decoded(stream, packet):
-            if frame.time is not None:
-                yield frame.time - origin, frame
+            if frame.time is not None and frame.time > reached:
+                reached = frame.time
+                yield reached - origin, frame
 
 
 def packets(container: InputContainer, *streams: Any) -> Iterator[av.Packet[Any] | None]:
@@ -104,6 +108,8 @@ def packets(container: InputContainer, *streams: Any) -> Iterator[av.Packet[Any]
             return
         except av.FFmpegError:
             yield None
+            return
+        except IndexError:  # PyAV, at the end, of a track that the file's head did not announce
             return
 
 

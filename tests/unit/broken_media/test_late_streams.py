@@ -1,0 +1,53 @@
+"""What the file's head does not announce, and times that run back, must not end the reading."""
+
+from __future__ import annotations
+
+import struct
+
+import av
+import pytest
+from geminivideo.drive_intel import media
+from geminivideo.drive_intel.probe import probe
+from geminivideo.policy import IngestPolicy
+
+_TS_PACKET = 188
+
+
+@pytest.fixture
+def late_text(whole, tmp_path):
+    """An FLV with a line of text behind its last picture: a track that its header does not tell."""
+    body = b"\x02\x00\x0aonTextData\x08\x00\x00\x00\x01\x00\x04text\x02\x00\x05hello\x00\x00\x09"
+    tag = b"\x12" + len(body).to_bytes(3, "big") + (2600).to_bytes(3, "big") + bytes(4) + body
+    path = tmp_path / "late.flv"
+    path.write_bytes(whole["same.flv"] + tag + struct.pack(">I", len(tag)))
+    return path
+
+
+def positions(path):
+    """The positions of all frames (s)."""
+    with media.opened(path) as container:
+        return [at for at, _ in media.frames(container, media.picture(container))]
+
+
+def test_a_track_that_turns_up_at_the_end_does_not_end_the_reading(late_text, whole, tmp_path):
+    """PyAV breaks off where it would empty a decoder that it has not; ours is complete by then."""
+    with av.open(str(late_text)) as container, pytest.raises(IndexError):
+        list(container.demux())
+    announced = tmp_path / "same.flv"
+    announced.write_bytes(whole["same.flv"])
+    assert positions(late_text) == positions(announced)
+    assert probe(late_text, IngestPolicy()).duration_s == pytest.approx(2.5, abs=0.1)
+
+
+def test_frames_come_in_rising_order_although_the_parts_of_the_file_do_not(whole, tmp_path):
+    """What is read from a shuffled file can be searched by time: no position runs back."""
+    data = whole["same.ts"]
+    third = len(data) // _TS_PACKET // 3 * _TS_PACKET
+    path = tmp_path / "shuffled.ts"
+    path.write_bytes(data[2 * third :] + data[third : 2 * third] + data[:third])
+    with av.open(str(path)) as container:
+        stored = [frame.time for frame in container.decode(video=0) if frame.time is not None]
+    assert stored != sorted(stored)
+    found = positions(path)
+    assert len(found) > 5
+    assert found == sorted(set(found))
