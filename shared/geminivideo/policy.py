@@ -64,10 +64,10 @@ class CutPolicy:
     dissolve_rest: float = 0.3
     dissolve_unevenness: float = 0.2
     same_drawing: float = 0.6  # correlation of luma above which only the light has changed
-    dark_level: float = 40.0  # mean luma of a dark frame (black is 16)
+    dark_level: float = 40.0  # mean luma below which a plain frame shows nothing (black is 16)
+    dark_step: float = 6.0  # levels above the darkest frame that still count as the same darkness
     fade_s: float = 1.5  # the picture goes dark and comes back as another one within this time
-    fade_ratio: float = 1.3  # how much brighter than the dark level both sides of a fade are
-    fade_step: float = 14.0
+    fade_ratio: float = 1.8  # how much brighter than its darkest frame a fade is at both ends
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,6 +294,7 @@ class ProPolicy:
     wait_bytes: int = 64 * 1024**2
     max_bytes: int = 4 * 1024**3
     max_sources: int = 50
+    asset_bytes: int = 256 * 1024**2  # of one asset of the library: it is read by the service
     max_request_bytes: int = 256 * 1024
     abandoned_s: float = 300.0  # a service that held work longer than its time-out is gone
 
@@ -354,19 +355,18 @@ class SamplerPolicy:
     prior_ctr: float = 0.01
     prior_ctr_impressions: float = 500.0
     prior_ctr_strength: float = 3.0
-    prior_value_dispersion: float = 0.30  # variance between ads of value per click, mean 1
-    min_value_dispersion: float = 0.15
+    prior_value_dispersion: float = 0.25  # variance between ads of value per click, mean 1
+    min_value_dispersion: float = 0.10
     max_value_dispersion: float = 2.0
     prior_dispersion_strength: float = 20.0
+    deal_value_dispersion: float = 0.08  # variance between ads of what a deal is worth, mean 1
     prior_credit_spread: float = 1.0  # squared coefficient of variation of one deal's credit
     prior_move: float = 0.20  # what DNA similarity and cross-account wisdom may each do
-    elasticity: float = 0.70  # of returns with respect to spend
-    elasticity_spread: float = 0.10  # of the account's, and below of an ad's around it
+    elasticity_spread: float = 0.10  # of the audience's answer to spend, and of an ad's around it
     elasticity_spread_ads: float = 0.25
     elasticity_half_life_days: float = 4.0
     min_elasticity: float = 0.35
     max_elasticity: float = 0.98
-    max_account_elasticity: float = 0.90
     saturation_spread: float = 0.7  # of the log of the spend at which half a return is left
     saturation_spread_ads: float = 0.10  # of an ad's elasticity around the account's curve
     model_spread: float = 0.10  # relative error of the model itself, beside the sampling error
@@ -448,8 +448,10 @@ class InsightsPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class LagPolicy:
-    """The conversion lag (days from click to credit): a Weibull prior, and its weight.
+    """A lag (days): a Weibull prior, and its weight.
 
+    ``Policy.lag`` is from a click to the deal, ``Policy.ripening`` from the deal's beginning to its
+    value.
     ``prior_*_spread`` are standard deviations of the natural logarithm.
     """
 
@@ -533,6 +535,7 @@ class Policy:
     allocation: AllocationPolicy = field(default_factory=AllocationPolicy)
     gate: GatePolicy = field(default_factory=GatePolicy)
     lag: LagPolicy = field(default_factory=LagPolicy)
+    ripening: LagPolicy = field(default_factory=lambda: LagPolicy(prior_median_days=2.0))
     insights: InsightsPolicy = field(default_factory=InsightsPolicy)
     attribution: AttributionPolicy = field(default_factory=AttributionPolicy)
     revenue: RevenuePolicy = field(default_factory=RevenuePolicy)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from geminivideo.runtime.http import Api, ApiError, Call
-from geminivideo.services import pro_jobs, renders
+from geminivideo.services import pro_assets, pro_jobs, renders
 from geminivideo.services.pro_registry import BY_NAME
 from geminivideo.services.pro_task import Tool
 
@@ -55,6 +55,8 @@ def serve(api: Api) -> None:
     for tool in BY_NAME.values():
         route = api.post(tool.path, body=tool.body, answer=pro_jobs.ProAnswer, later=True)
         route(_handler(tool))
+    library = api.post("/api/pro/assets", body=pro_assets.AssetBody, answer=pro_assets.AssetAnswer)
+    library(pro_assets.serve_library)
     api.get("/api/pro/job/{id}", answer=(renders.RenderJobView, pro_jobs.ProAnswer))(show_job)
     api.get("/api/pro/health", answer=ProHealth)(health_of(api))
 

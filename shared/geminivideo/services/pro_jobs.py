@@ -7,6 +7,7 @@ work is its cache. Results are objects of the media bucket named by their conten
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
 import threading
 import time
@@ -26,6 +27,7 @@ from geminivideo.runtime.http import ApiError, Call, Reply
 from geminivideo.runtime.policies import policy_of
 from geminivideo.runtime.settings import required
 from geminivideo.runtime.step import Ports, Step
+from geminivideo.services import pro_assets
 from geminivideo.services.pro_sources import Located, locate, suffix_of
 from geminivideo.services.pro_task import (
     Made,
@@ -34,6 +36,7 @@ from geminivideo.services.pro_task import (
     SensesNeededError,
     Task,
     Tool,
+    UnreadableMediaError,
     account_of,
 )
 from geminivideo.video_agent.ffmpeg import SAFE_OPTIONS
@@ -47,7 +50,8 @@ _OPEN = (ProStatus.QUEUED, ProStatus.RUNNING)
 _DOMAINS = ("geminivideo.video_agent", "geminivideo.drive_intel", "av.", "opentimelineio.")
 _REPORT_EVERY_S = 2.0
 _REASON_CHARS = 2000
-# A picture at a time: the memory of a service is what one piece of work needs.
+# One piece of work at a time: the memory of a service is what one piece of work needs.
+_STILL = re.compile(rb"\x89PNG\r\n|\xff\xd8\xff|RIFF....WEBP", re.DOTALL)
 _SLOT = threading.BoundedSemaphore(1)
 
 
@@ -95,7 +99,8 @@ def ask(call: Call, tool: Tool) -> ProAnswer | Reply:
     located = _located(call, tool)
     account = account_of(call.ports.documents, _refs(located))
     policy = policy_of(call.ports.documents, account)
-    job, ours = _claim(call.ports, _job(call, tool, located, account, policy))
+    labels = pro_assets.labels_of(call.ports, _refs(located))
+    job, ours = _claim(call.ports, _job(call, tool, located, account, policy, labels))
     if not ours:
         return _answered(job, tool, cached=True)
     small = sum(one.size_bytes for one in located.values()) <= policy.pro.wait_bytes
@@ -191,7 +196,12 @@ def _refs(located: Mapping[str, Located]) -> dict[str, ObjectRef]:
 
 
 def _job(
-    call: Call, tool: Tool, located: Mapping[str, Located], account: str, policy: Policy
+    call: Call,
+    tool: Tool,
+    located: Mapping[str, Located],
+    account: str,
+    policy: Policy,
+    labels: tuple[str, ...],
 ) -> ProJob:
     """The job of a request, with the id that its whole cause gives it."""
     request = msgspec.json.encode(call.body, order="deterministic")
@@ -199,13 +209,14 @@ def _job(
         raise ApiError(422, f"the body is larger than {policy.pro.max_request_bytes} bytes")
     refs = _refs(located)
     keys = {role: ref.key for role, ref in refs.items()}
-    cause = [tool.name, _without_paths(request, tool, call.body), keys, policy, code_digest()]
+    cause = [tool.name, _without_paths(request, tool, call.body), keys, policy, labels]
+    cause.append(code_digest())
     digest = hashlib.sha256(msgspec.json.encode(cause, order="deterministic")).hexdigest()
     now = call.ports.clock.now()
     return ProJob(
         id=f"pro-{digest[:40]}", tool=tool.name, request=request.decode(), sources=refs,
         source_keys=tuple(sorted(keys.values())), account_id=account, status=ProStatus.RUNNING,
-        attempt=1, created_at=now, updated_at=now,
+        attempt=1, created_at=now, updated_at=now, degraded=labels,
     )  # fmt: skip
 
 
@@ -274,7 +285,7 @@ def _done_here(
 ) -> ProJob | None:
     try:
         task = _task(job, tool, ports.files, ports.documents, workdir, policy)
-        if tool.rate * sum(map(_seconds, task.files.values())) > policy.pro.wait_s:
+        if tool.rate * task.source_s > policy.pro.wait_s:
             return None
         made = tool.run(task)
         done = _completed(job, made, ports.files, ports.settings.media_bucket)
@@ -317,11 +328,14 @@ def _task(
     folder.mkdir(parents=True, exist_ok=True)
     fetched: dict[str, Path] = {}
     seen: dict[str, Path] = {}
+    length = 0.0
     for role, ref in job.sources.items():
         if ref.key not in seen:
             seen[ref.key] = files.download(ref, folder / f"{role}{suffix_of(ref.name)}")
         fetched[role] = seen[ref.key]
+        length += 0.0 if role in tool.others else _seconds(role, fetched[role])
     return Task(
+        source_s=length,
         body=msgspec.json.decode(job.request, type=tool.body),
         files=fetched,
         refs=job.sources,
@@ -331,15 +345,22 @@ def _task(
     )
 
 
-def _seconds(path: Path) -> float:
-    """How long a media file says that it is; 0 for what is none (its tool refuses it by name)."""
+def _seconds(role: str, path: Path) -> float:
+    """How long a media file says that it is; a still picture has no length.
+
+    Raises ``UnreadableMediaError`` for what is neither: a playlist in disguise, for one, would
+    make a decoder read other files.
+    """
     import av
 
     try:
         with av.open(str(path), container_options=dict(SAFE_OPTIONS)) as container:
             return float(container.duration or 0) / 1e6
-    except (av.FFmpegError, OSError):
-        return 0.0
+    except (av.FFmpegError, OSError) as error:
+        with path.open("rb") as file:
+            if _STILL.match(file.read(16)):
+                return 0.0
+        raise UnreadableMediaError(role) from error
 
 
 def _completed(job: ProJob, made: Made, files: Files, bucket: str) -> ProJob:
@@ -349,7 +370,7 @@ def _completed(job: ProJob, made: Made, files: Files, bucket: str) -> ProJob:
         progress=1.0,
         files=tuple(_kept(one, files, bucket) for one in made.files),
         checks=made.checks,
-        degraded=tuple(dict.fromkeys(made.degraded)),
+        degraded=tuple(dict.fromkeys((*job.degraded, *made.degraded))),
         details=msgspec.json.encode(made.details, enc_hook=str).decode(),
         reason=None,
     )
@@ -377,7 +398,7 @@ def _named(error: Exception, workdir: Path) -> str | None:
 
     The modules' errors and the decoder's are of this kind; places of this machine are left out.
     """
-    if isinstance(error, ObjectGoneError):
+    if isinstance(error, (ObjectGoneError, UnreadableMediaError)):
         return str(error)
     if not f"{type(error).__module__}.".startswith(_DOMAINS):
         return None

@@ -41,6 +41,24 @@ def locate(ports: Ports, text: str, member: str) -> Located:
     return Located(ref=_taken_in(ports, path), size_bytes=path.stat().st_size)
 
 
+def fetched(ports: Ports, text: str, member: str, workdir: Path, max_bytes: int) -> Path:
+    """The same, as a file to read now: a local one where it lies, an object in ``workdir``."""
+    if "://" in text:
+        located = _object(ports, text, member)
+        _bounded(located.size_bytes, member, max_bytes)
+        return ports.files.download(located.ref, workdir / f"source{suffix_of(located.ref.name)}")
+    path = local_path(text, member)
+    if not path.is_file():
+        raise ApiError(404, f"{member}: there is no file {text}")
+    _bounded(path.stat().st_size, member, max_bytes)
+    return path
+
+
+def _bounded(size: int, member: str, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise ApiError(422, f"{member} is larger than {max_bytes // 1024**2} MiB")
+
+
 def _object(ports: Ports, text: str, member: str) -> Located:
     try:
         bucket, name = parse_uri(text)

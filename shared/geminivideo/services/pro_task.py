@@ -30,6 +30,13 @@ class SensesNeededError(RuntimeError):
         super().__init__("nothing is known of this video: the render job listens and looks")
 
 
+class UnreadableMediaError(ValueError):
+    """A source is no media file of a kind that is read here."""
+
+    def __init__(self, role: str) -> None:
+        super().__init__(f"{role}: no media file that can be read (such as MP4, MOV, WebM, MP3)")
+
+
 class Senses(Protocol):
     """The local models, as far as a Pro tool needs them."""
 
@@ -75,7 +82,10 @@ class Made:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One piece of work: the body, its media as local files by role, and where to work."""
+    """One piece of work: the body, its media as local files by role, and where to work.
+
+    ``source_s`` is how long the media say that they are, together.
+    """
 
     body: Any
     files: Mapping[str, Path]
@@ -83,6 +93,7 @@ class Task:
     workdir: Path
     policy: Policy
     documents: Documents
+    source_s: float = 0.0
     senses: Senses | None = None
     report: Callable[[float], None] = field(default=lambda done: None)
 
@@ -124,6 +135,7 @@ class Tool:
 
     ``sources`` names the media of a body by role; ``check`` refuses what can be refused before
     anything is fetched; ``rate`` is the work for a second of source, in seconds of the service.
+    ``others`` are roles whose files are no media (a LUT): their tool reads them itself.
     """
 
     name: str
@@ -135,6 +147,7 @@ class Tool:
     about: str
     check: Callable[[Any], object] = field(default=lambda body: None)
     rate: float = 1.0
+    others: tuple[str, ...] = ()
 
 
 def scenes_of(documents: Documents, flow_id: str) -> list[Scene]:

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import flask
+import imageio_ffmpeg
 import msgspec
 import pytest
 from aiohttp import web
@@ -345,3 +346,26 @@ def make():
     return SimpleNamespace(
         flow=flow_record, scene=scene_of, blueprint=blueprint_of, put=put, video=VIDEO
     )
+
+
+def generated(path, *arguments):
+    """A tiny media file made by ffmpeg from its own test sources."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *arguments, str(path)]
+    subprocess.run(command, check=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory):
+    """Two seconds of a moving test picture, 320x180, with a tone."""
+    picture = ("-f", "lavfi", "-i", "testsrc2=s=320x180:r=25:d=2")
+    sound = ("-f", "lavfi", "-i", "sine=440:d=2", "-shortest")
+    path = tmp_path_factory.mktemp("pro") / "clip.mp4"
+    return generated(path, *picture, *sound, "-preset", "ultrafast", "-pix_fmt", "yuv420p")
+
+
+@pytest.fixture(scope="session")
+def tone(tmp_path_factory):
+    """Two seconds of a tone as WAV."""
+    path = tmp_path_factory.mktemp("pro") / "tone.wav"
+    return generated(path, "-f", "lavfi", "-i", "sine=300:d=2")

@@ -4,11 +4,9 @@ import dataclasses
 import importlib.util
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import av
-import imageio_ffmpeg
 import numpy as np
 import pytest
 from geminivideo.events import flow_id_of
@@ -17,23 +15,6 @@ from geminivideo.records import ProJob, Transcript, Word
 from geminivideo.services import pro_jobs
 
 ROOT = Path(__file__).resolve().parents[3]
-LAVFI = ("-f", "lavfi", "-i")
-
-
-@pytest.fixture(scope="session")
-def clip(tmp_path_factory):
-    """Two seconds of a moving test picture, 320x180, with a tone."""
-    path = tmp_path_factory.mktemp("pro") / "clip.mp4"
-    command = [
-        imageio_ffmpeg.get_ffmpeg_exe(),
-        "-v",
-        "error",
-        *LAVFI,
-        "testsrc2=s=320x180:r=25:d=2",
-    ]
-    command += [*LAVFI, "sine=440:d=2", "-shortest", "-preset", "ultrafast", "-pix_fmt", "yuv420p"]
-    subprocess.run([*command, str(path)], check=True)
-    return path
 
 
 @pytest.fixture
