@@ -166,7 +166,7 @@ def crop_path(
     """
     if not (focus or subjects) or shape.slack == (0, 0):
         return (_resting([(0.5, 0.5)], shape),)
-    edges = [start_s, *sorted({j for j in jumps if start_s < j < end_s}), end_s]
+    edges = _edges(start_s, jumps, end_s)
     track: list[Keyframe] = []
     for begin, end in pairwise(edges):
         piece = _piece(focus or (), begin, end, shape, subjects)
@@ -176,6 +176,15 @@ def crop_path(
             moved.append(replace(moved[0], at_s=end - start_s))
         track += moved
     return _still(track)
+
+
+def _edges(start_s: float, jumps: Sequence[float], end_s: float) -> list[float]:
+    """The ends of the pieces; a piece shorter than a step belongs to the one before it."""
+    edges = [start_s]
+    for jump in sorted(jumps):
+        if edges[-1] + _STEP_S <= jump <= end_s - _STEP_S:
+            edges.append(jump)
+    return [*edges, end_s]
 
 
 def _middle(path: tuple[Keyframe, ...], length_s: float) -> tuple[Keyframe, ...]:
@@ -208,7 +217,7 @@ def _piece(
     if not _travels(points, shape):
         return (_resting(points, shape),)
     corners = [_corner(t - start_s, point, shape) for t, point in zip(times, points, strict=True)]
-    reach = max(1, round(_SMOOTHING_S / 2 / _STEP_S))
+    reach = math.ceil(_SMOOTHING_S / 2 * (count - 1) / (end_s - start_s))
     xs, ys = _smoothed([c.x for c in corners], reach), _smoothed([c.y for c in corners], reach)
     track = [Keyframe(c.at_s, x, y) for c, x, y in zip(corners, xs, ys, strict=True)]
     return _thinned(track, shape)
@@ -286,7 +295,7 @@ def _axis(
         rooms.append((low + margin, high - margin) if low <= high else (centre, centre))
     resting = _resting_corner(wanted, rooms, slack)
     paths = [[resting] * len(sides)]
-    paths += [_smoothed(wanted, max(1, round(reach / step_s))) for reach in _REACHES]
+    paths += [_smoothed(wanted, math.ceil(reach / step_s)) for reach in _REACHES]
     shares = [_share_held(path, rooms, seen, slack) for path in paths]
     good = next((n for n, share in enumerate(shares) if share >= _KEPT), None)
     best = max(range(len(paths)), key=shares.__getitem__)

@@ -16,7 +16,7 @@ from geminivideo.video_agent.geometry import (
     position,
     ratio,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 POLICY = RenderPolicy()
@@ -102,6 +102,7 @@ def test_window_never_leaves_the_frame(focus, start, length, width, height, aspe
         assert 0 <= y <= shape.slack[1] + 1e-6
 
 
+@settings(deadline=None)
 @given(PATHS, st.floats(0.5, 15))
 def test_camera_is_never_hurried(focus, length):
     """A jump of the interest becomes a pan: never more than a frame's width in 0.9 s."""
