@@ -65,7 +65,7 @@ def _request(queued: Variation, job: RenderJob, step: Step) -> RenderRequest:
         step.documents.get(f"transcripts/{flow}", Transcript),
         step.documents.require(f"videos/{flow}", Video),
         queued.aspect or job.aspect,
-        step.policy.render,
+        step.policy.render.at(job.quality),
     )
 
 

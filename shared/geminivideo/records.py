@@ -455,6 +455,7 @@ class RenderJob:
     """``render_jobs/{id}``: one execution of the render job for one flow or remix.
 
     ``notify`` is False for a remix or a Pro job asked for over HTTP: nothing is published.
+    ``quality`` is a level of ``policy.QUALITIES``.
     """
 
     id: str
@@ -467,6 +468,7 @@ class RenderJob:
     created_at: float
     execution: str | None = None
     notify: bool = True
+    quality: str = "standard"
 
 
 class AssetKind(StrEnum):

@@ -7,6 +7,7 @@ import secrets
 from dataclasses import dataclass, field, replace
 
 from geminivideo.cloud.documents import Documents, Query
+from geminivideo.policy import QUALITIES
 from geminivideo.records import (
     Blueprint,
     Campaign,
@@ -72,7 +73,8 @@ class RemixScene:
 class Remix:
     """A new rendering: of a blueprint, of scenes, or (scenes empty) of an asset's best plan.
 
-    Without any id the newest analysed asset is taken. ``variations`` are the places to render for.
+    Without any id the newest analysed asset is taken. ``variations`` are the places to render for;
+    ``quality`` is draft, standard, high or master.
     """
 
     blueprint_id: str | None = None
@@ -89,7 +91,7 @@ class Remix:
 class JobStarted:
     """A job to ask about under ``/api/pro/job/{id}`` or ``/api/render/jobs/{id}``.
 
-    ``degraded`` says ``quality-standard`` when another quality was asked for: there is one.
+    ``degraded`` says ``quality-standard`` when a quality was asked for that does not exist.
     """
 
     job_id: str
@@ -137,7 +139,8 @@ def start_remix(call: Call) -> JobStarted:
     video = documents.get(f"videos/{blueprint.flow_id}", Video)
     if video is None:
         raise ApiError(404, f"the video of blueprint {blueprint.id} is not there")
-    job = _job(blueprint, video, places, call.ports.clock.now())
+    quality = asked.quality if asked.quality in QUALITIES else QUALITY
+    job = _job(blueprint, video, places, quality, call.ports.clock.now())
     _store(documents, job, blueprint, places)
     try:
         execution = RunJobs().run(
@@ -147,7 +150,7 @@ def start_remix(call: Call) -> JobStarted:
         documents.update(f"render_jobs/{job.id}", {"status": "FAILED"})
         raise
     documents.update(f"render_jobs/{job.id}", {"execution": execution})
-    degraded = [] if asked.quality == QUALITY else [f"quality-{QUALITY}"]
+    degraded = [] if asked.quality in QUALITIES else [f"quality-{QUALITY}"]
     return JobStarted(job_id=job.id, status="queued", asset_id=blueprint.flow_id, degraded=degraded)
 
 
@@ -249,7 +252,9 @@ def _places(asked: Remix) -> list[str]:
     return wanted
 
 
-def _job(blueprint: Blueprint, video: Video, places: list[str], now: float) -> RenderJob:
+def _job(
+    blueprint: Blueprint, video: Video, places: list[str], quality: str, now: float
+) -> RenderJob:
     job_id = f"rx-{secrets.token_hex(8)}"  # every request is a rendering of its own
     return RenderJob(
         id=job_id,
@@ -261,4 +266,5 @@ def _job(blueprint: Blueprint, video: Video, places: list[str], now: float) -> R
         status="RUNNING",
         created_at=now,
         notify=False,
+        quality=quality,
     )

@@ -91,10 +91,19 @@ def test_best_plan_of_an_asset_or_campaign(world, analysed):
         assert made.blueprint_id == f"{analysed}-bp01"
 
 
-def test_quality_that_is_not_built_is_said(world, analysed):
-    """Another quality than the one there is, is rendered and labelled."""
-    body = {"asset_id": analysed, "quality": "master"}
-    assert remix(world, body).json["degraded"] == ["quality-standard"]
+@pytest.mark.parametrize("quality", ["draft", "standard", "high", "master"])
+def test_the_quality_asked_for_is_the_job_s(quality, world, analysed):
+    """The level travels with the job, whose tasks render at it."""
+    answer = remix(world, {"asset_id": analysed, "quality": quality})
+    assert answer.json["degraded"] == []
+    assert job_of(world, answer).quality == quality
+
+
+def test_a_quality_that_does_not_exist_is_said(world, analysed):
+    """An unknown quality is rendered as standard and labelled."""
+    answer = remix(world, {"asset_id": analysed, "quality": "best"})
+    assert answer.json["degraded"] == ["quality-standard"]
+    assert job_of(world, answer).quality == "standard"
     assert remix(world, {"asset_id": analysed}).json["degraded"] == []
 
 
