@@ -26,6 +26,8 @@ _SCHEMA = (
 )
 _ANY = -1  # the answer for every segment of a video
 _PARTS = {
+    vi.Feature.SHOT_CHANGE_DETECTION: "shot_annotations",
+    vi.Feature.LABEL_DETECTION: "shot_label_annotations",
     vi.Feature.OBJECT_TRACKING: "object_annotations",
     vi.Feature.FACE_DETECTION: "face_detection_annotations",
     vi.Feature.TEXT_DETECTION: "text_annotations",

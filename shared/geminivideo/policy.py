@@ -116,14 +116,13 @@ class VisionPolicy:
 
     ``provider`` is ``local``, ``video-intelligence``, or empty: what the deployment says
     (``GV_VISION``). ``wanted`` is what the Video Intelligence API is asked for and paid for.
-    ``cuts`` says whose shots count; ours are measured in docs/models.md. Prices are USD per minute
-    of stored video beyond the month's first 1,000, from cloud.google.com/video-intelligence/pricing
-    as read on ``prices_of``; shots are free with labels.
+    Prices are USD per minute of stored video beyond the month's first 1,000, from
+    cloud.google.com/video-intelligence/pricing as read on ``prices_of``; shots are free with
+    labels.
     """
 
     provider: str = ""
     wanted: tuple[str, ...] = ("objects", "faces", "texts", "labels", "speech")
-    cuts: str = "local"
     language: str = "en-US"
     prices_of: str = "2026-11-22"
     prices_usd: tuple[tuple[str, float], ...] = (

@@ -1,19 +1,36 @@
-"""The Video Intelligence API: objects, faces, texts and speech, as the product's own records.
+"""The Video Intelligence API: shots, labels, objects, faces, texts, speech, as our own records.
 
-``GV_VISION`` chooses who looks: ``video-intelligence`` (this client) or ``local`` (the models of
-Drive Intel). ``GV_VISION_ENDPOINT`` (``host:port``) points the real client elsewhere: over plain
-http and without credentials when the host is loopback.
+A video is asked about once (``ask``): the operation is written down, and every step reads what it
+needs of its answer (``answer``, then ``seen``, ``heard``, ``shots``). Asking scene by scene would
+be paid by the started minute of each scene.
+
+Who looks, this client or the models of Drive Intel, is said by the account's policy, else by
+``GV_VISION``: ``video-intelligence`` or ``local``. ``GV_VISION_ENDPOINT`` (``host:port``) points
+the real client elsewhere: over plain http and without credentials when the host is loopback.
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from geminivideo.cloud.run_jobs import is_loopback
-from geminivideo.records import Box, Detection, Features, TextSeen, Transcript, Word
+from geminivideo.policy import VisionPolicy
+from geminivideo.records import (
+    Box,
+    Detection,
+    Features,
+    Label,
+    TextSeen,
+    Transcript,
+    VisionRequest,
+    Word,
+)
 
 if TYPE_CHECKING:
     from google.cloud import videointelligence_v1 as vi
@@ -22,12 +39,18 @@ ENV = "GV_VISION"
 ENDPOINT_ENV = "GV_VISION_ENDPOINT"
 CLOUD, LOCAL = "video-intelligence", "local"
 SOURCE = "video-intelligence-v1"
+MODEL = "builtin/stable"  # what the API runs when it is not told; it names no finer version
+LOOKED_FOR = ("objects", "faces", "texts", "labels")
 _REQUEST_TIMEOUT_S = 60.0
 _GRID_S = 0.5  # tracks have a box ten times a second: one each half second is kept
 
 
 class VisionSettingError(RuntimeError):
     """``GV_VISION`` is missing or unknown; the message names the two values."""
+
+
+class UnknownFeatureError(ValueError):
+    """A policy wants something of the API that this client does not ask for; names what it can."""
 
 
 class VisionUnavailableError(RuntimeError):
@@ -51,6 +74,39 @@ def from_env(environ: Mapping[str, str] = os.environ) -> VideoIntelligence | Non
     raise VisionSettingError(f"{ENV} is {chosen or 'not set'}; set it to {CLOUD} or {LOCAL}")
 
 
+def chosen(
+    policy: VisionPolicy, environ: Mapping[str, str] = os.environ
+) -> VideoIntelligence | None:
+    """The client when this account's videos are looked at by the cloud, else None.
+
+    The policy's ``provider`` decides; where it says nothing, the deployment does. Raises
+    ``VisionSettingError`` for a word that is neither.
+    """
+    return from_env({**environ, ENV: policy.provider} if policy.provider else environ)
+
+
+def requested(
+    operation: str, policy: VisionPolicy, wanted: Sequence[str], duration_s: float
+) -> VisionRequest:
+    """What asking for ``wanted`` costs, as an estimate: started minutes times the policy's prices.
+
+    The month's free minutes are left out, since what else the project asked is not known here.
+    Shots are free with labels. Raises ``UnknownFeatureError`` for what the policy has no price of.
+    """
+    prices = dict(policy.prices_usd)
+    unknown = [name for name in wanted if name not in prices]
+    if unknown:
+        raise UnknownFeatureError(f"no price of {', '.join(unknown)}: set vision.prices_usd")
+    minutes = {name: math.ceil(duration_s / 60.0) for name in wanted}
+    paid = [name for name in wanted if name != "shots" or "labels" not in wanted]
+    return VisionRequest(
+        operation=operation,
+        minutes=minutes,
+        cost_microusd=round(sum(minutes[name] * prices[name] for name in paid) * 1e6),
+        prices_of=policy.prices_of,
+    )
+
+
 class VideoIntelligence:
     """The real client, opened on first use; each call waits for its long-running operation.
 
@@ -72,6 +128,43 @@ class VideoIntelligence:
             return vi.VideoIntelligenceServiceClient(transport=_local_transport(self._endpoint))
         options = {"api_endpoint": self._endpoint} if self._endpoint else None
         return vi.VideoIntelligenceServiceClient(client_options=options)
+
+    def ask(self, uri: str, wanted: Sequence[str], language_code: str) -> str:
+        """Start looking at and listening to a whole ``gs://bucket/name``; the operation's name.
+
+        ``wanted`` are names of ``FEATURES``; ``language_code`` is BCP-47, used for speech. Raises
+        ``UnknownFeatureError``, ``VisionUnavailableError`` and ``VisionRefusedError``.
+        """
+        from google.cloud import videointelligence_v1 as vi
+
+        context = vi.VideoContext(
+            face_detection_config=vi.FaceDetectionConfig(include_bounding_boxes=True),
+            label_detection_config=vi.LabelDetectionConfig(
+                label_detection_mode=vi.LabelDetectionMode.SHOT_MODE
+            ),
+            speech_transcription_config=_speech(language_code) if "speech" in wanted else None,
+        )
+        features = _features(wanted)
+        request = {"input_uri": uri, "features": features, "video_context": context}
+        with _translated(uri):
+            started = self.client.annotate_video(request, timeout=_REQUEST_TIMEOUT_S)
+        return started.operation.name
+
+    def answer(self, operation: str, uri: str) -> vi.AnnotateVideoResponse:
+        """The answer of an operation that ``ask`` started, waited for.
+
+        Raises ``VisionUnavailableError`` when it is not there yet, and ``VisionRefusedError``.
+        """
+        from google.api_core import operation as longrunning
+        from google.cloud import videointelligence_v1 as vi
+
+        operations = self.client.transport.operations_client
+        with _translated(uri):
+            found = operations.get_operation(operation)
+        future = longrunning.from_gapic(
+            found, operations, vi.AnnotateVideoResponse, metadata_type=vi.AnnotateVideoProgress
+        )
+        return self._finished(future, uri)
 
     def look(self, uri: str, start_s: float, end_s: float) -> Features:
         """Objects, faces and texts of one segment of ``gs://bucket/name``, nothing else measured.
@@ -98,42 +191,79 @@ class VideoIntelligence:
         """
         from google.cloud import videointelligence_v1 as vi
 
-        config = vi.SpeechTranscriptionConfig(
-            language_code=language_code,
-            max_alternatives=1,
-            enable_automatic_punctuation=True,
-            enable_word_confidence=True,
-            audio_tracks=[0],
-        )
-        context = vi.VideoContext(speech_transcription_config=config)
+        context = vi.VideoContext(speech_transcription_config=_speech(language_code))
         answer = self._annotate(uri, [vi.Feature.SPEECH_TRANSCRIPTION], context)
         return heard(answer, transcript_id, language_code)
 
     def _annotate(
         self, uri: str, wanted: Sequence[int], context: vi.VideoContext
     ) -> vi.AnnotateVideoResponse:
+        request = {"input_uri": uri, "features": wanted, "video_context": context}
+        with _translated(uri):
+            operation = self.client.annotate_video(request, timeout=_REQUEST_TIMEOUT_S)
+        return self._finished(operation, uri)
+
+    def _finished(self, operation: Any, uri: str) -> vi.AnnotateVideoResponse:
         import concurrent.futures
 
-        from google.api_core import exceptions
         from google.api_core.future.polling import DEFAULT_POLLING
 
-        request = {"input_uri": uri, "features": wanted, "video_context": context}
         polling = DEFAULT_POLLING.with_delay(initial=self._poll_s, multiplier=1.5, maximum=15.0)
         try:
-            operation = self.client.annotate_video(request, timeout=_REQUEST_TIMEOUT_S)
-            answer = operation.result(timeout=self._timeout_s, polling=polling)
+            with _translated(uri):
+                answer = operation.result(timeout=self._timeout_s, polling=polling)
         except concurrent.futures.TimeoutError as error:
             raise VisionUnavailableError(
                 f"Video Intelligence did not finish {uri} within {self._timeout_s:.0f} s"
             ) from error
-        except exceptions.GoogleAPICallError as error:
-            raise _failure(uri, error) from error
-        except (exceptions.RetryError, *_transport_errors()) as error:  # type: ignore[misc]
-            raise VisionUnavailableError(
-                f"Video Intelligence is not reached: {type(error).__name__}"
-            ) from error
         _check(answer, uri)
         return answer
+
+
+@contextmanager
+def _translated(uri: str) -> Iterator[None]:
+    """Google's errors as our own two."""
+    from google.api_core import exceptions
+
+    try:
+        yield
+    except exceptions.GoogleAPICallError as error:
+        raise _failure(uri, error) from error
+    except (exceptions.RetryError, *_transport_errors()) as error:  # type: ignore[misc]
+        raise VisionUnavailableError(
+            f"Video Intelligence is not reached: {type(error).__name__}"
+        ) from error
+
+
+def _features(wanted: Sequence[str]) -> list[int]:
+    from google.cloud import videointelligence_v1 as vi
+
+    known = {
+        "shots": vi.Feature.SHOT_CHANGE_DETECTION,
+        "labels": vi.Feature.LABEL_DETECTION,
+        "objects": vi.Feature.OBJECT_TRACKING,
+        "faces": vi.Feature.FACE_DETECTION,
+        "texts": vi.Feature.TEXT_DETECTION,
+        "speech": vi.Feature.SPEECH_TRANSCRIPTION,
+    }
+    unknown = [name for name in wanted if name not in known]
+    if unknown or not wanted:
+        raise UnknownFeatureError(
+            f"cannot ask for {', '.join(unknown) or 'nothing'}: choose from {', '.join(known)}"
+        )
+    return [known[name] for name in wanted]
+
+
+def _speech(language_code: str) -> vi.SpeechTranscriptionConfig:
+    from google.cloud import videointelligence_v1 as vi
+
+    return vi.SpeechTranscriptionConfig(
+        language_code=language_code,
+        max_alternatives=1,
+        enable_automatic_punctuation=True,
+        enable_word_confidence=True,
+        audio_tracks=[0],
+    )
 
 
 def _local_transport(endpoint: str) -> Any:
@@ -188,20 +318,37 @@ def _check(answer: vi.AnnotateVideoResponse, uri: str) -> None:
             raise kind(f"Video Intelligence on {uri}: {result.error.message}")
 
 
-def seen(answer: vi.AnnotateVideoResponse, start_s: float, end_s: float) -> Features:
-    """The answer's objects, faces and texts inside [start, end) as records.
+def seen(
+    answer: vi.AnnotateVideoResponse,
+    start_s: float,
+    end_s: float,
+    wanted: Sequence[str] = ("objects", "faces", "texts"),
+) -> Features:
+    """What the answer holds of ``wanted`` inside [start, end) as records; the rest is None.
 
     Boxes come as fractions of the frame; confidence is the track's own.
     """
     results = list(answer.annotation_results)
-    objects = _within(_detections(_objects(results)), start_s, end_s)
-    faces = _within(_detections(_faces(results)), start_s, end_s)
-    texts = _within(_texts(results), start_s, end_s)
+    looked = [name for name in LOOKED_FOR if name in wanted]
+    found = {
+        "objects": _within(_detections(_objects(results)), start_s, end_s),
+        "faces": _within(_detections(_faces(results)), start_s, end_s),
+        "texts": _texts_within(_texts(results), start_s, end_s),
+        "labels": _labels(results, start_s, end_s),
+    }
     return Features(
-        objects=tuple(objects),
-        faces=tuple(faces),
-        texts=tuple(texts),
-        sources={"objects": SOURCE, "faces": SOURCE, "texts": SOURCE},
+        **{name: tuple(found[name]) for name in looked},  # type: ignore[arg-type]
+        sources=dict.fromkeys(looked, SOURCE),
+        versions=dict.fromkeys(looked, MODEL),
+    )
+
+
+def shots(answer: vi.AnnotateVideoResponse) -> list[tuple[float, float]]:
+    """The shots (start s, end s) that the API saw, in order."""
+    return sorted(
+        (round(shot.start_time_offset.total_seconds(), 3), round(_until(shot), 3))
+        for result in answer.annotation_results
+        for shot in result.shot_annotations
     )
 
 
@@ -215,7 +362,29 @@ def heard(answer: vi.AnnotateVideoResponse, transcript_id: str, language_code: s
     ]
     words = tuple(_word(word) for _, word in spoken)
     language = (spoken[0][0] or language_code) if spoken else None
-    return Transcript(id=transcript_id, words=words, language=language, source=SOURCE)
+    return Transcript(
+        id=transcript_id, words=words, language=language, source=SOURCE, model_version=MODEL
+    )
+
+
+def _until(segment: vi.VideoSegment) -> float:
+    return segment.end_time_offset.total_seconds()
+
+
+def _labels(
+    results: Iterable[vi.VideoAnnotationResults], start_s: float, end_s: float
+) -> list[Label]:
+    """The labels of shots that share time with the scene, each once, surest first."""
+    sure: dict[str, float] = {}
+    for result in results:
+        for one in result.shot_label_annotations:
+            for part in one.segments:
+                begins = part.segment.start_time_offset.total_seconds()
+                if begins < end_s and _until(part.segment) > start_s:
+                    name = one.entity.description
+                    sure[name] = max(sure.get(name, 0.0), part.confidence)
+    order = sorted(sure.items(), key=lambda item: (-item[1], item[0]))
+    return [Label(label=name, confidence=round(value, 4)) for name, value in order]
 
 
 def _word(word: vi.WordInfo) -> Word:
@@ -262,7 +431,7 @@ def _box(box: vi.NormalizedBoundingBox) -> Box:
 
 
 def _texts(results: Iterable[vi.VideoAnnotationResults]) -> Iterator[TextSeen]:
-    """Each text once per segment in which it is seen, where it is first seen."""
+    """Each text once per segment in which it is seen, from its first to its last sight."""
     for result in results:
         for text in result.text_annotations:
             for segment in text.segments:
@@ -279,7 +448,21 @@ def _text(text: str, segment: vi.TextSegment) -> TextSeen:
         confidence=round(segment.confidence, 4),
         box=_fractions(min(xs), min(ys), max(xs), max(ys)),
         at_s=round(first.time_offset.total_seconds(), 3),
+        until_s=round(segment.frames[-1].time_offset.total_seconds(), 3),
     )
+
+
+def _texts_within(found: Iterable[TextSeen], start_s: float, end_s: float) -> list[TextSeen]:
+    """The texts that are seen in the scene, their times cut to it."""
+    return [
+        replace(
+            one,
+            at_s=min(max(one.at_s, start_s), end_s),
+            until_s=min(max(one.until_s or one.at_s, start_s), end_s),
+        )
+        for one in found
+        if one.at_s < end_s + _GRID_S / 2 and (one.until_s or one.at_s) >= start_s - _GRID_S / 2
+    ]
 
 
 def _fractions(left: float, top: float, right: float, bottom: float) -> Box:

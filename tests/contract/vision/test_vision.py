@@ -9,16 +9,22 @@ import urllib.request
 
 import pytest
 from geminivideo.cloud.vision import (
+    MODEL,
     SOURCE,
+    UnknownFeatureError,
     VideoIntelligence,
     VisionRefusedError,
     VisionSettingError,
     VisionUnavailableError,
+    chosen,
     from_env,
     heard,
+    requested,
     seen,
+    shots,
 )
-from geminivideo.records import Box, Detection, TextSeen, Transcript, Word
+from geminivideo.policy import VisionPolicy
+from geminivideo.records import Box, Detection, Label, TextSeen, Transcript, Word
 from geminivideo.runtime.clock import Clock
 from google.cloud import videointelligence_v1 as vi
 
@@ -35,6 +41,19 @@ def seconds(value: float) -> datetime.timedelta:
 def box(left, top, right, bottom):
     """A normalised box as the API gives it."""
     return vi.NormalizedBoundingBox(left=left, top=top, right=right, bottom=bottom)
+
+
+def part(start, end):
+    """A segment of a video."""
+    return vi.VideoSegment(start_time_offset=seconds(start), end_time_offset=seconds(end))
+
+
+def labelled(label, *places):
+    """A label with its (start, end, confidence)."""
+    segments = [
+        vi.LabelSegment(segment=part(start, end), confidence=sure) for start, end, sure in places
+    ]
+    return vi.LabelAnnotation(entity=vi.Entity(description=label), segments=segments)
 
 
 def tracked(label, confidence, *frames):
@@ -92,6 +111,11 @@ ANSWER = vi.AnnotateVideoResponse(
                         )
                     ],
                 )
+            ],
+            shot_annotations=[part(0.0, 2.04), part(2.04, 5.0)],
+            shot_label_annotations=[
+                labelled("meadow", (0.0, 2.04, 0.6), (2.04, 5.0, 0.9)),
+                labelled("kitchen", (2.04, 5.0, 0.8)),
             ],
             speech_transcriptions=[
                 vi.SpeechTranscription(
@@ -152,8 +176,12 @@ def test_looking_maps_boxes_and_texts(server, vision):
     where = Box(x=0.4, y=0.1, w=0.2, h=0.3)
     assert found.faces == (Detection(label="face", confidence=0.75, box=where, at_s=0.5),)
     line = Box(x=0.1, y=0.2, w=0.4, h=0.1)
-    assert found.texts == (TextSeen(text="SUMMER SALE", confidence=0.95, box=line, at_s=0.7),)
+    assert found.texts == (
+        TextSeen(text="SUMMER SALE", confidence=0.95, box=line, at_s=0.7, until_s=0.7),
+    )
     assert found.sources == dict.fromkeys(("objects", "faces", "texts"), SOURCE)
+    assert found.versions == dict.fromkeys(("objects", "faces", "texts"), MODEL)
+    assert found.labels is None
     assert (found.motion, found.loudness_lufs, found.focus) == (None, None, None)
 
 
@@ -200,12 +228,108 @@ def test_listening_maps_words(server, vision):
         ),
         language="de-de",
         source=SOURCE,
+        model_version=MODEL,
     )
     (asked,) = server.state.asked()
     config = asked.video_context.speech_transcription_config
     assert config.language_code == "de-DE"
     assert config.enable_word_confidence
     assert list(asked.features) == [vi.Feature.SPEECH_TRANSCRIPTION]
+
+
+WANTED = ("labels", "objects", "faces", "texts", "speech", "shots")
+
+
+def test_a_video_is_asked_about_once_and_read_many_times(server, vision):
+    """One operation for everything; each scene, the words and the shots come from its answer."""
+    server.state.answer(URI, ANSWER)
+    operation = vision.ask(URI, WANTED, "de-DE")
+    answer = vision.answer(operation, URI)
+    first = seen(answer, 0.0, 2.0, WANTED)
+    second = seen(answer, 2.04, 5.0, WANTED)
+    assert {one.label for one in first.objects} == {"dog", "car"}
+    assert first.labels == (Label(label="meadow", confidence=0.6),)
+    assert second.labels == (
+        Label(label="meadow", confidence=0.9),
+        Label(label="kitchen", confidence=0.8),
+    )
+    assert (second.objects, second.faces, second.texts) == ((), (), ())
+    assert shots(answer) == [(0.0, 2.04), (2.04, 5.0)]
+    assert [word.text for word in heard(answer, "t", "de-DE").words] == ["Guten", "Tag"]
+    (asked,) = server.state.asked()
+    assert len(asked.features) == 6
+    assert not asked.video_context.segments
+    assert asked.video_context.label_detection_config.label_detection_mode == (
+        vi.LabelDetectionMode.SHOT_MODE
+    )
+    assert asked.video_context.speech_transcription_config.language_code == "de-DE"
+
+
+def test_only_what_is_wanted_is_asked_for_and_read(server, vision):
+    """What was not paid for is unknown, not empty."""
+    server.state.answer(URI, ANSWER)
+    found = seen(vision.answer(vision.ask(URI, ["texts"], "en-US"), URI), 0.0, 2.0, ["texts"])
+    assert found.texts
+    assert (found.objects, found.faces, found.labels) == (None, None, None)
+    assert found.sources == {"texts": SOURCE}
+    (asked,) = server.state.asked()
+    assert list(asked.features) == [vi.Feature.TEXT_DETECTION]
+    with pytest.raises(UnknownFeatureError, match="logos"):
+        vision.ask(URI, ["logos"], "en-US")
+    with pytest.raises(UnknownFeatureError, match="nothing"):
+        vision.ask(URI, [], "en-US")
+
+
+def test_an_answer_that_is_not_there_yet_is_unavailable(server):
+    """The step gives its delivery back, and the next one reads the same operation."""
+    server.state.answer(URI, ANSWER)
+    server.state.latency_s = 1.0
+    impatient = VideoIntelligence(server.endpoint, timeout_s=0.2, poll_s=0.05)
+    operation = impatient.ask(URI, ["objects"], "en-US")
+    with pytest.raises(VisionUnavailableError, match="did not finish"):
+        impatient.answer(operation, URI)
+    patient = VideoIntelligence(server.endpoint, timeout_s=10, poll_s=0.05)
+    assert patient.answer(operation, URI).annotation_results
+    assert len(server.state.asked()) == 1
+
+
+def test_a_lost_operation_is_refused(vision):
+    """An operation that the API has forgotten does not come back."""
+    name = "projects/local/locations/us-east1/operations/12345"
+    with pytest.raises(VisionRefusedError, match="does not exist"):
+        vision.answer(name, URI)
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "wanted", "cost"),
+    [
+        (30.0, ("objects",), 150_000),
+        (60.0, ("objects", "texts"), 300_000),
+        (60.1, ("objects",), 300_000),
+        (600.0, ("speech",), 480_000),
+        (30.0, ("labels", "shots"), 100_000),
+        (30.0, ("shots",), 50_000),
+    ],
+)
+def test_the_estimate_counts_started_minutes(duration_s, wanted, cost):
+    """Minutes round up, shots are free with labels, and the price list's date is kept."""
+    found = requested("op", VisionPolicy(), wanted, duration_s)
+    assert found.cost_microusd == cost
+    assert found.minutes == dict.fromkeys(wanted, -(-duration_s // 60))
+    assert found.prices_of == VisionPolicy().prices_of
+    with pytest.raises(UnknownFeatureError, match="logos"):
+        requested("op", VisionPolicy(), ("logos",), 1.0)
+
+
+def test_the_accounts_policy_goes_before_the_deployment():
+    """An account may have the cloud look, or not, whatever the others do."""
+    cloud, local = {"GV_VISION": "video-intelligence"}, {"GV_VISION": "local"}
+    assert chosen(VisionPolicy(), local) is None
+    assert chosen(VisionPolicy(), cloud) is not None
+    assert chosen(VisionPolicy(provider="video-intelligence"), local) is not None
+    assert chosen(VisionPolicy(provider="local"), cloud) is None
+    with pytest.raises(VisionSettingError, match="elsewhere"):
+        chosen(VisionPolicy(provider="elsewhere"), cloud)
 
 
 def test_nothing_found_is_known_to_be_nothing():
