@@ -165,6 +165,7 @@ CREATIVE = (
         emits=("scene-detected",),
         timeout_s=540,
         memory_mib=2048,
+        cpu=2,
         concurrency=2,
     ),
     _step(
@@ -172,6 +173,7 @@ CREATIVE = (
         "extract_features",
         Topic("scene-detected"),
         Need.READ_UPLOADS,
+        Need.READ_MEDIA,
         Need.READ_MODELS,
         Need.VISION,
         emits=("features-extracted",),

@@ -1,12 +1,17 @@
-"""Scenes: cuts of the video, a thumbnail each, and the fan-out of the features."""
+"""Scenes: one pass over the video gives its cuts, and of each scene what the features need."""
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from hashlib import sha256
 
 from geminivideo.degraded import COARSE_CUTS
-from geminivideo.drive_intel.scenes import detect_scenes, is_coarse, thumbnail
-from geminivideo.events import SceneDetected, VideoIngested
-from geminivideo.records import SPEECH_ITEM, Scene, Video, scene_id_of
+from geminivideo.drive_intel.decode_pass import Picture, SceneSeen, is_coarse, watch
+from geminivideo.drive_intel.scene_sound import scene_loudness, with_loudness
+from geminivideo.events import ObjectRef, SceneDetected, VideoIngested
+from geminivideo.records import SPEECH_ITEM, Scene, SceneSample, Video, scene_id_of
 from geminivideo.runtime.step import Step, step
+
+UPLOADS_AT_ONCE = 4
 
 
 @step("detect_scenes")
@@ -16,20 +21,50 @@ def main(event: VideoIngested, step: Step) -> list[SceneDetected]:
     if is_coarse(video.duration_s, step.policy.scenes):
         step.degrade(COARSE_CUTS)
     items = [SPEECH_ITEM]
-    for index, (start, end) in enumerate(detect_scenes(path, step.policy.scenes)):
-        scene_id = scene_id_of(event.flow_id, index)
-        picture = thumbnail(path, (start + end) / 2)
-        name = f"thumbnails/{sha256(picture).hexdigest()}.jpg"
-        shown = step.files.write(picture, step.settings.media_bucket, name, "image/jpeg")
-        scene = Scene(
-            id=scene_id,
-            flow_id=event.flow_id,
-            index=index,
-            start_s=start,
-            end_s=end,
-            thumbnail=shown.uri,
-        )
-        step.put(f"scenes/{scene_id}", scene)
-        items.append(scene_id)
+    for index, seen in enumerate(watch(path, step.policy.scenes)):
+        scene = _with_pictures(_scene(event.flow_id, index, seen), seen, step)
+        if seen.measured is not None:
+            loudness, missing = scene_loudness(
+                path, seen.start_s, seen.end_s, has_audio=video.audio_codec is not None
+            )
+            features = with_loudness(seen.measured, loudness)
+            scene = replace(scene, features=features, degraded=tuple(missing))
+        step.put(f"scenes/{scene.id}", scene)
+        items.append(scene.id)
     step.fan_out("features", items)
     return [SceneDetected(flow_id=event.flow_id, video=event.video, item=item) for item in items]
+
+
+def _scene(flow_id: str, index: int, seen: SceneSeen) -> Scene:
+    return Scene(
+        id=scene_id_of(flow_id, index),
+        flow_id=flow_id,
+        index=index,
+        start_s=seen.start_s,
+        end_s=seen.end_s,
+    )
+
+
+def _with_pictures(scene: Scene, seen: SceneSeen, step: Step) -> Scene:
+    """The scene with its pictures stored, each under the name of its content."""
+    with ThreadPoolExecutor(UPLOADS_AT_ONCE) as uploads:
+        thumbnail = uploads.submit(_stored, seen.thumbnail, "thumbnails", step)
+        kept = uploads.map(lambda one: _stored(one.jpeg, "frames", step), seen.pictures)
+        samples = [_sample(*both) for both in zip(seen.pictures, kept, strict=True)]
+    return replace(scene, thumbnail=thumbnail.result().uri, samples=tuple(samples))
+
+
+def _sample(picture: Picture, stored: ObjectRef) -> SceneSample:
+    look = picture.look
+    return SceneSample(
+        at_s=look.at_s,
+        picture=stored,
+        motion=round(look.motion, 5),
+        moving=look.moving,
+        detail=look.detail,
+    )
+
+
+def _stored(picture: bytes, folder: str, step: Step) -> ObjectRef:
+    name = f"{folder}/{sha256(picture).hexdigest()}.jpg"
+    return step.files.write(picture, step.settings.media_bucket, name, "image/jpeg")

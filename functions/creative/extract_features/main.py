@@ -3,7 +3,7 @@
 import os
 
 from geminivideo.cloud import vision
-from geminivideo.drive_intel.features import extract_scene
+from geminivideo.drive_intel.features import extract_scene, understand
 from geminivideo.drive_intel.models import ModelMissingError, shared_models
 from geminivideo.drive_intel.speech import transcribe
 from geminivideo.events import FeaturesExtracted, SceneDetected
@@ -42,13 +42,18 @@ def _listen(event: SceneDetected, step: Step) -> Transcript:
 
 
 def _look(event: SceneDetected, step: Step) -> list[str]:
-    path = step.files.download(event.video, step.workdir / "source")
+    """Looks at the pictures that were kept of a scene; without any it decodes them again."""
     scene = step.documents.require(f"scenes/{event.item}", Scene)
     start, end = scene.start_s, scene.end_s
     intelligence = vision.from_env()
     seen = intelligence.look(event.video.uri, start, end) if intelligence else Features()
-    models = shared_models(_object_model(step))
-    features, reasons = extract_scene(path, start, end, step.policy.scenes, models, seen)
+    models, policy = shared_models(_object_model(step)), step.policy.scenes
+    if scene.samples:
+        features, found = understand(scene, step.files.read, policy, models, seen)
+        reasons = list(dict.fromkeys([*scene.degraded, *found]))
+    else:
+        path = step.files.download(event.video, step.workdir / "source")
+        features, reasons = extract_scene(path, start, end, policy, models, seen)
     step.update(f"scenes/{event.item}", {"features": features, "degraded": reasons})
     return reasons
 

@@ -27,12 +27,15 @@ _ROUNDING_S = 0.001
 
 @dataclass(frozen=True)
 class Look:
-    """One sampled moment: grey picture now and a moment before (uint8, upright, same size)."""
+    """What draws the eye at one moment: (x, y) in fractions of the upright frame, None: nothing.
+
+    ``motion`` (0-1) is the mean change of the picture since a moment before.
+    """
 
     at_s: float
-    grey: np.ndarray
-    grey_before: np.ndarray
     motion: float
+    moving: Point | None
+    detail: Point | None
 
 
 def focus_path(
@@ -48,8 +51,8 @@ def focus_path(
     finders: dict[str, Callable[[Look], Point | None]] = {
         "faces": lambda look: _largest(faces, look.at_s),
         "objects": lambda look: _largest(objects, look.at_s),
-        "motion": lambda look: moving(look) if look.motion >= min_motion else None,
-        "detail": detailed,
+        "motion": lambda look: look.moving if look.motion >= min_motion else None,
+        "detail": lambda look: look.detail,
     }
     for source, find in finders.items():
         points = [find(look) for look in looks]
@@ -67,19 +70,19 @@ def _largest(found: Sequence[Detection] | None, at_s: float) -> Point | None:
     return box.x + box.w / 2, box.y + box.h / 2
 
 
-def moving(look: Look) -> Point | None:
-    """The centre of what changed between the two pictures."""
+def moving(grey: np.ndarray, grey_before: np.ndarray) -> Point | None:
+    """The centre of what changed between two pictures (uint8, upright, of one size)."""
     import numpy as np
 
-    change = np.abs(look.grey.astype(np.float32) - look.grey_before)
+    change = np.abs(grey.astype(np.float32) - grey_before)
     return _centre(np.maximum(change - _NOISE, 0.0))
 
 
-def detailed(look: Look) -> Point | None:
+def detailed(grey: np.ndarray) -> Point | None:
     """The centre of the picture's edges."""
     import numpy as np
 
-    down, across = np.gradient(look.grey.astype(np.float32))
+    down, across = np.gradient(grey.astype(np.float32))
     return _centre(np.maximum(down**2 + across**2 - _MIN_DETAIL, 0.0))
 
 

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from geminivideo.drive_intel.focus import Look, filled, focus_path, smooth
+from geminivideo.drive_intel.focus import Look, detailed, filled, focus_path, moving, smooth
 from geminivideo.records import Box, Detection
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +22,7 @@ def look(at, left, before=None, size=20):
         picture[35:55, edge : edge + size] = 200
         pictures.append(picture)
     motion = float(np.abs(pictures[0].astype(float) - pictures[1]).mean()) / 255
-    return Look(at, pictures[0], pictures[1], motion)
+    return Look(at, motion, moving(*pictures), detailed(pictures[0]))
 
 
 def face(at, x, size=0.1, label="face"):
@@ -66,7 +66,8 @@ def test_a_still_picture_is_looked_at_where_its_detail_is():
     path, source = focus_path(still, (), (), MIN_MOTION)
     assert source == "detail"
     assert all(x == pytest.approx(120 / 160, abs=0.02) for _, x, _ in path)
-    plain = [Look(0.0, *[np.full((90, 160), 9, np.uint8)] * 2, 0.0)]
+    colour = np.full((90, 160), 9, np.uint8)
+    plain = [Look(0.0, 0.0, moving(colour, colour), detailed(colour))]
     assert focus_path(plain, (), (), MIN_MOTION) == ((), "nothing")
 
 

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import io
-import itertools
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from geminivideo.drive_intel.scenes import (
-    NoFrameError,
-    detect_scenes,
-    is_coarse,
-    spans,
-    thumbnail,
-)
+from geminivideo.drive_intel.decode_pass import is_coarse
+from geminivideo.drive_intel.media import NoFrameError
+from geminivideo.drive_intel.scenes import detect_scenes, thumbnail
 from geminivideo.policy import ScenePolicy
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 POLICY = ScenePolicy()
 SAMPLE_CUTS = [7.29, 11.29, 12.79, 16.46, 19.00, 22.4]  # samples/README.md
@@ -142,19 +135,3 @@ def test_a_video_of_which_nothing_decodes_is_an_error(faststart_mp4, tmp_path):
         detect_scenes(bad, POLICY)
     with pytest.raises(NoFrameError):
         thumbnail(bad, 1.0)
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    cuts=st.lists(st.floats(0.01, 59.99), max_size=30),
-    end=st.floats(60.0, 61.0),
-    shortest=st.floats(0.1, 5.0),
-)
-def test_spans_tile_the_video(cuts, end, shortest):
-    """They start at 0, end at the end, touch each other, and none is shorter than allowed."""
-    found = spans(cuts, end, shortest)
-    assert found[0][0] == 0.0
-    assert found[-1][1] == pytest.approx(end, abs=0.001)
-    assert all(a[1] == b[0] for a, b in itertools.pairwise(found))
-    assert all(e - s >= shortest - 0.002 for s, e in found)
-    assert {s for s, _ in found[1:]} <= {round(cut, 3) for cut in cuts}

@@ -1,0 +1,282 @@
+"""One pass over a video for all that is looked at in it: each frame is decoded once.
+
+Every frame gives a signature, from which cuts and motion come. Of each scene a few pictures are
+kept: candidates are taken on a fine grid, and those nearest to the wanted moments are developed
+(turned upright, measured, packed as JPEG) when the scene is over, in a thread beside the decoder.
+What is held is bounded, however long the video is: the candidates of the scenes that are not
+settled, large ones scaled down, and a few seconds of signatures.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from geminivideo.drive_intel import media, pixels
+from geminivideo.drive_intel.cut_detector import CutDetector, Signature
+from geminivideo.drive_intel.focus import Look, detailed, moving
+from geminivideo.drive_intel.signatures import signature_of
+from geminivideo.policy import ScenePolicy
+from geminivideo.records import Features
+
+if TYPE_CHECKING:
+    import av
+    import numpy as np
+    from av.container import InputContainer
+
+PICTURE_PX = 1280
+THUMBNAIL_PX = 640
+_HELD_PX = 1920 * 1088  # a larger candidate is scaled down at once, not held as it was decoded
+_LEVELS = 219.0  # luma runs from 16 to 235
+_AT_WORK = 2  # scenes that may wait for their pictures before the decoder waits for them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A picture of a scene: JPEG, upright, longest side at most 1280 px."""
+
+    jpeg: bytes
+    look: Look
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneSeen:
+    """A scene from ``start_s`` to ``end_s``: what its pixels say, and pictures for the models.
+
+    ``thumbnail`` is a JPEG of its middle, longest side at most 640 px. After a coarse pass
+    ``measured`` is None and there are no pictures: the scene has to be looked at by itself.
+    """
+
+    start_s: float
+    end_s: float
+    thumbnail: bytes
+    measured: Features | None = None
+    pictures: tuple[Picture, ...] = ()
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A scene before its pictures are developed; ``motion`` as in ``Features``."""
+
+    start_s: float
+    end_s: float
+    candidates: Sequence[Candidate]
+    motion: float | None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A frame that may become a picture, with its cells of luma and those a moment before.
+
+    ``turns``: counter-clockwise quarter turns that bring it upright; ``lines``: the height of the
+    source, upright.
+    """
+
+    at_s: float
+    frame: av.VideoFrame
+    turns: int
+    lines: int
+    luma: np.ndarray
+    luma_before: np.ndarray
+    motion: float
+
+
+def watch(path: Path, policy: ScenePolicy) -> Iterator[SceneSeen]:
+    """The scenes in order, each soon after it is certain; together they tile the picture.
+
+    A video without a cut is one scene. Raises ``NoFrameError`` when nothing can be decoded.
+    """
+    waiting: deque[Future[SceneSeen]] = deque()
+    with media.opened(path) as container, ThreadPoolExecutor(1) as darkroom:
+        coarse = is_coarse(media.own_duration(media.picture(container)) or 0.0, policy)
+        develop = _thumbnailed if coarse else _developed
+        for shot in shots(container, policy):
+            waiting.append(darkroom.submit(develop, shot, policy))
+            while len(waiting) > _AT_WORK:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def is_coarse(duration_s: float, policy: ScenePolicy) -> bool:
+    """Whether a video is so long that its cuts are looked for at key frames only."""
+    return duration_s > policy.coarse_after_s
+
+
+def sample_times(start_s: float, end_s: float, policy: ScenePolicy) -> list[float]:
+    """The moments of a scene to look at, each in the middle of an equal part of it."""
+    wanted = math.ceil((end_s - start_s) / policy.sample_every_s)
+    count = min(max(wanted, policy.min_samples), policy.max_samples)
+    part = (end_s - start_s) / count
+    return [start_s + part * (i + 0.5) for i in range(count)]
+
+
+def shots(container: InputContainer, policy: ScenePolicy) -> Iterator[Shot]:
+    """Decode a container to its end; each shot as soon as it is certain.
+
+    Raises ``NoFrameError`` when nothing can be decoded.
+    """
+    stream = media.picture(container)
+    coarse = is_coarse(media.own_duration(stream) or 0.0, policy)
+    media.watched(stream, key_frames_only=coarse)
+    detector, roll = CutDetector(policy.cuts, key_frames_only=coarse), Roll(policy)
+    for at, frame in media.frames(container, stream):
+        if at > roll.last_s:
+            signature = signature_of(frame)
+            found = detector.push(at, signature)
+            roll.take(at, frame, signature, detector.settled_s)
+            yield from (roll.cut(cut.at_s) for cut in found)
+    if not roll.began:
+        raise media.NoFrameError(f"no frame of {Path(container.name).name} could be decoded")
+    yield from (roll.cut(cut.at_s) for cut in detector.finish())
+    yield roll.cut(max(media.own_duration(stream) or roll.end_s, roll.last_s))
+
+
+class Roll:
+    """What the pass remembers of the scenes that are not over yet."""
+
+    def __init__(self, policy: ScenePolicy) -> None:
+        self._policy = policy
+        self._start_s = 0.0
+        self._candidates: list[Candidate] = []
+        self._motions: deque[tuple[float, float, float]] = deque()
+        self._recent: deque[tuple[float, Signature]] = deque()
+        self._previous: tuple[float, Candidate] | None = None
+        self._wanted_s = -math.inf
+        self.last_s = -math.inf
+        self.end_s = 0.0
+
+    @property
+    def began(self) -> bool:
+        """Whether any frame has been seen."""
+        return self.last_s > -math.inf
+
+    def take(
+        self, at_s: float, frame: av.VideoFrame, signature: Signature, settled_s: float
+    ) -> None:
+        """See the next frame; ``settled_s``: no cut at or before it is to come."""
+        self.end_s = 2 * at_s - self.last_s if self.began else at_s
+        self.last_s = at_s
+        self._recent.append((at_s, signature))
+        while len(self._recent) > 1 and at_s - self._recent[1][0] >= self._policy.motion_gap_s:
+            self._recent.popleft()
+        before_s, before = self._recent[0]
+        motion = _motion(signature, before)
+        self._motions.append((at_s, before_s, motion))
+        self._consider(_candidate(at_s, frame, signature, before, motion), settled_s)
+
+    def _consider(self, here: Candidate, settled_s: float) -> None:
+        """Keep a frame once a step of the grid, and each that is shown for longer than a step.
+
+        Within a step a frame that others are predicted from comes first: it alone is deblocked.
+        """
+        step, previous = self._policy.candidate_every_s, self._previous
+        if previous is not None and here.at_s - previous[0] > step:
+            self._keep(previous[1], settled_s)
+        late = here.at_s - self._wanted_s
+        if late >= (step if _is_bidirectional(here.frame) else 0.0):
+            self._keep(here, settled_s)
+            self._wanted_s = here.at_s + step
+            self._previous = None
+        else:
+            self._previous = (here.at_s, here)
+
+    def _keep(self, candidate: Candidate, settled_s: float) -> None:
+        """Of the frames that are surely of one scene keep twice as many as it will show."""
+        self._candidates.append(replace(candidate, frame=_held(candidate.frame)))
+        times = [one.at_s for one in self._candidates if one.at_s <= settled_s]
+        if len(times) > 2 * self._policy.max_samples:
+            gaps = [after - before for before, after in zip(times, times[2:], strict=False)]
+            del self._candidates[1 + gaps.index(min(gaps))]
+
+    def cut(self, at_s: float) -> Shot:
+        """End the scene that is open here and begin the next."""
+        inside = [one for one in self._candidates if one.at_s < at_s]
+        del self._candidates[: len(inside)]
+        motions = []
+        while self._motions and self._motions[0][0] < at_s:
+            _, before_s, motion = self._motions.popleft()
+            if before_s >= self._start_s:
+                motions.append(motion)
+        start, self._start_s = self._start_s, at_s
+        return Shot(round(start, 3), round(at_s, 3), inside, fmean(motions) if motions else None)
+
+
+def _candidate(
+    at_s: float, frame: av.VideoFrame, now: Signature, before: Signature, motion: float
+) -> Candidate:
+    turns = media.quarter_turns(frame)
+    lines = frame.width if turns % 2 else frame.height
+    return Candidate(at_s, frame, turns, lines, now.luma, before.luma, motion)
+
+
+def _is_bidirectional(frame: av.VideoFrame) -> bool:
+    from av.video.frame import PictureType
+
+    return frame.pict_type == PictureType.B
+
+
+def _motion(now: Signature, before: Signature) -> float:
+    import cv2
+
+    return float(cv2.norm(now.luma, before.luma, cv2.NORM_L1)) / now.luma.size / _LEVELS
+
+
+def _held(frame: av.VideoFrame) -> av.VideoFrame:
+    if frame.width * frame.height <= _HELD_PX:
+        return frame
+    scale = PICTURE_PX / max(frame.width, frame.height)
+    width, height = (max(2, round(side * scale / 2) * 2) for side in (frame.width, frame.height))
+    return frame.reformat(width=width, height=height, interpolation="AREA")
+
+
+def _thumbnailed(shot: Shot, _: ScenePolicy) -> SceneSeen:
+    middle = _nearest(shot.candidates, (shot.start_s + shot.end_s) / 2)
+    picture = media.upright(middle.frame, THUMBNAIL_PX, middle.turns)
+    return SceneSeen(start_s=shot.start_s, end_s=shot.end_s, thumbnail=pixels.jpeg(picture))
+
+
+def _developed(shot: Shot, policy: ScenePolicy) -> SceneSeen:
+    chosen = _chosen(shot, policy)
+    developed = [media.upright(one.frame, PICTURE_PX, one.turns) for one in chosen]
+    middle = developed[len(developed) // 2]
+    tones = [pixels.tone_of(picture) for picture in developed]
+    return SceneSeen(
+        start_s=shot.start_s,
+        end_s=shot.end_s,
+        thumbnail=pixels.jpeg(pixels.bounded(middle, THUMBNAIL_PX)),
+        measured=pixels.measured(shot.motion, tones, chosen[0].lines),
+        pictures=tuple(
+            Picture(jpeg=pixels.jpeg(picture), look=_look(one, picture))
+            for one, picture in zip(chosen, developed, strict=True)
+        ),
+    )
+
+
+def _chosen(shot: Shot, policy: ScenePolicy) -> list[Candidate]:
+    """The candidates nearest to the wanted moments, in order, none twice."""
+    wanted = sample_times(shot.start_s, shot.end_s, policy)
+    nearest = {id(one): one for one in (_nearest(shot.candidates, at) for at in wanted)}
+    return sorted(nearest.values(), key=lambda one: one.at_s)
+
+
+def _nearest(candidates: Sequence[Candidate], at_s: float) -> Candidate:
+    return min(candidates, key=lambda one: abs(one.at_s - at_s))
+
+
+def _look(one: Candidate, picture: np.ndarray) -> Look:
+    import numpy as np
+
+    now, before = (np.rot90(luma, one.turns) for luma in (one.luma, one.luma_before))
+    return Look(
+        at_s=round(one.at_s, 3),
+        motion=one.motion,
+        moving=moving(now, before),
+        detail=detailed(pixels.small_grey(picture)),
+    )
