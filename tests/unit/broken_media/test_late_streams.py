@@ -51,3 +51,15 @@ def test_frames_come_in_rising_order_although_the_parts_of_the_file_do_not(whole
     found = positions(path)
     assert len(found) > 5
     assert found == sorted(set(found))
+
+
+def test_the_start_of_a_matroska_file_without_its_index_can_be_sought(whole, tmp_path):
+    """Its sound starts before its first picture: there is no key frame at 0 s to go back to."""
+    path = tmp_path / "cut.webm"
+    path.write_bytes(whole["same.webm"][:-3000])
+    with media.opened(path) as container, pytest.raises(av.FFmpegError):
+        container.seek(0, backward=True)
+    with media.opened(path) as container:
+        stream = media.picture(container)
+        shown = [at for at, _ in media.shown_at(container, stream, [0.0, 1.0])]
+    assert shown == [0.0, 1.0]
