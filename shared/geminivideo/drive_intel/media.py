@@ -28,6 +28,10 @@ class NoVideoStreamError(ValueError):
     """The file holds no moving picture (a cover image does not count)."""
 
 
+class NoFrameError(ValueError):
+    """Nothing could be decoded at the wanted place of the video."""
+
+
 @contextmanager
 def opened(path: Path, containers: tuple[str, ...] | None = None) -> Iterator[InputContainer]:
     """The file as a PyAV container; raises ``av.FFmpegError`` when its format is not accepted."""
@@ -48,6 +52,18 @@ def picture(container: InputContainer) -> av.VideoStream:
             stream.thread_type = "AUTO"
             return stream
     raise NoVideoStreamError("the file has no video stream")
+
+
+def watched(stream: av.VideoStream, *, key_frames_only: bool = False) -> None:
+    """Set a stream to be decoded from end to end for looking at, before its first frame.
+
+    The deblocking of frames that no other frame is predicted from is left out: they are looked at
+    only in 64 x 36 cells, and nothing after them changes.
+    """
+    if stream.codec_context.name in ("h264", "hevc"):
+        stream.codec_context.options = {"skip_loop_filter": "noref"}
+    if key_frames_only:
+        stream.codec_context.skip_frame = "NONKEY"
 
 
 def start_of(container: InputContainer) -> float:
@@ -154,8 +170,11 @@ def shown_at(
             yield time, shown
 
 
-def upright(frame: av.VideoFrame, longest_px: int) -> np.ndarray:
-    """The frame as BGR uint8 [height, width, 3], upright, its longest side at most this."""
+def upright(frame: av.VideoFrame, longest_px: int, turns: int | None = None) -> np.ndarray:
+    """The frame as BGR uint8 [height, width, 3], upright, its longest side at most this.
+
+    ``turns``: quarter turns, where a copy of the frame has lost its own.
+    """
     import numpy as np
 
     scale = min(1.0, longest_px / max(frame.width, frame.height))
@@ -165,4 +184,5 @@ def upright(frame: av.VideoFrame, longest_px: int) -> np.ndarray:
         format="bgr24",
         interpolation="AREA",
     )
-    return np.ascontiguousarray(np.rot90(small.to_ndarray(), quarter_turns(frame)))
+    turns = quarter_turns(frame) if turns is None else turns
+    return np.ascontiguousarray(np.rot90(small.to_ndarray(), turns))
