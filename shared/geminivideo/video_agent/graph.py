@@ -6,6 +6,7 @@ scaled once for all that frame it alike, joined once for all that join it alike.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -345,12 +346,29 @@ def _resting(corner: Keyframe, shape: Geometry, source: Source) -> list[str]:
 
 
 def _panning(path: tuple[Keyframe, ...], shape: Geometry, source: Source) -> list[str]:
-    """A moving window is cut after scaling: its steps are then output pixels, not source pixels."""
-    wide = max(even(round(shape.source_width * shape.scale)), shape.width)
-    high = max(even(round(shape.source_height * shape.height / shape.window_height)), shape.height)
-    x = piecewise([(k.at_s, k.x * shape.scale) for k in path], wide - shape.width)
-    y = piecewise([(k.at_s, k.y * shape.scale) for k in path], high - shape.height)
-    return [_scale(wide, high, source), f"crop={shape.width}:{shape.height}:x='{x}':y='{y}'"]
+    """A moving window is cut after scaling: its steps are then output pixels, not source pixels.
+
+    Only what the window passes over is scaled.
+    """
+    left, reach_x = _reach([k.x for k in path], shape.window_width, shape.source_width)
+    top, reach_y = _reach([k.y for k in path], shape.window_height, shape.source_height)
+    wide = max(even(round(reach_x * shape.scale)), shape.width)
+    high = max(even(round(reach_y * shape.height / shape.window_height)), shape.height)
+    x = piecewise([(k.at_s, (k.x - left) * shape.scale) for k in path], wide - shape.width)
+    y = piecewise([(k.at_s, (k.y - top) * shape.scale) for k in path], high - shape.height)
+    whole = (reach_x, reach_y) == (shape.source_width, shape.source_height)
+    return [
+        *([] if whole else [f"crop={reach_x}:{reach_y}:{left}:{top}"]),
+        _scale(wide, high, source),
+        f"crop={shape.width}:{shape.height}:x='{x}':y='{y}'",
+    ]
+
+
+def _reach(corners: Sequence[float], window: int, side: int) -> tuple[int, int]:
+    """Where the stretch that a window passes over begins, and its length, in even pixels."""
+    first = 2 * math.floor(min(corners) / 2)
+    length = 2 * math.ceil((max(corners) + window - first) / 2)
+    return first, min(length, side - first)
 
 
 def piecewise(points: Sequence[tuple[float, float]], highest: float) -> str:
