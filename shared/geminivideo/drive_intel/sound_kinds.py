@@ -35,7 +35,7 @@ _TONAL = (0.25, 0.5)  # share of the power in held tones
 _CHANGING = (0.1, 0.35)  # 1 - cosine between the tones of half seconds
 _REGULAR = (0.45, 0.7)  # autocorrelation of the hits
 _LAGS_S = (0.25, 1.5)
-_HIT = 0.1  # the flux of a hit, per bin: less than that is no rhythm, however regular
+_HIT = 0.5  # the flux of a hit, per bin: gusts and flutter have less, drums more
 
 
 def parts(track: Track, policy: SoundPolicy) -> tuple[SoundPart, ...]:
