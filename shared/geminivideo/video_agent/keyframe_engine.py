@@ -167,6 +167,8 @@ def value_at(moved: Animation, seconds: float) -> float:
     if number == 0 or number == len(keys):
         return keys[max(0, number - 1)].value
     before, after = keys[number - 1], keys[number]
+    if seconds == before.time:
+        return before.value
     share = (seconds - before.time) / (after.time - before.time)
     way = CURVES[before.interpolation].at(share, before.control)
     value = before.value + (after.value - before.value) * way

@@ -29,6 +29,9 @@ _TICKS = 1000  # per frame, so that an eased frame has a time of its own
 _SOUND_CURVE = "qsin"  # equal power: two unrelated sounds keep their loudness
 
 
+MIXED, SOFT, EITHER, OTHER = "mixture", "soft edge", "either", "other"
+
+
 class TransitionUnavailableError(UnknownOptionError):
     """An effect of this name exists elsewhere, but not in ffmpeg; the message names the nearest."""
 
@@ -41,88 +44,76 @@ class ClipTooShortError(ValueError):
 class Effect:
     """A transition: the ``xfade`` it is, its kind, and what is seen.
 
-    ``mixes``: at its middle every pixel is of both clips; otherwise each is of one of them.
-    ``alias_of`` names the library's own name of the same effect.
+    ``middle`` is what the picture is at half way: every pixel of both clips (``mixture``), a soft
+    edge wider than half the frame (``soft edge``), each pixel of one clip (``either``), or
+    neither of these (``other``: its description tells). ``alias_of`` names the library's own name
+    of the same effect.
     """
 
     name: str
     xfade: str
     category: str
     description: str
-    mixes: bool = False
+    middle: str
     alias_of: str | None = None
 
 
-_SIDES = {"left": "left", "right": "right", "up": "up", "down": "down"}
+_SIDES = ("left", "right", "up", "down")
 _CORNERS = {"tl": "top left", "tr": "top right", "bl": "bottom left", "br": "bottom right"}
 
 
 def _effects() -> list[Effect]:
     """Every transition of xfade (ffmpeg 9) under its own name."""
-    found = [Effect(name=n, xfade=n, category=c, description=d, mixes=m) for n, c, m, d in _SINGLE]
-    for side in _SIDES:
-        found += [
-            Effect(
-                name=f"{stem}{side}", xfade=f"{stem}{side}", category=c, description=f"{d} {side}"
-            )
-            for stem, c, d in _DIRECTED
-        ]
+    rows = list(_SINGLE)
+    for stem, category, middle, seen in _DIRECTED:
+        rows += [(f"{stem}{side}", category, middle, f"{seen} {side}") for side in _SIDES]
     for short, corner in _CORNERS.items():
-        found += [
-            Effect(
-                name=f"wipe{short}",
-                xfade=f"wipe{short}",
-                category="wipe",
-                description=f"a hard edge uncovers the next clip towards the {corner}",
-            ),
-            Effect(
-                name=f"diag{short}",
-                xfade=f"diag{short}",
-                category="wipe",
-                description=f"a soft diagonal edge from the {corner}",
-            ),
-        ]
-    return found
+        rows.append((f"wipe{short}", "wipe", EITHER, f"a hard corner shrinks to the {corner}"))
+        rows.append((f"diag{short}", "wipe", SOFT, f"a soft diagonal edge from the {corner}"))
+    return [
+        Effect(name=name, xfade=name, category=category, middle=middle, description=seen)
+        for name, category, middle, seen in rows
+    ]
 
 
 _SINGLE = (
-    ("fade", "dissolve", True, "a cross-dissolve: one clip fades into the other"),
-    ("fadefast", "dissolve", True, "a cross-dissolve, faster where the clips differ little"),
-    ("fadeslow", "dissolve", True, "a cross-dissolve, slower where the clips differ little"),
-    ("fadeblack", "dissolve", True, "down to black and up again"),
-    ("fadewhite", "dissolve", True, "up to white and down again"),
-    ("fadegrays", "dissolve", True, "a cross-dissolve through grey"),
-    ("distance", "dissolve", True, "a cross-dissolve by the distance of the colours"),
-    ("dissolve", "noise", False, "pixels change over one by one, at random places"),
-    ("pixelize", "blur", True, "the picture turns to coarse blocks and back"),
-    ("hblur", "blur", True, "smeared sideways and back"),
-    ("radial", "geometric", False, "a clock hand uncovers the next clip"),
-    ("circlecrop", "geometric", False, "a circle closes to black and opens on the next clip"),
-    ("rectcrop", "geometric", False, "a rectangle closes to black and opens on the next clip"),
-    ("circleopen", "geometric", False, "a soft circle opens"),
-    ("circleclose", "geometric", False, "a soft circle closes"),
-    ("vertopen", "geometric", False, "opens from the vertical middle line"),
-    ("vertclose", "geometric", False, "closes towards the vertical middle line"),
-    ("horzopen", "geometric", False, "opens from the horizontal middle line"),
-    ("horzclose", "geometric", False, "closes towards the horizontal middle line"),
-    ("hlslice", "slice", False, "slices from the left"),
-    ("hrslice", "slice", False, "slices from the right"),
-    ("vuslice", "slice", False, "slices upwards"),
-    ("vdslice", "slice", False, "slices downwards"),
-    ("hlwind", "slice", False, "streaks blown from the left"),
-    ("hrwind", "slice", False, "streaks blown from the right"),
-    ("vuwind", "slice", False, "streaks blown upwards"),
-    ("vdwind", "slice", False, "streaks blown downwards"),
-    ("squeezeh", "zoom", False, "the first clip is squeezed flat"),
-    ("squeezev", "zoom", False, "the first clip is squeezed narrow"),
-    ("zoomin", "zoom", True, "into the first clip, then a dissolve"),
+    ("fade", "dissolve", MIXED, "a cross-dissolve: one clip fades evenly into the other"),
+    ("fadefast", "dissolve", MIXED, "a cross-dissolve, faster where the pixels differ more"),
+    ("fadeslow", "dissolve", MIXED, "a cross-dissolve, slower where the pixels differ more"),
+    ("fadegrays", "dissolve", MIXED, "a cross-dissolve that loses its colours on the way"),
+    ("distance", "dissolve", OTHER, "a cross-dissolve in which each pixel jumps to its end early"),
+    ("fadeblack", "dissolve", MIXED, "quickly down to black, then slowly up into the next clip"),
+    ("fadewhite", "dissolve", OTHER, "quickly up to white, then slowly down into the next clip"),
+    ("dissolve", "noise", EITHER, "pixels change over one by one, at random places"),
+    ("pixelize", "blur", MIXED, "a dissolve through coarse blocks"),
+    ("hblur", "blur", MIXED, "a dissolve while smeared sideways"),
+    ("radial", "geometric", EITHER, "a clock hand uncovers the next clip"),
+    ("circlecrop", "geometric", OTHER, "a circle closes to black and opens on the next clip"),
+    ("rectcrop", "geometric", OTHER, "a rectangle closes to black and opens on the next clip"),
+    ("circleopen", "geometric", SOFT, "a soft circle opens"),
+    ("circleclose", "geometric", SOFT, "a soft circle closes"),
+    ("vertopen", "geometric", SOFT, "opens softly from the vertical middle line"),
+    ("vertclose", "geometric", SOFT, "closes softly towards the vertical middle line"),
+    ("horzopen", "geometric", SOFT, "opens softly from the horizontal middle line"),
+    ("horzclose", "geometric", SOFT, "closes softly towards the horizontal middle line"),
+    ("hlslice", "slice", EITHER, "slices from the left"),
+    ("hrslice", "slice", EITHER, "slices from the right"),
+    ("vuslice", "slice", EITHER, "slices upwards"),
+    ("vdslice", "slice", EITHER, "slices downwards"),
+    ("hlwind", "slice", EITHER, "streaks blown from the left"),
+    ("hrwind", "slice", EITHER, "streaks blown from the right"),
+    ("vuwind", "slice", EITHER, "streaks blown upwards"),
+    ("vdwind", "slice", EITHER, "streaks blown downwards"),
+    ("squeezeh", "zoom", EITHER, "the first clip is squeezed flat"),
+    ("squeezev", "zoom", EITHER, "the first clip is squeezed narrow"),
+    ("zoomin", "zoom", OTHER, "into the first clip for half the time, then a dissolve"),
 )
 _DIRECTED = (
-    ("wipe", "wipe", "a hard edge goes"),
-    ("smooth", "wipe", "a soft edge goes"),
-    ("slide", "slide", "both clips move"),
-    ("cover", "slide", "the next clip moves over the first,"),
-    ("reveal", "slide", "the first clip moves away,"),
+    ("wipe", "wipe", EITHER, "a hard edge goes"),
+    ("smooth", "wipe", SOFT, "a wide soft edge goes"),
+    ("slide", "slide", EITHER, "both clips move"),
+    ("cover", "slide", EITHER, "the next clip moves over the first,"),
+    ("reveal", "slide", EITHER, "the first clip moves away,"),
 )
 _ALIASES = {
     "crossfade": "fade",

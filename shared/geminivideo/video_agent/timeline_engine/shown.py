@@ -28,7 +28,7 @@ class Shown:
 
 def shown_in(track: Track) -> tuple[Shown, ...]:
     """The clips of a track with what their transitions take on both sides."""
-    following = [*track.clips[1:], None]
+    following = [*track.clips, None][1:]
     return tuple(
         Shown(
             clip=clip,
