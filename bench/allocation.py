@@ -154,11 +154,14 @@ def _sized(ads: int, rival: Rival) -> Sized:
 
 def allocate(account: Account) -> Filled:
     """What a decision does with its columns."""
+    import numpy as np
+
     seen = account.evidence
     learned = prior.learn(seen, POLICY)
     source = sampler.source(seed=1, account_id="bench", decided_at=NOW)
     sampled = sampler.thompson(seen, learned, POLICY, source)
-    filled = fill(sampled.weights, account.lower, account.upper, account.total)
+    saturation = seen.saturation.astype(np.int64)
+    filled = fill(sampled.weights, account.lower, account.upper, account.total, saturation)
     if int(filled.amounts.sum()) != account.total:
         raise AssertionError(f"{account.total} were to be split, not {filled.amounts.sum()}")
     return filled
@@ -188,14 +191,16 @@ def make(ads: int) -> Account:
         volume=volume,
         exposure=exposure,
         value=deals * 5000.0,
+        deals=deals.astype(float),
+        ripe=deals * 0.8,
         evidence_age=rng.uniform(0.2, 4.0, ads),
         decline=worn,
         decline_z=-worn,
         age_hours=rng.uniform(1.0, 900.0, ads),
         dna=rng.uniform(0.0, 1.0, ads),
         wisdom=rng.uniform(0.8, 1.2, ads),
-        elasticity=np.clip(rng.normal(0.7, 0.1, ads), 0.35, 0.9),
-        account_elasticity=0.7,
+        saturation=np.ceil(budget * rng.lognormal(0.0, 0.4, ads)),
+        counted=True,
         usual_pace=evidence.usual_pace(impressions, volume, budget),
         credit_mean=5000.0,
         credit_guess=None,

@@ -50,9 +50,11 @@ class CutPolicy:
     """
 
     min_scene_s: float = 0.6
-    horizon_s: float = 2.5  # nothing after this much later changes what was found
+    horizon_s: float = 3.0  # nothing after this much later changes what was found
     hard_step: float = 11.0
     hard_ratio: float = 2.5
+    hard_share: float = 0.35  # of the cells that must change by more than the noise
+    noise: float = 6.0
     around: int = 6
     outliers: int = 2
     sparse_step: float = 24.0  # between key frames, where only the step itself is known
@@ -61,7 +63,8 @@ class CutPolicy:
     dissolve_lengths_s: tuple[float, ...] = (0.24, 0.4, 0.64, 1.0, 1.6)
     dissolve_stride: int = 2  # ends of dissolves are looked for at every so manyth frame
     dissolve_step: float = 18.0
-    dissolve_rest: float = 0.3
+    dissolve_stride_share: float = 0.45  # of the whole difference that one step may make
+    dissolve_rest: float = 0.33
     dissolve_unevenness: float = 0.2
     same_drawing: float = 0.6  # correlation of luma above which only the light has changed
     dark_level: float = 40.0  # mean luma below which a plain frame shows nothing (black is 16)
@@ -213,6 +216,9 @@ class RenderPolicy:
 
     The safe zone (``safe_*``, fractions of the frame) is that of Reels and Stories, whose own
     buttons cover the rest of a 9:16 frame; other shapes keep ``feed_margin`` on every side.
+    ``encoder_threads`` is fixed because x264's bytes depend on it. One task renders at most
+    ``outputs_per_task`` variations of the same shots together (docs/rendering.md has what that
+    costs in memory), and says how far it is every ``progress_every_s``.
     """
 
     loudness_lufs: float = -16.0
@@ -242,6 +248,9 @@ class RenderPolicy:
     peak_headroom_db: float = 0.8
     max_black_share: float = 0.5
     timeout_s: float = 900.0
+    encoder_threads: int = 2
+    outputs_per_task: int = 3
+    progress_every_s: float = 3.0
 
     def at(self, quality: str) -> RenderPolicy:
         """This policy at a level of ``QUALITIES``; ``standard`` is the policy itself."""

@@ -48,15 +48,20 @@ class Filled:
     forced: Forced | None = None
 
 
-def fill(weights: Column, lower: Cents, upper: Cents, total: int) -> Filled:
-    """Maximise the sum of w_i ** (1 - e) * b_i ** e under the bounds and the total.
+def fill(
+    weights: Column, lower: Cents, upper: Cents, total: int, saturation: Cents | int = 0
+) -> Filled:
+    """Maximise the sum of w_i ln(1 + b_i / h_i) under the bounds and the total.
 
-    With constant elasticity e the best b_i is ``clip(c * w_i, lower_i, upper_i)`` for one c (the
-    Kuhn-Tucker conditions: all unbound ads have the same marginal return), so that ``weights`` is
-    ``budget * return ** (1 / (1 - e))`` and c is found where the sum is the total.
+    ``saturation`` is h (minor units, at least 0), ``weights`` the value of an ad's first unit of
+    spend times h. The best b_i is ``clip(c * w_i - h_i, lower_i, upper_i)`` for one c (the
+    Kuhn-Tucker conditions: all unbound ads have the same marginal return), and c is found where
+    the sum is the total. Without saturation b_i + h_i is b_i: money goes by weight.
 
     Raises ``ValueError`` when a lower bound is above its upper bound or a weight is negative.
     """
+    import numpy as np
+
     if (lower > upper).any() or not (weights >= 0).all():
         raise ValueError("a lower bound above its upper bound, or a weight below zero or unknown")
     least, most = int(lower.sum()), int(upper.sum())
@@ -66,9 +71,10 @@ def fill(weights: Column, lower: Cents, upper: Cents, total: int) -> Filled:
     if total >= most:
         forced = Forced.UPPER if total > most else None
         return Filled(amounts=upper.copy(), level=math.inf, shortfall=total - most, forced=forced)
-    pool = _Pool(_positive(weights), lower, upper, total)
+    shift = int(np.broadcast_to(saturation, lower.shape).sum())
+    pool = _Pool(_positive(weights), lower + saturation, upper + saturation, total + shift)
     level = _level(pool)
-    return Filled(amounts=_to_cents(pool, level), level=level)
+    return Filled(amounts=_to_cents(pool, level) - saturation, level=level)
 
 
 def _positive(weights: Column) -> Column:

@@ -14,7 +14,7 @@ from geminivideo.policy import Policy
 if TYPE_CHECKING:
     from geminivideo.budget.sampler import Draws
 
-FORMAT = 1
+FORMAT = 2
 
 
 class Move(StrEnum):

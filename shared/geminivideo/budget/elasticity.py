@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     Column = NDArray[np.float64]
 
 _GRID = 41
+_NODES = 600
 _REACH = 3.0  # standard deviations of the prior that the grid covers
 _SAMPLE = 4096
 _LEAST_BELIEF = 1e-4
@@ -33,10 +34,14 @@ _LEAST_BELIEF = 1e-4
 
 @dataclass(frozen=True, kw_only=True)
 class Elasticity:
-    """Of returns with respect to spend: the account's, and every ad's own."""
+    """Of returns with respect to spend, at what each ad spends of late.
 
-    account: float
+    ``saturation`` (minor units a day, whole) is the h of the curve ln(1 + s / h) that has this
+    elasticity there.
+    """
+
     ads: Column
+    saturation: Column
 
 
 def learn(days: Panel, policy: SamplerPolicy) -> Elasticity:
@@ -50,20 +55,25 @@ def learn(days: Panel, policy: SamplerPolicy) -> Elasticity:
     clicked = 1.0 / (days.clicks + 0.5) + noise
     bought = np.full_like(shown, noise)
     auctions = _auctions(days, _slope(step, shown, bought, weight), policy)
-    audience, audiences = _slopes(step, rate, clicked, weight, 0.0, policy)
-    least, most = policy.min_elasticity, policy.max_elasticity
-    typical = float(np.median(auctions)) if len(auctions) else policy.elasticity
-    return Elasticity(
-        account=min(policy.max_account_elasticity, max(least, typical + audience)),
-        ads=np.clip(auctions + audiences, least, most),
-    )
+    audiences = _slopes(step, rate, clicked, weight, 0.0, policy)
+    ads = np.clip(auctions + audiences, policy.min_elasticity, policy.max_elasticity)
+    return Elasticity(ads=ads, saturation=np.ceil(_spend(days, policy) / fed(ads)))
 
 
-def curve(fed: Column) -> Column:
-    """The elasticity of ln(1 + u) at u = ``fed``: spend by saturation (> 0)."""
+def curve(spend: Column) -> Column:
+    """The elasticity of ln(1 + u) at u = ``spend``, in units of the saturation (> 0)."""
     import numpy as np
 
-    return fed / ((1.0 + fed) * np.log1p(fed))
+    return spend / ((1.0 + spend) * np.log1p(spend))
+
+
+def fed(elasticity: Column) -> Column:
+    """The u at which ``curve`` has this value (0.15 to 0.999), within 0.1 %."""
+    import numpy as np
+
+    spend = np.geomspace(1e-3, 1e3, _NODES)
+    found = np.interp(-elasticity, -curve(spend), np.log(spend))
+    return np.asarray(np.exp(found))
 
 
 def _auctions(days: Panel, slope: tuple[Column, Column], policy: SamplerPolicy) -> Column:
@@ -146,11 +156,13 @@ def _slopes(
     weight: Matrix,
     usual: float,
     policy: SamplerPolicy,
-) -> tuple[float, Column]:
-    """(the account's slope, every ad's), shrunk in that order."""
+) -> Column:
+    """Every ad's slope, shrunk to the account's, and that to the usual one."""
+    import numpy as np
+
     own, precision = _slope(step, level, variance, weight)
     between = policy.elasticity_spread_ads**-2
     shared = between * precision / (between + precision)  # what an ad tells of the account
     prior = policy.elasticity_spread**-2
     account = (prior * usual + float((shared * own).sum())) / (prior + float(shared.sum()))
-    return account, (between * account + precision * own) / (between + precision)
+    return np.asarray((between * account + precision * own) / (between + precision))

@@ -25,10 +25,12 @@ class Evidence:
     """Columns over the ads; every count is discounted by its age.
 
     ``budget`` is the daily budget that returns are measured at (minor units, > 0); ``volume`` is
-    how many days at that budget the spend was worth, with the ad's ``elasticity``;
-    ``exposure`` is the clicks whose lag has passed; ``value`` what was credited for them;
+    how many days at that budget the spend was worth, with the ad's ``saturation`` (minor units a
+    day); ``exposure`` is the clicks whose lag has passed, ``deals`` those that began of them,
+    ``value`` what was credited, and ``ripe`` how many finished deals' value that should be;
     ``evidence_age`` is the mean age in days of the clicks; ``usual_pace`` the impressions that the
-    account gets for a minor unit.
+    account gets for a minor unit. ``counted``: deals are known by day; else ``deals`` and
+    ``ripe`` are 0.
     """
 
     budget: Column
@@ -37,14 +39,16 @@ class Evidence:
     volume: Column
     exposure: Column
     value: Column
+    deals: Column
+    ripe: Column
     evidence_age: Column
     decline: Column
     decline_z: Column
     age_hours: Column
     dna: Column
     wisdom: Column
-    elasticity: Column
-    account_elasticity: float
+    saturation: Column
+    counted: bool
     usual_pace: float
     credit_mean: float | None
     credit_guess: float | None
@@ -85,15 +89,17 @@ def gather(
     clicks = (fresh * days.clicks).sum(1)
     direct = policy.mode == "direct"
     impressions = (fresh * days.impressions).sum(1)
-    volume = (fresh * _volumes(days, budget, returns.ads)).sum(1)
-    exposure, value = _value(days, LagCurve.immediate() if direct else lag, policy)
+    volume = (fresh * _volumes(days, budget, returns.saturation)).sum(1)
+    worth = _worth(days, LagCurve.immediate() if direct else lag, policy)
     return Evidence(
         budget=budget,
         impressions=impressions,
         clicks=clicks,
         volume=volume,
-        exposure=exposure,
-        value=np.maximum(value, 0.0),
+        exposure=worth.exposure,
+        value=worth.value,
+        deals=worth.deals,
+        ripe=worth.ripe,
         evidence_age=_mean_age(days, fresh),
         decline=worn.decline,
         decline_z=worn.ctr.z,
@@ -102,8 +108,8 @@ def gather(
         wisdom=np.fromiter(
             (1.0 if ad.wisdom is None else ad.wisdom for ad in ads), np.float64, len(ads)
         ),
-        elasticity=returns.ads,
-        account_elasticity=returns.account,
+        saturation=returns.saturation,
+        counted=bool(worth.deals.any()),
         usual_pace=usual_pace(impressions, volume, budget),
         credit_mean=_credit_mean(ads, direct),
         credit_guess=_credit_guess(days),
@@ -121,17 +127,27 @@ def _budgets(ads: Sequence[AdSignals], days: Panel, total: int) -> Column:
     return np.where(known > 0, known, guess)
 
 
-def _volumes(days: Panel, budget: Column, power: Column) -> Matrix:
-    """Each day's spend in days at today's budget: (rate / budget) ** elasticity * length."""
+def _volumes(days: Panel, budget: Column, saturation: Column) -> Matrix:
+    """Each day in days at today's budget: ln(1 + rate / h) / ln(1 + budget / h) * its length."""
     import numpy as np
 
-    length = np.where(days.known, days.length, 1.0)
-    rate = days.spend / length / budget[:, None]
-    return np.where(days.known, rate ** power[:, None] * days.length, 0.0)
+    rate = days.spend / np.where(days.known, days.length, 1.0)
+    bought = np.log1p(rate / saturation[:, None]) / np.log1p(budget / saturation)[:, None]
+    return np.where(days.known, bought * days.length, 0.0)
 
 
-def _value(days: Panel, lag: LagCurve, policy: SamplerPolicy) -> tuple[Column, Column]:
-    """(clicks whose lag has passed, value credited), both forgetting at the same pace."""
+@dataclass(frozen=True, kw_only=True)
+class _Worth:
+    """What clicks brought, as in ``Evidence``."""
+
+    exposure: Column
+    value: Column
+    deals: Column
+    ripe: Column
+
+
+def _worth(days: Panel, lag: LagCurve, policy: SamplerPolicy) -> _Worth:
+    """Clicks whose lag has passed and what came of them, all forgetting at the same pace."""
     import numpy as np
 
     fresh = np.where(days.known, 0.5 ** (days.age / policy.value_half_life_days), 0.0)
@@ -140,7 +156,13 @@ def _value(days: Panel, lag: LagCurve, policy: SamplerPolicy) -> tuple[Column, C
     late = days.credit_basis
     if late.any():
         exposure[late] = _credited_exposure(days, lag, fresh, late)
-    return exposure, (fresh * days.value).sum(1)
+    counts = 0.0 if policy.mode == "direct" else 1.0  # a purchase has no stages to go through
+    return _Worth(
+        exposure=exposure,
+        value=np.maximum((fresh * days.value).sum(1), 0.0),
+        deals=counts * (fresh * days.deals).sum(1),
+        ripe=counts * (fresh * days.ripe).sum(1),
+    )
 
 
 def _credited_exposure(

@@ -6,6 +6,8 @@ one ad the unit has the ad's id, with several that of the ad set.
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,9 +15,9 @@ from itertools import groupby
 
 from geminivideo.budget import history
 from geminivideo.budget.history import AdDay
-from geminivideo.budget.lag import Delay
+from geminivideo.budget.lag import Delay, share
 from geminivideo.budget.revenue import StageChange
-from geminivideo.budget.signals import DAY_S, HOUR_S, AdSignals, Day
+from geminivideo.budget.signals import DAY_S, HOUR_S, AdSignals, Day, LagCurve
 from geminivideo.policy import Policy
 from geminivideo.records import AdState, Deal
 
@@ -46,12 +48,13 @@ class Unit:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Credited:
-    """What a deal is credited to an ad (minor units), and when its click was.
+    """What a deal is credited to an ad (minor units), when its click was and when it began.
 
     ``guessed``: the click's time is not known, the deal's beginning stands for it.
     """
 
     at: float
+    began_at: float
     value: int
     guessed: bool = False
 
@@ -82,44 +85,58 @@ def undecidable(unit: Unit) -> str | None:
 
 
 def credits_of(deals: Iterable[Deal]) -> dict[str, list[Credited]]:
-    """What deals are credited, by ad."""
+    """What deals are credited, by ad; one that was lost is a deal too, and worth nothing."""
     found: dict[str, list[Credited]] = defaultdict(list)
     for deal in deals:
         at = deal.clicked_at if deal.clicked_at is not None else deal.began_at
-        if deal.ad_id is not None and deal.credited and at is not None:
-            guessed = deal.clicked_at is None
-            found[deal.ad_id].append(Credited(at=at, value=deal.credited, guessed=guessed))
+        if deal.ad_id is None or at is None or (deal.is_deleted and not deal.credited):
+            continue
+        began = deal.began_at if deal.began_at is not None else at
+        guessed = deal.clicked_at is None
+        credited = Credited(at=at, began_at=began, value=deal.credited, guessed=guessed)
+        found[deal.ad_id].append(credited)
     return found
 
 
-def delays_of(
+def beginnings_of(deals: Iterable[Deal], now: float, longest_days: float) -> list[Delay]:
+    """How long after its click each deal began, where the click's time is known."""
+    return [
+        delay
+        for deal in deals
+        if deal.ad_id is not None and not deal.is_deleted
+        for delay in _delay(deal.clicked_at, deal.began_at, now, longest_days)
+    ]
+
+
+def ripenings_of(
     deals: Iterable[Deal],
     steps: Callable[[Deal], Iterable[StageChange]],
     now: float,
     longest_days: float,
 ) -> list[Delay]:
-    """How long after its click each rise of a deal's value came, weighted by the rise.
+    """How long after its beginning each rise of a deal's value came, weighted by the rise.
 
     ``steps`` folds a deal's history.
     """
     return [
         delay
         for deal in deals
-        if deal.ad_id is not None and deal.clicked_at is not None and deal.deleted_at is None
-        for delay in _delays(steps(deal), deal.clicked_at, now, longest_days)
+        if deal.ad_id is not None and not deal.is_deleted
+        for step in steps(deal)
+        if step.increment > 0
+        for delay in _delay(deal.began_at, step.at, now, longest_days, float(step.increment))
     ]
 
 
-def _delays(
-    steps: Iterable[StageChange], clicked_at: float, now: float, longest_days: float
+def _delay(
+    since: float | None, until: float | None, now: float, longest_days: float, weight: float = 1.0
 ) -> Iterable[Delay]:
-    observed = (now - clicked_at) / DAY_S
-    if not 0 < observed <= longest_days:
+    """One, or none when a time is not known, is still to come, or is too long ago."""
+    if since is None or until is None:
         return
-    for step in steps:
-        days = max(0.0, (step.at - clicked_at) / DAY_S)
-        if step.increment > 0 and days <= observed:
-            yield Delay(days=days, observed_days=observed, weight=float(step.increment))
+    observed, days = (now - since) / DAY_S, max(0.0, (until - since) / DAY_S)
+    if 0 < observed <= longest_days and days <= observed:
+        yield Delay(days=days, observed_days=observed, weight=weight)
 
 
 def signals(
@@ -128,19 +145,22 @@ def signals(
     credits: Mapping[str, Sequence[Credited]],
     now: float,
     policy: Policy,
+    ripening: LagCurve | None = None,
     window_budget: int | None = None,
     min_budget: int | None = None,
     condense: bool = False,
 ) -> AdSignals:
     """A unit as the sampler takes it.
 
+    ``ripening`` is how a deal's value comes after its beginning (none: all at once);
     ``window_budget`` is the budget at the velocity window's start, if it moved since;
     ``min_budget`` is Meta's least; ``condense`` makes one stretch of the days older than a week.
     """
     first, days = unit.ads[0], _days_of(unit)
     born, age_known = _born(unit, days, now)
     credited = [credit for ad in unit.ads for credit in credits.get(ad.id, ())]
-    shown = _spread(_days(days, born, now, policy), credited)
+    ripe = ripening or LagCurve.immediate()
+    shown = _spread(_days(days, born, now, policy), credited, ripe, now)
     read = [ad.insights_at for ad in unit.ads if ad.insights_at is not None]
     return AdSignals(
         ad_id=unit.id,
@@ -229,23 +249,34 @@ def _day(day: AdDay, born: float, now: float) -> Day:
     )
 
 
-def _spread(days: tuple[Day, ...], credited: Sequence[Credited]) -> tuple[Day, ...]:
-    """Each credit on the day of its click; without a row for it, on the last one before.
+def _spread(
+    days: tuple[Day, ...], credited: Sequence[Credited], ripening: LagCurve, now: float
+) -> tuple[Day, ...]:
+    """Each deal on the day of its click; without a row for it, on the last one before.
 
     A click before all days is older than what is decided on.
     """
     if not days or not credited:
         return days
-    values = [0] * len(days)
+    by_day: list[list[Credited]] = [[] for _ in days]
+    starts = [day.at for day in days]
     for credit in credited:
-        at = max((i for i, day in enumerate(days) if day.at <= credit.at), default=None)
-        if at is None and credit.at > days[0].at - DAY_S:
-            at = 0
-        if at is not None:
-            values[at] += credit.value
+        at = bisect_right(starts, credit.at) - 1
+        if at >= 0 or credit.at > starts[0] - DAY_S:
+            by_day[max(0, at)].append(credit)
     return tuple(
-        replace(day, pipeline_value=value) if value else day
-        for day, value in zip(days, values, strict=True)
+        _with_deals(day, deals, ripening, now) if deals else day
+        for day, deals in zip(days, by_day, strict=True)
+    )
+
+
+def _with_deals(day: Day, deals: list[Credited], ripening: LagCurve, now: float) -> Day:
+    ages = (max(now - deal.began_at, HOUR_S) / DAY_S for deal in deals)
+    return replace(
+        day,
+        pipeline_value=sum(deal.value for deal in deals),
+        deals=len(deals),
+        ripe=round(math.fsum(share(ripening, age) for age in ages), 6),
     )
 
 
@@ -264,6 +295,8 @@ def _condensed(days: tuple[Day, ...], now: float) -> tuple[Day, ...]:
         spend=sum(day.spend for day in old),
         pipeline_value=sum(day.pipeline_value for day in old),
         cash_revenue=sum(day.cash_revenue for day in old),
+        deals=sum(day.deals for day in old),
+        ripe=math.fsum(day.ripe for day in old),
     )
     return (stretch, *(day for day in days if day.at >= since))
 

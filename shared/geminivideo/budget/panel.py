@@ -27,7 +27,8 @@ _MOST_PIECES = 365
 class Panel:
     """``age`` is days from a day's middle to now, ``length`` its days; padding has length 0.
 
-    ``frequency`` is NaN where unknown; ``value`` is what the sampler's mode counts.
+    ``frequency`` is NaN where unknown; ``value`` is what the sampler's mode counts. ``deals`` and
+    ``ripe`` are 0 where deals are not counted.
     """
 
     age: Matrix
@@ -36,6 +37,8 @@ class Panel:
     clicks: Matrix
     spend: Matrix
     value: Matrix
+    deals: Matrix
+    ripe: Matrix
     frequency: Matrix
     credit_basis: NDArray[np.bool_]
 
@@ -71,6 +74,8 @@ def build(ads: Sequence[AdSignals], now: float, policy: SamplerPolicy) -> Panel:
         clicks=matrix(attrgetter("clicks")),
         spend=matrix(attrgetter("spend")),
         value=matrix(value),
+        deals=matrix(attrgetter("deals")),
+        ripe=matrix(attrgetter("ripe")),
         frequency=matrix(_frequency, np.nan),
         credit_basis=np.fromiter((ad.basis is ValueBasis.CREDIT for ad in ads), bool, len(ads)),
     )
@@ -116,6 +121,8 @@ def _pieces(day: Day) -> list[Day]:
             spend=part(day.spend),
             pipeline_value=part(day.pipeline_value),
             cash_revenue=part(day.cash_revenue),
+            deals=part(day.deals),
+            ripe=day.ripe / count,
         )
 
     return [piece(number) for number in range(count)]

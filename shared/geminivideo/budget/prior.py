@@ -1,7 +1,9 @@
 """Empirical Bayes: what the account's ads have in common is learned from all of them.
 
-Method of moments for the Beta of CTRs (Kleinman 1973) and for the Gamma of value per click
-(DuMouchel 1999), each shrunk to the policy's prior by the amount of evidence.
+Method of moments for the Beta of CTRs (Kleinman 1973) and for the Gamma of deals or value per click
+(DuMouchel 1999), each shrunk to the policy's prior by the amount of evidence. The mean is that of
+the ads, not of the clicks (Buehlmann and Straub 1970): an ad counts by what it says of all ads, so
+that one which gets most of the clicks does not pass for the account.
 """
 
 from __future__ import annotations
@@ -20,21 +22,26 @@ if TYPE_CHECKING:
 
     Column = NDArray[np.float64]
 
+_SAMPLE = 65_536  # of so many ads the prior is near that of all
+_TURNS = 12
+
 
 def learn(evidence: Evidence, policy: SamplerPolicy) -> AccountPrior:
     """The account's prior; with nothing seen, the policy's."""
     alpha, beta = _ctr(evidence.clicks, evidence.impressions, policy)
-    exposure = float(evidence.exposure.sum())
-    value = float(evidence.value.sum())
-    per_click = value / exposure if exposure > 0 else 0.0
     size = _credit_size(evidence, policy)
+    some = evidence.rows(slice(None, None, 1 + len(evidence.clicks) // _SAMPLE))
+    deal = _deal_value(some, size, policy) if evidence.counted else 0.0
+    unit = deal or size
+    seen = some.deals if deal else some.value / max(unit, 1.0)
+    rate, dispersion = _between(seen, some.exposure, policy)
     return AccountPrior(
         ctr_alpha=alpha,
         ctr_beta=beta,
-        value_per_click=per_click,
-        value_shape=_shape(evidence, per_click, size, policy),
+        value_per_click=rate * unit,
+        value_shape=1.0 / dispersion,
         credit_size=size,
-        elasticity=evidence.account_elasticity,
+        deal_value=deal,
     )
 
 
@@ -74,24 +81,40 @@ def _credit_size(evidence: Evidence, policy: SamplerPolicy) -> float:
     return mean * (1.0 + policy.prior_credit_spread) if mean else 0.0
 
 
-def _shape(evidence: Evidence, per_click: float, size: float, policy: SamplerPolicy) -> float:
-    """1 / (variance between ads of their value per click, relative to the account's)."""
-    dispersion = policy.prior_value_dispersion
-    if size > 0 and per_click > 0:
-        ads = len(evidence.value)
-        sums = parts.each(ads, lambda at: _credits(evidence.rows(at), per_click, size))
-        squares, beyond, weight = (math.fsum(column) for column in zip(*sums, strict=True))
-        seen = beyond / max(squares, 1e-12)
-        prior = policy.prior_dispersion_strength
-        dispersion = (dispersion * prior + seen * weight) / (prior + weight)
-    limited = min(policy.max_value_dispersion, max(policy.min_value_dispersion, dispersion))
-    return 1.0 / limited
+def _deal_value(evidence: Evidence, size: float, policy: SamplerPolicy) -> float:
+    """What a deal is credited in the end, in the mean of the ads; nothing credited: 0.
+
+    While little is ripe, one deal of what deals are credited so far (too little) holds it down.
+    """
+    variation = 1.0 + policy.prior_credit_spread
+    trust = 1.0 / (1.0 + policy.deal_value_dispersion / variation * evidence.ripe)
+    so_far = size / variation
+    return (total(trust, evidence.value) + so_far) / (total(trust, evidence.ripe) + 1.0)
 
 
-def _credits(evidence: Evidence, per_click: float, size: float) -> tuple[float, float, float]:
-    """Sums over the ads: (expected deals squared, seen beyond chance, weight of the evidence)."""
-    expected = evidence.exposure * (per_click / size)
-    apart = evidence.value / size
-    apart -= expected
-    squares, beyond = total(expected, expected), total(apart, apart) - float(expected.sum())
-    return squares, beyond, total(expected, 1.0 / (expected + 0.5))
+def _between(seen: Column, exposure: Column, policy: SamplerPolicy) -> tuple[float, float]:
+    """(the mean rate of the ads, the variance between them relative to it).
+
+    Seen ~ Poisson(exposure * rate * Gamma(1 / variance)), solved by turns: each ad weighs by its
+    precision, which the variance says, which is the mean of what each ad says of it by its weight.
+    """
+    spread = policy.prior_value_dispersion
+    if not (seen.any() and exposure.any()):
+        return 0.0, spread
+    rate = float(seen.sum() / exposure.sum())
+    for _ in range(_TURNS):
+        trust = 1.0 / (1.0 + spread * rate * exposure)
+        rate = total(trust, seen) / total(trust, exposure)
+        spread = _spread(seen, rate * exposure, trust, policy)
+    return rate, spread
+
+
+def _spread(seen: Column, expected: Column, trust: Column, policy: SamplerPolicy) -> float:
+    """The mean of ((seen - expected) ** 2 - expected) / expected ** 2, each ad by its trust."""
+    beyond = total(trust, trust, (seen - expected) ** 2 - expected)
+    told = total(trust, trust, expected, expected)
+    weight, prior = total(trust, expected), policy.prior_dispersion_strength
+    found = policy.prior_value_dispersion * prior + beyond / max(told, 1e-12) * weight
+    return min(
+        policy.max_value_dispersion, max(policy.min_value_dispersion, found / (prior + weight))
+    )

@@ -7,13 +7,16 @@ The model, all on one scale (minor units of value per day at the ad's current bu
 - ``ctr`` ~ Beta: the account's prior (moved by Creative DNA and cross-account wisdom) plus the
   ad's discounted clicks, worn down by a proven fatigue.
 - ``value per click`` is the account's: credited value over clicks whose conversion lag has passed.
-- ``q``, the ad's own value per click against the account's, ~ Gamma(a + credited deals,
-  a + expected deals). With the clicks this is the Gamma posterior of pipeline value per unit of
-  spend: its account prior is what the clicks promise, its exposure is discounted by the lag.
+- ``q``, the ad's own value per click against the account's, ~ Gamma(a + deals, a + expected
+  deals). With the clicks this is the Gamma posterior of pipeline value per unit of spend: its
+  account prior is what the clicks promise, its exposure is discounted by the lag. Where deals are
+  counted, how many there are and what one is worth are learned apart (frequency and severity:
+  Buehlmann and Gisler 2005, chapter 4), since their number is known days before their value and
+  is not shaken by its tail.
 - ``w`` is the weight of the click signal by the ad's age; 1 - w that of the deals.
 
-Returns are concave: value(b) = value (b / budget) ** elasticity. Thompson sampling draws ctr and q
-once per decision, and the split is the best one for the draw.
+Returns are concave: value(b) = value ln(1 + b / h) / ln(1 + budget / h) with the ad's saturation h.
+Thompson sampling draws ctr and q once per decision, and the split is the best one for the draw.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from geminivideo.budget import parts
+from geminivideo.budget.elasticity import curve
 from geminivideo.budget.evidence import Evidence
 from geminivideo.budget.signals import AccountPrior
 from geminivideo.policy import SamplerPolicy
@@ -34,8 +38,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Column = NDArray[np.float64]
-
-_SAMPLE = 4096  # ads whose median is near that of all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,9 +93,13 @@ class Posterior:
     seen: Column
     expected: Column
     unit: float
-    elasticity: Column
-    account_elasticity: float
+    saturation: Column
     model_spread: float
+
+    @property
+    def elasticity(self) -> Column:
+        """Of returns with respect to spend, at the current budget."""
+        return curve(self.budget / self.saturation)
 
     @property
     def ctr(self) -> Column:
@@ -155,27 +161,56 @@ def believe(evidence: Evidence, prior: AccountPrior, policy: SamplerPolicy) -> P
     import numpy as np
 
     strength = prior.ctr_alpha + prior.ctr_beta
-    size = prior.credit_size
-    seen = evidence.value * (1.0 / size if size > 0 else 0.0)
-    expected = evidence.exposure * (prior.value_per_click / size if size > 0 else 0.0)
+    known = _deals(evidence, prior, policy)
     alpha = np.minimum(prior.ctr * _moved(evidence, policy), 0.5) * strength
     alpha += np.minimum(evidence.clicks, evidence.impressions)
     return Posterior(
         ctr_alpha=alpha,
         ctr_beta=(strength + evidence.impressions) - alpha,
-        value_shape=prior.value_shape + seen,
-        value_rate=prior.value_shape + expected,
+        value_shape=known.shape,
+        value_rate=known.rate,
         pace=_pace(evidence),
         fatigue=_worn(evidence, policy),
         click_weight=click_weight(evidence.age_hours, policy),
         budget=evidence.budget,
-        seen=seen,
-        expected=expected,
+        seen=known.seen,
+        expected=known.expected,
         unit=prior.value_per_click if prior.value_per_click > 0 else 1.0,
-        elasticity=evidence.elasticity,
-        account_elasticity=prior.elasticity,
+        saturation=evidence.saturation,
         model_spread=policy.model_spread,
     )
+
+
+@dataclass(frozen=True)
+class _Deals:
+    """The Gamma (shape, rate) of the value per click against the account's, and deals behind it."""
+
+    shape: Column
+    rate: Column
+    seen: Column
+    expected: Column
+
+
+def _deals(evidence: Evidence, prior: AccountPrior, policy: SamplerPolicy) -> _Deals:
+    """What the deals say; only their value is known: in units of the account's credit size."""
+    unit = prior.deal_value or prior.credit_size
+    per_unit = 1.0 / unit if unit > 0 else 0.0
+    seen = evidence.deals if prior.deal_value else evidence.value * per_unit
+    expected = evidence.exposure * (prior.value_per_click * per_unit)
+    shape, rate = prior.value_shape + seen, prior.value_shape + expected
+    if not prior.deal_value:
+        return _Deals(shape, rate, seen, expected)
+    worth, ripe = _worth(evidence, prior.deal_value, policy)
+    both = shape * worth / (shape + worth)  # the relative variances of both add up
+    return _Deals(both, both * (rate / shape) * (ripe / worth), seen, expected)
+
+
+def _worth(evidence: Evidence, deal_value: float, policy: SamplerPolicy) -> tuple[Column, Column]:
+    """The Gamma (shape, rate) of what an ad's deal is worth against the account's."""
+    variation = 1.0 + policy.prior_credit_spread
+    alike = 1.0 / policy.deal_value_dispersion
+    credited = evidence.value * (1.0 / (deal_value * variation))
+    return alike + credited, alike + evidence.ripe * (1.0 / variation)
 
 
 def source(*, seed: int, account_id: str, decided_at: float) -> Source:
@@ -199,7 +234,6 @@ def thompson(
 
     ads = len(evidence.budget)
     ctr, value, weights = (np.empty(ads) for _ in range(3))
-    middle = _middle(evidence, prior, policy)
 
     def fill_in(part: slice) -> None:
         given = source if isinstance(source, Draws) else source.generator(part.start)
@@ -207,7 +241,7 @@ def thompson(
             posterior = believe(evidence.rows(rows), prior, policy)
             drawn = given.rows(rows) if isinstance(given, Draws) else draw(posterior, given)
             ctr[rows], value[rows] = drawn.ctr, drawn.value
-            weights[rows] = _weights(posterior, posterior.returns(drawn.ctr, drawn.value), middle)
+            weights[rows] = _weights(posterior, posterior.returns(drawn.ctr, drawn.value))
 
     parts.each(ads, fill_in)
     return Sampled(draws=Draws(ctr=ctr, value=value), weights=weights)
@@ -265,33 +299,17 @@ def normal_cdf(z: Column) -> Column:
     return 0.5 * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * z * (1.0 + 0.044715 * z * z)))
 
 
-def _middle(evidence: Evidence, prior: AccountPrior, policy: SamplerPolicy) -> float:
-    """About the marginal return of the middle ad."""
-    import numpy as np
+def _weights(posterior: Posterior, returns: Column) -> Column:
+    """The value of a day's first unit of spend times the saturation: ``allocation.fill``.
 
-    ads = len(evidence.budget)
-    some = believe(evidence.rows(slice(None, None, 1 + ads // _SAMPLE)), prior, policy)
-    marginal = some.mean_returns * some.elasticity
-    return max(float(np.median(marginal)), 1e-300) if ads else 1.0
-
-
-def _weights(posterior: Posterior, returns: Column, middle: float) -> Column:
-    """budget * (marginal return) ** (1 / (1 - e)), scaled so that nothing overflows.
-
-    Overwrites ``returns``. ``e`` is the account's elasticity for all, which makes the level one
-    number; where an ad's own differs, its marginal return (elasticity * return) still does, and
-    the next decision goes on from there: the ads come to rest where their marginal returns are
-    equal.
+    Overwrites ``returns``.
     """
     import numpy as np
 
-    returns *= posterior.elasticity
-    returns /= middle
-    np.clip(returns, 1e-6, 1e6, out=returns)
-    np.log(returns, out=returns)  # with exp half the time of a power
-    returns *= 1.0 / (1.0 - posterior.account_elasticity)
-    np.exp(returns, out=returns)
+    bought = posterior.budget / posterior.saturation
+    np.log1p(bought, out=bought)
     returns *= posterior.budget
+    returns /= bought
     return returns
 
 

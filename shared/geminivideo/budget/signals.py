@@ -27,6 +27,8 @@ class Day:
 
     ``spend``, ``pipeline_value`` and ``cash_revenue`` are minor units, counted to the day that
     ``AdSignals.basis`` names; ``frequency`` is impressions per person, ``None`` when unknown.
+    ``deals`` of its clicks have begun (0 also where nobody counts them), and by their age as much
+    of their value should be credited as ``ripe`` finished deals bring.
     """
 
     at: float
@@ -37,6 +39,8 @@ class Day:
     pipeline_value: int = 0
     cash_revenue: int = 0
     frequency: float | None = None
+    deals: int = 0
+    ripe: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,10 +92,11 @@ class AdSignals:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LagCurve:
-    """The share of a click's final value that is credited ``days`` after it; linear in between.
+    """The share of what comes in the end that is there ``days`` later; linear in between.
 
-    ``days`` and ``shares`` rise together; after the last day everything is credited. ``deals`` is
-    how many delays it was learned from (0: the prior alone).
+    From a click to the deals that begin of it (to their value, where deals are not counted), or
+    from a deal's beginning to its value. ``days`` and ``shares`` rise together; after the last day
+    all is there. ``deals`` is how many delays it was learned from (0: the prior alone).
     """
 
     days: tuple[float, ...]
@@ -112,7 +117,9 @@ class AccountPrior:
     minor units; an ad's own is ``value_per_click`` times q, with q ~ Gamma(``value_shape``,
     ``value_shape``) between ads. ``credit_size`` (minor units) is E[x^2]/E[x] of one deal's credit
     x: value / ``credit_size`` has variance equal to its mean, however heavy its tail.
-    ``elasticity`` is that of returns with respect to spend.
+    ``deal_value`` (minor units) is what a deal is credited in the end; 0 where deals are not
+    counted: q is then learned from their value alone, else from their number, and Gamma with
+    ``value_shape`` is the number's part of it.
     """
 
     ctr_alpha: float
@@ -120,7 +127,7 @@ class AccountPrior:
     value_per_click: float
     value_shape: float
     credit_size: float
-    elasticity: float
+    deal_value: float = 0.0
 
     @property
     def ctr(self) -> float:

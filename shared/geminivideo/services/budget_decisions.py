@@ -41,14 +41,17 @@ _JSON, _GZIP = "application/json", "application/gzip"
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What is known of an account's budgets at ``now``, and the units nothing is decided for."""
+    """What is known of an account's budgets at ``now``, and the units nothing is decided for.
+
+    ``beginnings`` are the times from clicks to the deals that came of them.
+    """
 
     account_id: str
     now: float
     signals: tuple[AdSignals, ...]
     shared: dict[str, Unit]  # units of several ads, by id
     undecided: tuple[tuple[Unit, str], ...]
-    delays: tuple[Delay, ...]
+    beginnings: tuple[Delay, ...]
 
 
 def verdict_path(flow_id: str, unit_id: str) -> str:
@@ -69,7 +72,7 @@ def gather(documents: Documents, account: Account, policy: Policy, now: float) -
         signals=tuple(_signals(documents, account, decidable, deals, policy, now)),
         shared={unit.id: unit for unit in units if len(unit.ads) > 1},
         undecided=tuple((unit, reason) for unit, reason in refused if reason is not None),
-        delays=tuple(_delays(documents, account, deals, policy, now)),
+        beginnings=tuple(gathering.beginnings_of(deals, now, policy.lag.max_days)),
     )
 
 
@@ -87,6 +90,7 @@ def _signals(
     now: float,
 ) -> Iterable[AdSignals]:
     credits = gathering.credits_of(deals)
+    ripening = _ripening(documents, account, deals, policy, now)
     windows = _windows(documents, account.id, policy, now)
     reading = documents.get(reading_path(account.id), AccountReading)
     condense = len(units) > policy.insights.whole_days_up_to
@@ -96,6 +100,7 @@ def _signals(
             credits=credits,
             now=now,
             policy=policy,
+            ripening=ripening,
             window_budget=windows.get(unit.adset_id or ""),
             min_budget=reading.min_daily_budget if reading else None,
             condense=condense,
@@ -124,16 +129,18 @@ def window_start(window: BudgetWindow, since: float) -> int | None:
     return recent[0].before if recent else None
 
 
-def _delays(
+def _ripening(
     documents: Documents, account: Account, deals: list[Deal], policy: Policy, now: float
-) -> list[Delay]:
+) -> LagCurve:
+    """How a deal's value comes after its beginning, learned from the account's deals."""
     stages = crediting.stages_of(documents, account, policy.revenue)
-    return gathering.delays_of(
+    rises = gathering.ripenings_of(
         deals,
         lambda deal: crediting.fold(deal.history, stages).changes,
         now,
-        policy.lag.max_days,
+        policy.ripening.max_days,
     )
+    return lag.learn(rises, policy.ripening)
 
 
 def request_of(found: Found, policy: Policy, flow_id: str) -> Request:
@@ -143,7 +150,7 @@ def request_of(found: Found, policy: Policy, flow_id: str) -> Request:
         account_id=found.account_id,
         decided_at=found.now,
         ads=found.signals,
-        lag=LagCurve.immediate() if direct else lag.learn(found.delays, policy.lag),
+        lag=LagCurve.immediate() if direct else lag.learn(found.beginnings, policy.lag),
         seed=seed_of(flow_id),
         policy=gathering.deciding_policy(policy, found.signals),
         total=policy.allocation.daily_total,

@@ -127,17 +127,26 @@ def test_a_heavier_ad_never_gets_less(weights, total, which):
 
 
 @settings(max_examples=40, deadline=None)
-@given(returns=st.lists(st.floats(0.1, 10), min_size=2, max_size=6), elasticity=st.floats(0.3, 0.9))
-def test_no_single_move_of_money_improves_the_split(returns, elasticity):
+@given(
+    ads=st.lists(
+        st.tuples(st.floats(0.1, 10), st.integers(1_000, 10_000_000)), min_size=2, max_size=6
+    )
+)
+def test_no_single_move_of_money_improves_the_split(ads):
     """The split maximises concave returns: shifting a little between any two ads loses."""
-    worth, total = np.array(returns), 1_000_000
-    weights = worth ** (1 / (1 - elasticity))
+    worth, saturation = np.array([a[0] for a in ads]), np.array([a[1] for a in ads])
+    total = 1_000_000
     amounts = fill(
-        weights, np.zeros(len(worth), np.int64), np.full(len(worth), total), total
+        worth * saturation,
+        np.zeros(len(worth), np.int64),
+        np.full(len(worth), total),
+        total,
+        saturation,
     ).amounts.astype(float)
+    assert amounts.sum() == total
 
     def value(budgets):
-        return float((worth * np.maximum(budgets, 0) ** elasticity).sum())
+        return float((worth * saturation * np.log1p(np.maximum(budgets, 0) / saturation)).sum())
 
     best = value(amounts)
     for giver in range(len(worth)):

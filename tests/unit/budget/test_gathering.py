@@ -4,7 +4,7 @@ import pytest
 from geminivideo.budget import gathering
 from geminivideo.budget.history import AdDay, absorb
 from geminivideo.budget.revenue import StageChange
-from geminivideo.budget.signals import DAY_S
+from geminivideo.budget.signals import DAY_S, LagCurve
 from geminivideo.policy import Policy
 from geminivideo.records import AdState, Deal
 from hypothesis import given
@@ -117,7 +117,36 @@ def test_what_cannot_be_decided_says_why(members, reason):
     assert gathering.undecidable(unit) == reason
 
 
-def test_delays_are_from_the_click_to_each_rise():
+def test_beginnings_are_from_the_click_to_the_deal():
+    """Where the click's time is known; what begins in the future or long ago is left out."""
+    known = deal(NOON - 5 * DAY_S, began_at=NOON - 3 * DAY_S)
+    unknown = deal(None, began_at=NOON - 3 * DAY_S)
+    later = deal(NOON - 5 * DAY_S, began_at=NOON + 1)
+    deleted = deal(NOON - 5 * DAY_S, began_at=NOON - 3 * DAY_S, deleted_at=NOON)
+    found = gathering.beginnings_of([known, unknown, later, deleted], NOON, 90.0)
+    assert [(d.days, d.observed_days, d.weight) for d in found] == [(2, 5, 1)]
+    assert gathering.beginnings_of([known], NOON, 4.0) == []
+
+
+def test_deals_are_counted_to_the_day_of_their_click_lost_ones_too():
+    """Two clicks of one day, one of them lost: two deals, one worth something."""
+    deals = [deal(NOON - 3 * DAY_S), deal(NOON - 3 * DAY_S, 0)]
+    found = signals(state(), deals=deals)
+    assert [day.deals for day in found.days] == [0, 2, 0, 0, 0]
+    assert [day.pipeline_value for day in found.days] == [0, 100_00, 0, 0, 0]
+    assert found.days[1].ripe == 2.0
+
+
+def test_a_deal_ripens_from_its_beginning():
+    """Half of its value after two days: a deal that began two days ago counts half as ripe."""
+    curve = LagCurve(days=(0.0, 4.0), shares=(0.0, 1.0))
+    begun = deal(NOON - 4 * DAY_S, began_at=NOON - 2 * DAY_S)
+    found = signals(state(), deals=[begun], ripening=curve)
+    assert found.days[0].ripe == pytest.approx(0.5)
+    assert found.days[0].deals == 1
+
+
+def test_ripenings_are_from_the_beginning_to_each_rise():
     """Two rises of one deal are two delays; a fall is none; weights are the rises."""
     steps = [
         StageChange(
@@ -126,7 +155,8 @@ def test_delays_are_from_the_click_to_each_rise():
         )
         for back, increment in ((4, 200), (2, 300), (1, -500))
     ]  # fmt: skip
-    found = gathering.delays_of([deal(NOON - 5 * DAY_S)], lambda _: steps, NOON, 90.0)
+    begun = deal(NOON - 9 * DAY_S, began_at=NOON - 5 * DAY_S)
+    found = gathering.ripenings_of([begun], lambda _: steps, NOON, 90.0)
     assert [(d.days, d.observed_days, d.weight) for d in found] == [(1, 5, 200), (3, 5, 300)]
 
 

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from geminivideo.budget import evidence, parts, prior, sampler
+from geminivideo.budget import elasticity, evidence, panel, parts, prior, sampler
 from geminivideo.budget.signals import DAY_S, LagCurve, ValueBasis
 from geminivideo.policy import SamplerPolicy
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 POLICY = SamplerPolicy()
 CERTAIN = LagCurve.immediate()
@@ -165,10 +167,8 @@ def test_elasticity_is_learned_from_varied_budgets(make_ad, now):
         for spend in [5000 * 2 ** (n % 3)]
         for impressions in [round(50_000 * (spend / 5000) ** 0.5)]
     )
-    seen = evidence.gather(
-        [replace(ad, days=days)], now=now, total=5000, lag=CERTAIN, policy=POLICY
-    )
-    assert seen.elasticity[0] == pytest.approx(0.5, abs=0.07)
+    found = elasticity.learn(panel.build([replace(ad, days=days)], now, POLICY), POLICY)
+    assert found.ads[0] == pytest.approx(0.5, abs=0.07)
 
 
 def test_elasticity_of_what_was_never_varied_is_the_prior(make_ad, now):
@@ -176,10 +176,68 @@ def test_elasticity_of_what_was_never_varied_is_the_prior(make_ad, now):
     fed = [
         make_ad(str(n), spend=spend, budget=spend) for n, spend in enumerate((500, 5000, 50_000))
     ]
-    seen = evidence.gather(fed, now=now, total=55_500, lag=CERTAIN, policy=POLICY)
-    assert seen.elasticity[1] == pytest.approx(POLICY.elasticity, abs=0.05)
-    assert 0.9 < seen.elasticity[0] < 1.0
-    assert seen.elasticity[2] < 0.5
+    found = elasticity.learn(panel.build(fed, now, POLICY), POLICY)
+    assert found.ads[1] == pytest.approx(0.7, abs=0.05)
+    assert 0.9 < found.ads[0] < 1.0
+    assert found.ads[2] < 0.5
+
+
+@given(st.floats(0.16, 0.99))
+def test_a_saturation_has_the_elasticity_it_was_made_from(wanted):
+    """ln(1 + u) rises by ``wanted`` percent for one percent more u at the u that is found."""
+    spend = elasticity.fed(np.array([wanted]))[0]
+    step = 1e-4
+    slope = (np.log1p(spend * (1 + step)) / np.log1p(spend) - 1) / step
+    assert slope == pytest.approx(wanted, rel=2e-3, abs=1e-3)
+
+
+def test_an_ad_that_has_the_clicks_does_not_pass_for_the_account(make_ad, now):
+    """Nine small ads at 200.00 a deal-click and one with 50 times their clicks at a quarter of it.
+
+    The account's mean is nearer to that of its ads than to that of its clicks.
+    """
+    small = [make_ad(f"s{n}", impressions=1000, roas=4.0) for n in range(9)]
+    large = make_ad("large", impressions=50_000, roas=50.0)
+    seen = evidence.gather([*small, large], now=now, total=5000, lag=CERTAIN, policy=POLICY)
+    of_clicks = seen.value.sum() / seen.exposure.sum()
+    of_small = seen.value[0] / seen.exposure[0]
+    assert seen.value[9] / seen.exposure[9] < of_clicks < of_small
+    assert prior.learn(seen, POLICY).value_per_click > of_clicks + (of_small - of_clicks) / 3
+
+
+def with_deals(ad, deals, value, ripe):
+    """Each day's clicks brought so many deals, worth so much so far, of which so many are ripe."""
+    days = tuple(replace(d, deals=deals, pipeline_value=value, ripe=ripe) for d in ad.days)
+    return replace(ad, days=days, pipeline_count=deals * len(days))
+
+
+def test_deals_count_before_their_value_is_there(make_ad, now):
+    """Two ads with the same credit so far: that of twice the deals will be worth more."""
+    early = with_deals(make_ad("early"), 4, 400_00, 2.0)
+    others = [with_deals(make_ad(f"o{n}"), 2, 400_00, 2.0) for n in range(8)]
+    found = posterior([early, *others], now)
+    assert found.multiple[0] > 1.3 * found.multiple[1]
+    assert found.seen[0] == pytest.approx(2 * found.seen[1])
+
+
+def test_dearer_deals_are_worth_more_but_less_than_they_seem(make_ad, now):
+    """As many deals of thrice the value: worth more, shrunk by how alike deals usually are."""
+    dear = with_deals(make_ad("dear"), 2, 1200_00, 2.0)
+    others = [with_deals(make_ad(f"o{n}"), 2, 400_00, 2.0) for n in range(8)]
+    found = posterior([dear, *others], now)
+    assert 1.3 < found.multiple[0] / found.multiple[1] < 3.0
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 10**7), st.floats(0, 30)), min_size=1,
+                max_size=6))  # fmt: skip
+def test_whatever_deals_say_an_ads_worth_is_a_positive_number(make_ad, now, deals):
+    """Lost, unripe and enormous deals alike: shapes and rates stay finite and above zero."""
+    ads = [with_deals(make_ad(f"a{n}"), *told) for n, told in enumerate(deals)]
+    found = posterior(ads, now)
+    for column in (found.value_shape, found.value_rate, found.mean_returns):
+        assert np.isfinite(column).all()
+        assert (column > 0).all()
 
 
 def test_draws_are_those_of_their_seed_account_and_time(make_ad, now):
