@@ -1,19 +1,53 @@
 """Named looks, built from ``eq`` and ``curves``: a 3D LUT costs more than the encode itself.
 
 ``eq`` works on lookup tables in YUV (under 3 ms per 1080p frame); ``curves`` converts to RGB and
-back (7-9 ms) and is used where a look truly bends a channel.
+back (7-9 ms) and is used where a look truly bends a channel. ``color_grading`` computes the same
+looks as LUTs for editors, and how far these filters are from them is measured by its tests. A LUT
+of somebody else is a ``LutFile``; it is laid before an upscale, where it has fewer pixels to do.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 Points = tuple[tuple[float, float], ...]
+Gains = tuple[float, float, float]
+NEUTRAL: Gains = (1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LutFile:
+    """A .cube that we have written ourselves; its name carries its content's digest."""
+
+    path: Path
+    one_dimensional: bool = False
+
+    def filters(self, matrix: str = "bt709") -> tuple[str, ...]:
+        """RGB by the picture's own matrix, the table, and BT.709 in the studio's range again."""
+        kind = "lut1d" if self.one_dimensional else "lut3d=interp=tetrahedral"
+        exact = "flags=accurate_rnd+full_chroma_int+full_chroma_inp"
+        return (
+            f"scale={exact}:in_color_matrix={matrix}:out_range=pc",
+            "format=gbrp",
+            f"{kind}{':' if '=' in kind else '='}file={_quoted(str(self.path))}",
+            f"scale={exact}:out_color_matrix=bt709:out_range=tv",
+            "format=yuv420p",
+        )
+
+
+def _quoted(path: str) -> str:
+    """A path for a filter inside a graph: escaped for its option, then for the graph."""
+    option = "".join(f"\\{c}" if c in "\\':" else c for c in path)
+    return "".join(f"\\{c}" if c in "\\'[],;" else c for c in option)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grade:
-    """One look at full strength; the defaults change nothing. Curves map 0-1 to 0-1."""
+    """One look at full strength; the defaults change nothing. Curves map 0-1 to 0-1.
+
+    ``gains`` are a white balance on R, G and B, before everything else; ``lut`` comes last.
+    """
 
     name: str
     contrast: float = 1.0
@@ -26,6 +60,8 @@ class Grade:
     red: Points = ()
     green: Points = ()
     blue: Points = ()
+    gains: Gains = NEUTRAL
+    lut: LutFile | None = None
 
     def at(self, intensity: float) -> Grade:
         """The same look blended with the source: 0 changes nothing, 1 is the full look."""
@@ -36,8 +72,8 @@ class Grade:
             for f in fields(self)
             if isinstance(getattr(neutral, f.name), float)
         }
-        return Grade(
-            name=self.name,
+        return replace(
+            self,
             **numbers,
             red=_eased(self.red, share),
             green=_eased(self.green, share),
@@ -58,8 +94,17 @@ class Grade:
             for channel in ("red", "green", "blue")
             if (points := getattr(self, channel))
         ]
-        chain = [f"eq={':'.join(changed)}"] if changed else []
-        return (*chain, f"curves={':'.join(bent)}") if bent else tuple(chain)
+        return (
+            *([_balance(self.gains)] if self.gains != NEUTRAL else []),
+            *([f"eq={':'.join(changed)}"] if changed else []),
+            *([f"curves={':'.join(bent)}"] if bent else []),
+            *(self.lut.filters() if self.lut else ()),
+        )
+
+
+def _balance(gains: Gains) -> str:
+    scaled = (f"{c}='clip(val*{gain:.5f},0,255)'" for c, gain in zip("rgb", gains, strict=True))
+    return f"lutrgb={':'.join(scaled)}"
 
 
 def _eased(points: Points, share: float) -> Points:
@@ -67,31 +112,51 @@ def _eased(points: Points, share: float) -> Points:
 
 
 _TEAL_SHADOWS: Points = ((0, 0.03), (0.25, 0.27), (1, 0.96))
-_WARM_LIGHTS: Points = ((0, 0), (0.25, 0.22), (0.75, 0.78), (1, 1))
+_WARM_LIGHTS: Points = ((0, 0), (0.25, 0.22), (0.75, 0.79), (1, 1))
+_S_CURVE: Points = ((0, 0), (0.25, 0.235), (0.75, 0.765), (1, 1))
 
+PRESETS = (
+    "cinematic",
+    "vintage",
+    "high_contrast",
+    "warm",
+    "cold",
+    "fitness_energy",
+    "clean_corporate",
+    "instagram_dramatic",
+    "instagram_fade",
+    "instagram_vibrant",
+)
 GRADES: dict[str, Grade] = {
     grade.name: grade
     for grade in (
         Grade(name="natural"),
         Grade(name="clean", contrast=1.03, brightness=0.02, saturation=0.97, gamma=1.05),
         Grade(name="vivid", contrast=1.08, saturation=1.28),
-        Grade(name="warm", saturation=1.08, gamma_r=1.06, gamma_b=0.93),
-        Grade(name="cold", saturation=1.03, gamma_r=0.95, gamma_b=1.06),
+        Grade(name="warm", saturation=1.1, gamma_r=1.06, gamma_b=0.93),
+        Grade(name="cold", saturation=1.05, gamma_r=0.95, gamma_b=1.06),
         Grade(
-            name="cinematic", contrast=1.07, saturation=1.05, red=_WARM_LIGHTS, blue=_TEAL_SHADOWS
+            name="cinematic",
+            contrast=1.05,
+            saturation=1.05,
+            red=_WARM_LIGHTS,
+            green=_S_CURVE,
+            blue=_TEAL_SHADOWS,
         ),
         Grade(
             name="vintage",
             contrast=0.95,
-            saturation=0.82,
+            saturation=0.85,
             gamma_r=1.03,
+            red=((0, 0.04), (1, 1)),
+            green=((0, 0.04), (1, 0.98)),
             blue=((0, 0.09), (0.5, 0.5), (1, 0.9)),
         ),
-        Grade(name="high_contrast", contrast=1.22, saturation=1.05),
-        Grade(name="fitness_energy", contrast=1.14, saturation=1.3, gamma=0.97),
+        Grade(name="high_contrast", contrast=1.25, saturation=1.05),
+        Grade(name="fitness_energy", contrast=1.14, saturation=1.35, gamma=0.97),
         Grade(name="clean_corporate", contrast=1.02, saturation=0.92, gamma=1.04, gamma_b=1.02),
-        Grade(name="instagram_dramatic", contrast=1.18, saturation=0.94, gamma=0.94),
-        Grade(name="instagram_fade", contrast=0.9, brightness=0.03, saturation=0.82),
-        Grade(name="instagram_vibrant", contrast=1.06, saturation=1.38),
+        Grade(name="instagram_dramatic", contrast=1.2, saturation=0.94, gamma=0.94),
+        Grade(name="instagram_fade", contrast=0.9, brightness=0.03, saturation=0.8),
+        Grade(name="instagram_vibrant", contrast=1.06, saturation=1.4),
     )
 }
