@@ -25,6 +25,7 @@ from geminivideo.video_agent.geometry import (
     framing,
     geometry,
 )
+from geminivideo.video_agent.grades import LutFile
 from geminivideo.video_agent.plan import Cut, RenderRequest
 from geminivideo.video_agent.source import Source
 
@@ -245,12 +246,20 @@ def picture(
     opened: Sequence[str],
 ) -> str:
     """Cut, crop, scale, join and grade what was opened for each cut; texts come on top of it."""
+    lut = request.grade.lut if _enlarged(request, shapes) else None
     cuts = [
-        _cut(graph, cut, request, shapes[cut.source], sources[cut.source], entry)
+        _cut(graph, cut, request, shapes[cut.source], sources[cut.source], entry, lut)
         for cut, entry in zip(request.cuts, opened, strict=True)
     ]
     joined = graph.node(f"concat=n={len(cuts)}:v=1:a=0", *cuts)
-    return graph.node(",".join([*request.grade.filters(), "format=yuv420p,setsar=1"]), joined)
+    grade = replace(request.grade, lut=None) if lut else request.grade
+    return graph.node(",".join([*grade.filters(), "format=yuv420p,setsar=1"]), joined)
+
+
+def _enlarged(request: RenderRequest, shapes: Sequence[Geometry]) -> bool:
+    """Whether every cut is a window at rest that becomes larger: a LUT costs less before that."""
+    framed = [(frame(cut, shapes[cut.source]), shapes[cut.source]) for cut in request.cuts]
+    return all(len(f.path) == 1 and not f.padded and shape.scale > 1 for f, shape in framed)
 
 
 def cut_graph(
@@ -273,14 +282,20 @@ _cut_graph, _overlay_parts = cut_graph, overlay_graph
 
 
 def _cut(
-    graph: Graph, cut: Cut, request: RenderRequest, shape: Geometry, source: Source, opened: str
+    graph: Graph,
+    cut: Cut,
+    request: RenderRequest,
+    shape: Geometry,
+    source: Source,
+    opened: str,
+    lut: LutFile | None = None,
 ) -> str:
     timed = graph.node(",".join(_timed(cut, request.fps, source)), opened)
     framed = frame(cut, shape)
     if framed.padded:
         shown = _padded(graph, timed, framed, shape, source)
     elif len(framed.path) == 1:
-        shown = graph.node(",".join(_resting(framed.path[0], shape, source)), timed)
+        shown = graph.node(",".join(_resting(framed.path[0], shape, source, lut)), timed)
     else:
         shown = graph.node(",".join(_panning(framed.path, shape, source)), timed)
     return graph.node(",".join(_ended(cut, request)), shown)
@@ -339,10 +354,17 @@ def _scale(width: int, height: int, source: Source) -> str:
     )
 
 
-def _resting(corner: Keyframe, shape: Geometry, source: Source) -> list[str]:
+def _resting(
+    corner: Keyframe, shape: Geometry, source: Source, lut: LutFile | None
+) -> list[str]:
     window = f"crop={shape.window_width}:{shape.window_height}:{corner.x:.0f}:{corner.y:.0f}"
     whole = shape.slack == (0, 0)
-    return [*([] if whole else [window]), _scale(shape.width, shape.height, source)]
+    crop = [] if whole else [window]
+    if lut is None:
+        return [*crop, _scale(shape.width, shape.height, source)]
+    looked = replace(source, matrix="bt709")
+    given = "bt709" if source.hdr else source.matrix
+    return [*crop, *lut.filters(given), _scale(shape.width, shape.height, looked)]
 
 
 def _panning(path: tuple[Keyframe, ...], shape: Geometry, source: Source) -> list[str]:
