@@ -208,15 +208,33 @@ def _encodes(hardware: Hardware) -> bool:
     return True
 
 
-def video_kbps(path: Path) -> float:
-    """The mean rate of a file's pictures: their packets' bytes over their time."""
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A file of ours as its packets and its header have it; ``kbps`` is its pictures' mean rate."""
+
+    width: int
+    height: int
+    fps: float
+    duration_s: float
+    kbps: float
+
+
+def measured(path: Path) -> Measured:
+    """Read a file that this module made to its end, without decoding it."""
     import av
 
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        sizes, end = 0, 0.0
+        size, count, end = 0, 0, 0.0
         for packet in container.demux(stream):
-            sizes += packet.size
-            if packet.pts is not None:
+            if packet.pts is not None and packet.time_base is not None:
+                size, count = size + packet.size, count + 1
                 end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-    return sizes * 8 / 1000 / end if end > 0 else 0.0
+        context = stream.codec_context
+        return Measured(
+            width=context.width,
+            height=context.height,
+            fps=count / end if end > 0 else 0.0,
+            duration_s=end,
+            kbps=size * 8 / 1000 / end if end > 0 else 0.0,
+        )

@@ -16,7 +16,7 @@ from geminivideo.policy import QUALITIES, RenderPolicy
 from geminivideo.records import Check
 from geminivideo.video_agent import encoders, ffmpeg, graph, loudness
 from geminivideo.video_agent.checks import check
-from geminivideo.video_agent.encoders import CODECS, Codec, Encoding
+from geminivideo.video_agent.encoders import CODECS, Codec, Encoding, Measured
 from geminivideo.video_agent.ffmpeg import Progress
 from geminivideo.video_agent.geometry import Focus, Geometry, InvalidPlanError
 from geminivideo.video_agent.options import known
@@ -131,15 +131,15 @@ def render_for_platform(
     made, losses = _made(job, progress)
     gpu = ["gpu-unavailable"] if asked.use_gpu and job.encoding.hardware is None else []
     degraded = (*made.degraded, *losses, *_size_losses(platform, codec, job.shape), *gpu)
-    kbps = encoders.video_kbps(made.path)
+    found = encoders.measured(made.path)
     return PlatformResult(
         rendered=replace(made, degraded=tuple(dict.fromkeys(degraded))),
-        checks=(*_file_checks(made, job), *_platform_checks(made, platform, codec, kbps)),
+        checks=(*_file_checks(made, job), *_platform_checks(found, platform, codec)),
         degraded=tuple(dict.fromkeys(degraded)),
         encoder=job.encoding.encoder,
         container=codec.suffix,
         passes=job.encoding.passes,
-        video_kbps=round(kbps, 1),
+        video_kbps=round(found.kbps, 1),
     )
 
 
@@ -269,7 +269,7 @@ def _passes(
     trial = job.workdir / "first-pass.mkv"
     first = [*encoders.video_arguments(encoding, every), "-pass", "1", *log]
     _run(job, first, trial, None, None, progress and (lambda done: progress(done / 2)))
-    needed = encoders.video_kbps(trial) if trial.stat().st_size else 0.0
+    needed = encoders.measured(trial).kbps
     trial.unlink()
     second = [*encoders.second_pass(encoding, every, needed), "-pass", "2", *log]
     _run(job, second, job.path, sound, normalise, progress and (lambda d: progress(0.5 + d / 2)))
@@ -335,25 +335,23 @@ def _file_checks(made: RenderedFile, job: _Job) -> Iterable[Check]:
             yield found
 
 
-def _platform_checks(
-    made: RenderedFile, platform: Platform, codec: Codec, kbps: float
-) -> Iterable[Check]:
+def _platform_checks(found: Measured, platform: Platform, codec: Codec) -> Iterable[Check]:
     """What the platform takes, measured on the file."""
-    seen = look(made.path)
-    long, short = max(seen.width, seen.height), min(seen.width, seen.height)
+    long, short = max(found.width, found.height), min(found.width, found.height)
     most = (max(platform.width, platform.height), min(platform.width, platform.height))
     yield Check(
         name="platform-size",
         passed=long <= most[0] and short <= most[1],
-        measured=f"{seen.width}x{seen.height}",
+        measured=f"{found.width}x{found.height}",
         wanted=f"at most {most[0]} by {most[1]}",
     )
-    yield _most("platform-fps", round(seen.fps, 3), platform.max_fps * 1.001)
+    yield _most("platform-fps", round(found.fps, 2), platform.max_fps + 0.01)
     if codec.capped:
-        slack = _RATE_TOLERANCE + _BUFFER_S / made.duration_s
-        yield _most("platform-kbps", round(kbps, 1), platform.max_kbps * slack)
+        slack = _RATE_TOLERANCE + _BUFFER_S / max(found.duration_s, 1e-3)
+        yield _most("platform-kbps", round(found.kbps, 1), round(platform.max_kbps * slack))
     if platform.max_duration_s is not None:
-        yield _most("platform-duration", round(seen.duration_s, 2), platform.max_duration_s + 0.05)
+        longest = platform.max_duration_s + 0.05
+        yield _most("platform-duration", round(found.duration_s, 2), longest)
 
 
 def _most(name: str, measured: float, most: float) -> Check:

@@ -122,8 +122,10 @@ class Heart:
 
 @cache
 def _heart() -> Any:
-    from hibari import Hibari  # type: ignore[import-not-found,import-untyped]
-
+    try:
+        from hibari import Hibari  # type: ignore[import-not-found,import-untyped]
+    except ImportError as error:
+        raise VoiceUnavailableError("the voice heart ships in hibari-tts: install it") from error
     return Hibari(voice="heart")
 
 
@@ -142,7 +144,11 @@ class Pico:
     def speak(self, text: str, to: Path) -> Speech:
         """Speak a line at 16 kHz. Pico reads files that its markup names: none reaches it."""
         import numpy as np
-        from py_nanotts import NanoTTS  # type: ignore[import-not-found,import-untyped]
+
+        try:
+            from py_nanotts import NanoTTS  # type: ignore[import-not-found,import-untyped]
+        except ImportError as error:
+            raise VoiceUnavailableError("Pico ships in py-nanotts: install it") from error
 
         plain = re.sub(r"[<>&\\]", " ", text)
         sound = NanoTTS().speak(plain, voice=self.info.language)

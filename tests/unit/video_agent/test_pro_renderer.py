@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -28,6 +29,7 @@ _spec = importlib.util.spec_from_file_location("clips", Path(__file__).with_name
 clips = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(clips)
 POLICY = RenderPolicy()
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -113,15 +115,41 @@ def test_the_bit_rate_keeps_to_the_platform_s_ceiling(busy, tmp_path, monkeypatc
 
 
 def test_levels_cost_what_they_are_worth(clip, tmp_path):
-    """Every level up takes more bits of the same pictures and comes closer to the source."""
-    kbps = []
+    """Every level up takes more bits and comes closer to the source; the docs show how close."""
+    import cv2
+
+    with av.open(str(clip)) as container:
+        frames = [f.to_ndarray(format="bgr24") for f in container.decode(video=0)]
+    kbps, errors, shown = [], [], [labelled(frames[12], "source")]
     for quality in QUALITIES:
         asked = PlatformRender(quality=quality, aspect_ratio="source")
         made = render_for_platform(asked, clip, tmp_path / quality, POLICY)
         assert failed(made) == []
+        with av.open(str(made.rendered.path)) as container:
+            seen = [f.to_ndarray(format="bgr24") for f in container.decode(video=0)]
+        pairs = zip(seen, frames, strict=False)
+        errors.append(np.mean([np.abs(a.astype(int) - b).mean() for a, b in pairs]))
         kbps.append(made.video_kbps)
-    draft, standard, high, master = kbps
-    assert draft < standard < high < master
+        shown.append(labelled(seen[12], f"{quality} {made.video_kbps:.0f} kb/s"))
+    assert kbps == sorted(kbps)
+    assert errors == sorted(errors, reverse=True)
+    path = tmp_path / "page.jpg"
+    cv2.imwrite(str(path), np.hstack(shown), [cv2.IMWRITE_JPEG_QUALITY, 85])
+    assert 5_000 < path.stat().st_size <= 80_000
+    if os.environ.get("GV_WRITE_PAGES"):
+        (ROOT / "docs" / "pro" / "pro_renderer.jpg").write_bytes(path.read_bytes())
+
+
+def labelled(frame, text):
+    """A quarter of a frame, four times as large, under its name."""
+    import cv2
+
+    height, width = frame.shape[:2]
+    part = frame[height // 4 : height * 3 // 4, width // 4 : width * 3 // 4]
+    part = cv2.resize(part, None, fx=3, fy=3, interpolation=cv2.INTER_NEAREST)
+    strip = np.full((26, part.shape[1], 3), 255, np.uint8)
+    cv2.putText(strip, text, (6, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+    return np.vstack([strip, part])
 
 
 def test_a_video_longer_than_the_platform_takes(clip, tmp_path, monkeypatch):

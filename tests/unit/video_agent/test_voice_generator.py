@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
+import sys
 import wave
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,10 +29,11 @@ from geminivideo.video_agent.voice_generator import (
     local_voice,
 )
 from geminivideo.voices import Speech, VoiceInfo, VoiceUnavailableError
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 POLICY = VoicePolicy()
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Hum:
@@ -187,6 +191,7 @@ def test_a_recogniser_that_hears_something_else_is_not_believed(tmp_path):
 texts = st.lists(st.text("abcdefg,.!", min_size=1, max_size=9), min_size=1, max_size=12)
 
 
+@settings(max_examples=50)
 @given(texts=texts, start=st.floats(0, 20), length=st.floats(0.2, 20))
 def test_estimated_times_run_through_the_line(texts, start, length):
     """Words follow each other inside their line; the first begins and the last ends with it."""
@@ -199,6 +204,7 @@ def test_estimated_times_run_through_the_line(texts, start, length):
     assert times[-1] == pytest.approx(start + length, abs=0.002)
 
 
+@settings(max_examples=50)
 @given(
     count=st.integers(1, 12),
     dropped=st.sets(st.integers(0, 11)),
@@ -316,6 +322,44 @@ def test_another_language_is_spoken_by_pico_and_markup_does_not_reach_it(tmp_pat
     assert to.stat().st_size > 16_000
 
 
+def test_the_page_shows_lines_in_their_beats(tmp_path):
+    """What is heard lies inside the beats of its line: the docs show the sound and its words."""
+    pytest.importorskip("hibari")
+    beats = (("Keep your coffee hot all day.", 0.4, 2.4), ("Get yours now.", 3.2, 4.6))
+    track = spoken(beats, tmp_path, voice=local_voice("en"), duration_s=5.0)
+    assert failed(track) == []
+    sound = heard(track)
+    for line, (_, start, end) in zip(track.lines, beats, strict=True):
+        first, last = loud_from_to(sound, start - 0.3, end + 0.3)
+        assert start - 0.05 <= first < last <= max(end, line.end_s) + 0.05
+    path = tmp_path / "page.jpg"
+    drawn(path, sound, track, beats)
+    assert 5_000 < path.stat().st_size <= 80_000
+    if os.environ.get("GV_WRITE_PAGES"):
+        (ROOT / "docs" / "pro" / "voice_generator.jpg").write_bytes(path.read_bytes())
+
+
+def drawn(path, sound, track, beats):
+    """The sound over time, the beats as grey fields, the words under it."""
+    import cv2
+
+    width, height, per_s = 1000, 240, 200
+    picture = np.full((height, width, 3), 255, np.uint8)
+    for _, start, end in beats:
+        picture[:, round(start * per_s) : round(end * per_s)] = (232, 232, 232)
+    columns = np.array_split(np.abs(sound), width)
+    for x, column in enumerate(columns):
+        reach = round(float(column.max()) * 120)
+        picture[90 - reach : 90 + reach + 1, x] = (200, 100, 30)
+    for number, word in enumerate(track.words):
+        at = round(word.start_s * per_s), 190 + 22 * (number % 2)
+        cv2.line(picture, (at[0], 165), (at[0], at[1] - 12), (120, 120, 120), 1)
+        cv2.putText(
+            picture, word.text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA
+        )
+    cv2.imwrite(str(path), picture, [cv2.IMWRITE_JPEG_QUALITY, 85])
+
+
 @pytest.mark.long
 def test_the_local_voice_is_understood(tmp_path):
     """A recogniser hears the script, and puts the words within 0.25 s of our estimate's line."""
@@ -344,6 +388,7 @@ def test_the_local_voice_is_understood(tmp_path):
         assert len(own) >= len(line.text.split()) - 1
 
 
+@pytest.mark.long
 def test_no_voice_reaches_for_the_network(tmp_path):
     """The packaged voice speaks in a process whose sockets refuse to connect."""
     pytest.importorskip("hibari")
@@ -355,7 +400,5 @@ def test_no_voice_reaches_for_the_network(tmp_path):
         "from geminivideo.video_agent.voice_generator import local_voice\n"
         f"local_voice('en').speak('Hello.', Path({str(tmp_path / 'x.wav')!r}))\n"
     )
-    import sys
-
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
     assert (tmp_path / "x.wav").stat().st_size > 10_000
