@@ -110,7 +110,6 @@ class SoundPolicy:
     silence_dbfs: float = -60.0  # RMS of a quarter of a second
     min_part_s: float = 0.5
     min_music: float = 0.5  # of the music score of a second
-    max_judged_s: float = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,12 +4,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
 
+from geminivideo.cloud import vision
 from geminivideo.degraded import COARSE_CUTS
 from geminivideo.drive_intel.decode_pass import Picture, SceneSeen, is_coarse, watch
 from geminivideo.drive_intel.scene_sound import scene_loudness, with_loudness
 from geminivideo.events import ObjectRef, SceneDetected, VideoIngested
 from geminivideo.records import SPEECH_ITEM, Scene, SceneSample, Video, scene_id_of
-from geminivideo.runtime.step import Step, step
+from geminivideo.runtime.step import Permanent, Step, Transient, step
 
 UPLOADS_AT_ONCE = 4
 
@@ -18,6 +19,7 @@ UPLOADS_AT_ONCE = 4
 def main(event: VideoIngested, step: Step) -> list[SceneDetected]:
     path = step.files.download(event.video, step.workdir / "source")
     video = step.documents.require(f"videos/{event.flow_id}", Video)
+    _ask_the_cloud(event, video, step)
     if is_coarse(video.duration_s, step.policy.scenes):
         step.degrade(COARSE_CUTS)
     items = [SPEECH_ITEM]
@@ -33,6 +35,26 @@ def main(event: VideoIngested, step: Step) -> list[SceneDetected]:
         items.append(scene.id)
     step.fan_out("features", items)
     return [SceneDetected(flow_id=event.flow_id, video=event.video, item=item) for item in items]
+
+
+def _ask_the_cloud(event: VideoIngested, video: Video, step: Step) -> None:
+    """Where the account's policy wants it: one question about the whole video, and its cost.
+
+    It is answered while the cuts are looked for. A delivery that comes again asks nothing again.
+    """
+    policy = step.policy.vision
+    wanted = [name for name in policy.wanted if name != "speech" or video.audio_codec is not None]
+    try:
+        intelligence = vision.chosen(policy)
+        if intelligence is None or video.vision is not None:
+            return
+        operation = intelligence.ask(event.video.uri, wanted, policy.language)
+        asked = vision.requested(operation, policy, wanted, video.duration_s)
+    except vision.VisionUnavailableError as error:
+        raise Transient(str(error)) from error
+    except vision.REFUSALS as error:
+        raise Permanent(str(error)) from error
+    step.documents.update(f"videos/{event.flow_id}", {"vision": asked})
 
 
 def _scene(flow_id: str, index: int, seen: SceneSeen) -> Scene:

@@ -61,6 +61,10 @@ class VisionRefusedError(RuntimeError):
     """The API refused this video or this caller: trying again cannot help."""
 
 
+# What trying again cannot mend.
+REFUSALS = (VisionRefusedError, VisionSettingError, UnknownFeatureError)
+
+
 def from_env(environ: Mapping[str, str] = os.environ) -> VideoIntelligence | None:
     """The client when the cloud looks at videos, None when the local models do.
 

@@ -19,6 +19,7 @@ from geminivideo.drive_intel import media, on_screen_text, pixels
 from geminivideo.drive_intel.decode_pass import PICTURE_PX, sample_times
 from geminivideo.drive_intel.focus import Look, detailed, focus_path, moving
 from geminivideo.drive_intel.models import Models
+from geminivideo.drive_intel.provenance import with_provenance
 from geminivideo.drive_intel.scene_sound import scene_loudness, with_loudness
 from geminivideo.events import ObjectRef
 from geminivideo.policy import ScenePolicy
@@ -99,7 +100,8 @@ def extract_scene(
     measured = pixels.measured(fmean(look.motion for look in looks), tones, samples[0].lines)
     loudness, missing = scene_loudness(path, start_s, end_s, has_audio=has_audio)
     measured = with_loudness(measured, loudness)
-    found, reasons = _completed(measured, looks, samples, policy, models, seen or Features())
+    share = len(samples) / len(sample_times(start_s, end_s, policy))
+    found, reasons = _completed(measured, looks, samples, policy, models, seen or Features(), share)
     return found, [*reasons, *missing]
 
 
@@ -110,8 +112,12 @@ def _completed(
     policy: ScenePolicy,
     models: Models,
     seen: Features,
+    share: float = 1.0,
 ) -> tuple[Features, list[str]]:
-    """What was measured, with what the models see in the samples and ``seen`` brings."""
+    """What was measured, with what the models see in the samples and ``seen`` brings.
+
+    ``share`` (0-1) of the moments that were to be looked at could be.
+    """
     missing: list[str] = []
     faces, objects = seen.faces, seen.objects
     if faces is None:
@@ -120,11 +126,10 @@ def _completed(
         objects = _objects(samples, policy, models, missing)
     texts = _texts(samples, policy, models) if seen.texts is None else seen.texts
     focus, decided_by = focus_path(looks, faces, objects, policy.min_motion)
-    sources = measured.sources | _sources(models, objects, decided_by) | seen.sources
     found = replace(
-        measured, objects=objects, faces=faces, texts=texts, focus=focus, sources=sources
+        measured, objects=objects, faces=faces, texts=texts, labels=seen.labels, focus=focus
     )
-    return found, missing
+    return with_provenance(found, models, seen, decided_by, share), missing
 
 
 def _samples(
@@ -179,10 +184,3 @@ def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
     if len(samples) <= count:
         return list(samples)
     return [samples[int((i + 0.5) * len(samples) / count)] for i in range(count)]
-
-
-def _sources(models: Models, objects: Sequence[Detection] | None, focus_by: str) -> dict[str, str]:
-    sources = {"faces": models.face_source, "texts": models.text_source, "focus": focus_by}
-    if objects is not None and models.objects is not None:
-        sources["objects"] = models.objects.source
-    return sources

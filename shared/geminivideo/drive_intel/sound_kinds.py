@@ -31,7 +31,7 @@ _AROUND = 12  # bins on each side that the median is taken over
 _HELD = 4  # frames (128 ms) that a peak must stay to be a tone
 _CONTEXT_S = 4.0  # what a rhythm and a change of tones are looked for in
 # From where to where these count as nothing to fully so (docs/models.md has what they tell apart):
-_TONAL = (0.25, 0.5)  # share of the power in held tones
+_TONAL = (0.08, 0.25)  # share of the power in held tones
 _CHANGING = (0.1, 0.35)  # 1 - cosine between the tones of half seconds
 _REGULAR = (0.45, 0.7)  # autocorrelation of the hits
 _LAGS_S = (0.25, 1.5)
