@@ -421,7 +421,7 @@ class VariationStatus(StrEnum):
 class Variation:
     """``render_jobs/{job}/variations/{id}``: one rendered file with its checks.
 
-    ``aspect`` None means that of the job.
+    ``aspect`` None means that of the job; ``progress`` is the fraction that is rendered.
     """
 
     id: str
@@ -439,10 +439,16 @@ class Variation:
     checks: tuple[Check, ...] = ()
     reason: str | None = None
     degraded: tuple[str, ...] = ()
+    progress: float = 0.0
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether it is still to be rendered."""
+        return self.status is VariationStatus.QUEUED
 
     def rendered(self, **found: Any) -> Variation:
         """The variation with its file and what was measured of it."""
-        return replace(self, status=VariationStatus.RENDERED, reason=None, **found)
+        return replace(self, status=VariationStatus.RENDERED, reason=None, progress=1.0, **found)
 
     def failed(self, reason: str) -> Variation:
         """The variation that could not be made, and why."""
@@ -451,11 +457,37 @@ class Variation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rendition:
+    """``renditions/{fingerprint}``: the checked file that a rendering request has come to.
+
+    A request of the same fingerprint (request, source generation, renderer) takes it as it is.
+    """
+
+    id: str
+    media: ObjectRef
+    poster: ObjectRef
+    sha256: str
+    width: int
+    height: int
+    duration_s: float
+    checks: tuple[Check, ...]
+    degraded: tuple[str, ...]
+    created_at: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderTask:
+    """The variations that one task of a render job renders, together where that pays."""
+
+    variation_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class RenderJob:
     """``render_jobs/{id}``: one execution of the render job for one flow or remix.
 
     ``notify`` is False for a remix or a Pro job asked for over HTTP: nothing is published.
-    ``quality`` is a level of ``policy.QUALITIES``.
+    ``quality`` is a level of ``policy.QUALITIES``. Without ``tasks`` each variation has its own.
     """
 
     id: str
@@ -469,6 +501,17 @@ class RenderJob:
     execution: str | None = None
     notify: bool = True
     quality: str = "standard"
+    tasks: tuple[RenderTask, ...] = ()
+
+    @property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """The variations of each task, by its index."""
+        grouped = tuple(task.variation_ids for task in self.tasks)
+        return grouped or tuple((each,) for each in self.variation_ids)
+
+    def group_of(self, variation_id: str) -> tuple[str, ...]:
+        """The variations of the task that has this one."""
+        return next(group for group in self.groups if variation_id in group)
 
 
 class AssetKind(StrEnum):
@@ -522,6 +565,17 @@ class LibraryAsset:
     proof: str = ""
     contents: tuple[str, ...] = ()
     deleted_at: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredTimeline:
+    """``timelines/{id}``: a timeline as OpenTimelineIO text; ``revision`` counts its edits."""
+
+    id: str
+    otio: str
+    revision: int
+    created_at: float
+    updated_at: float
 
 
 class ProStatus(StrEnum):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from geminivideo.runtime.http import Api, ApiError, Call
-from geminivideo.services import pro_assets, pro_jobs, renders
+from geminivideo.services import pro_assets, pro_jobs, pro_timelines, renders
 from geminivideo.services.pro_registry import BY_NAME
 from geminivideo.services.pro_task import Tool
 
@@ -53,10 +53,19 @@ class ProHealth:
 def serve(api: Api) -> None:
     """Answer every Pro route of this service."""
     for tool in BY_NAME.values():
+        if not tool.path:
+            continue
         route = api.post(tool.path, body=tool.body, answer=pro_jobs.ProAnswer, later=True)
         route(_handler(tool))
     library = api.post("/api/pro/assets", body=pro_assets.AssetBody, answer=pro_assets.AssetAnswer)
     library(pro_assets.serve_library)
+    timelines = api.post(
+        "/api/pro/timeline",
+        body=pro_timelines.TimelineBody,
+        answer=(pro_timelines.TimelineAnswer, pro_jobs.ProAnswer),
+        later=True,
+    )
+    timelines(_timeline)
     api.get("/api/pro/job/{id}", answer=(renders.RenderJobView, pro_jobs.ProAnswer))(show_job)
     api.get("/api/pro/health", answer=ProHealth)(health_of(api))
 
@@ -70,6 +79,11 @@ def show_job(call: Call) -> renders.RenderJobView | pro_jobs.ProAnswer:
         return renders.show_job(call)
     except ApiError as error:
         raise ApiError(404, f"no job {call.path['id']}") from error
+
+
+def _timeline(call: Call) -> Any:
+    """Make, edit, exchange and render a timeline."""
+    return pro_timelines.serve_timeline(call, BY_NAME["timeline-render"])
 
 
 def _handler(tool: Tool) -> Callable[[Call], Any]:

@@ -47,7 +47,13 @@ if TYPE_CHECKING:
 FOLDER = "pro"
 JOB_ENV = "PRO_JOB_ID"
 _OPEN = (ProStatus.QUEUED, ProStatus.RUNNING)
-_DOMAINS = ("geminivideo.video_agent", "geminivideo.drive_intel", "av.", "opentimelineio.")
+_DOMAINS = (
+    "geminivideo.video_agent",
+    "geminivideo.drive_intel",
+    "geminivideo.voices",
+    "av.",
+    "opentimelineio.",
+)
 _REPORT_EVERY_S = 2.0
 _REASON_CHARS = 2000
 # One piece of work at a time: the memory of a service is what one piece of work needs.
@@ -333,7 +339,7 @@ def _task(
         if ref.key not in seen:
             seen[ref.key] = files.download(ref, folder / f"{role}{suffix_of(ref.name)}")
         fetched[role] = seen[ref.key]
-        length += 0.0 if role in tool.others else _seconds(role, fetched[role])
+        length += 0.0 if role in tool.others else seconds_of(role, fetched[role])
     return Task(
         source_s=length,
         body=msgspec.json.decode(job.request, type=tool.body),
@@ -345,7 +351,7 @@ def _task(
     )
 
 
-def _seconds(role: str, path: Path) -> float:
+def seconds_of(role: str, path: Path) -> float:
     """How long a media file says that it is; a still picture has no length.
 
     Raises ``UnreadableMediaError`` for what is neither: a playlist in disguise, for one, would

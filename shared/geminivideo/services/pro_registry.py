@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from geminivideo.services import pro_tools
+from geminivideo.services import pro_ads, pro_edit, pro_tools, pro_voice
 from geminivideo.services.pro_task import Tool
 
-BY_NAME: dict[str, Tool] = {tool.name: tool for tool in (*pro_tools.TOOLS,)}
+BY_NAME: dict[str, Tool] = {
+    tool.name: tool
+    for tool in (*pro_tools.TOOLS, *pro_edit.TOOLS, *pro_ads.TOOLS, *pro_voice.TOOLS)
+}

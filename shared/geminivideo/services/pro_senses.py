@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from geminivideo.policy import Policy
-from geminivideo.records import Features, Transcript
-from geminivideo.services.pro_task import Focus
+from geminivideo.records import Scene, Transcript
 
 
 class LocalSenses:
@@ -19,14 +18,24 @@ class LocalSenses:
 
         return transcribe(path, "", shared_models(), policy.speech)
 
-    def focus(self, path: Path, policy: Policy) -> Focus:
-        """Scene by scene, as the flow's own step finds it."""
+    def scenes(self, path: Path, policy: Policy) -> list[Scene]:
+        """Scene by scene, as the flow's own steps find and measure them."""
         from geminivideo.drive_intel.features import extract_scene
         from geminivideo.drive_intel.models import shared_models
         from geminivideo.drive_intel.scenes import detect_scenes
 
-        points: list[tuple[float, float, float]] = []
-        for start, end in detect_scenes(path, policy.scenes):
-            found, _ = extract_scene(path, start, end, policy.scenes, shared_models(), Features())
-            points += found.focus or ()
-        return tuple(points)
+        found = []
+        for index, (start, end) in enumerate(detect_scenes(path, policy.scenes)):
+            features, reasons = extract_scene(path, start, end, policy.scenes, shared_models())
+            found.append(
+                Scene(
+                    id=f"scene-{index:03d}",
+                    flow_id="",
+                    index=index,
+                    start_s=start,
+                    end_s=end,
+                    features=features,
+                    degraded=tuple(reasons),
+                )
+            )
+        return found

@@ -44,8 +44,8 @@ class Senses(Protocol):
         """What is said in a video that was never analysed."""
         ...
 
-    def focus(self, path: Path, policy: Policy) -> Focus:
-        """Where to look in a video that was never analysed: (time s, x, y) in fractions."""
+    def scenes(self, path: Path, policy: Policy) -> list[Scene]:
+        """The scenes of a video that was never analysed, with what is seen in them."""
         ...
 
 
@@ -104,20 +104,24 @@ class Task:
     def transcript(self, role: str = "video") -> Transcript:
         """What the flow of this upload heard, else what the local model hears.
 
-        Raises ``SensesNeededError`` where there is no model.
+        Raises ``SensesNeededError`` where there is no model; so does ``scenes``.
         """
         heard = self.documents.get(f"transcripts/{self.flow_id(role)}", Transcript)
         if heard is not None:
             return heard
         return self._senses().words(self.files[role], self.policy)
 
-    def focus(self, role: str = "video") -> Focus:
-        """The flow's path of interest through the whole video, else what the models see."""
+    def scenes(self, role: str = "video") -> list[Scene]:
+        """The scenes of this upload's flow with their features, else what the models see."""
         scenes = scenes_of(self.documents, self.flow_id(role))
-        seen = [scene.features.focus for scene in scenes if scene.features is not None]
-        if seen:
-            return tuple(point for path in seen for point in path or ())
-        return self._senses().focus(self.files[role], self.policy)
+        if any(scene.features is not None for scene in scenes):
+            return scenes
+        return self._senses().scenes(self.files[role], self.policy)
+
+    def focus(self, role: str = "video") -> Focus:
+        """The path of interest through the whole video: (time s, x, y) in fractions."""
+        seen = [scene.features.focus for scene in self.scenes(role) if scene.features]
+        return tuple(point for path in seen for point in path or ())
 
     def flow_id(self, role: str = "video") -> str:
         """The creative flow that this upload started, whether or not it is there."""
@@ -135,7 +139,8 @@ class Tool:
 
     ``sources`` names the media of a body by role; ``check`` refuses what can be refused before
     anything is fetched; ``rate`` is the work for a second of source, in seconds of the service.
-    ``others`` are roles whose files are no media (a LUT): their tool reads them itself.
+    A tool without a ``path`` has no route of its own. ``others`` are roles whose files are no
+    media (a LUT): their tool reads them itself.
     """
 
     name: str

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from geminivideo.policy import QUALITIES
 from geminivideo.services.pro_task import Made, MadeFile, Task, Tool
-from geminivideo.video_agent import audio_mixer, preview_generator, pro, pro_renderer
+from geminivideo.video_agent import (
+    audio_mixer,
+    preview_generator,
+    pro,
+    pro_renderer,
+    smart_crop,
+)
 from geminivideo.video_agent.encoders import CODECS
-from geminivideo.video_agent.geometry import ratio
 from geminivideo.video_agent.grades import GRADES
 from geminivideo.video_agent.options import known
 
@@ -147,17 +152,22 @@ def _grade(task: Task) -> Made:
     )
 
 
-def _crop(task: Task) -> Made:
-    asked: CropBody = task.body
-    return made_of(
-        pro.smart_crop(
-            task.files["video"],
-            task.workdir,
-            task.policy.render,
-            target_aspect=asked.target_aspect,
-            focus=task.focus() or None,
-        )
+def _crop_request(asked: CropBody) -> smart_crop.CropRequest:
+    return smart_crop.CropRequest(
+        target_aspect=asked.target_aspect,
+        track_faces=asked.track_faces,
+        smooth_motion=asked.smooth_motion,
     )
+
+
+def _crop(task: Task) -> Made:
+    scenes = task.scenes()
+    result = smart_crop.crop(
+        task.files["video"], scenes, task.workdir, task.policy.render, _crop_request(task.body)
+    )
+    looked = [reason for scene in scenes for reason in scene.degraded]
+    made = made_of(result, followed=list(result.followed))
+    return replace(made, degraded=(*made.degraded, *dict.fromkeys(looked)))
 
 
 def _mix_sources(asked: MixBody) -> Mapping[str, str]:
@@ -294,7 +304,7 @@ TOOLS = (
         path="/api/pro/smart-crop",
         body=CropBody,
         sources=_video,
-        check=lambda asked: ratio(asked.target_aspect, 16, 9),
+        check=_crop_request,
         run=_crop,
         about="The video in another shape, the window following what matters.",
     ),

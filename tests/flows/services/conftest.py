@@ -356,6 +356,13 @@ def generated(path, *arguments):
 
 
 @pytest.fixture(scope="session")
+def red(tmp_path_factory):
+    """Two seconds of red, 320x180, without sound."""
+    picture = ("-f", "lavfi", "-i", "color=red:s=320x180:r=25:d=2")
+    return generated(tmp_path_factory.mktemp("pro") / "red.mp4", *picture, "-pix_fmt", "yuv420p")
+
+
+@pytest.fixture(scope="session")
 def clip(tmp_path_factory):
     """Two seconds of a moving test picture, 320x180, with a tone."""
     picture = ("-f", "lavfi", "-i", "testsrc2=s=320x180:r=25:d=2")
