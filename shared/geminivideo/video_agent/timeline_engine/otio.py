@@ -22,7 +22,7 @@ import msgspec
 from geminivideo.policy import RenderPolicy
 from geminivideo.video_agent.captions import STYLES
 from geminivideo.video_agent.keyframe_engine import Animation, animation
-from geminivideo.video_agent.options import known
+from geminivideo.video_agent.options import UnknownOptionError, known
 from geminivideo.video_agent.plan import Cue, Cut, RenderRequest, Title, safe_name
 from geminivideo.video_agent.timeline_engine.model import (
     Clip,
@@ -39,6 +39,8 @@ from geminivideo.video_agent.transitions_library import EASINGS, effect
 _OWN = "geminivideo"
 MAX_BYTES = 8 * 1024**2
 MAX_DEPTH = 60
+# What the library and the conversion raise of a text whose members have other types or values.
+_FAULTS = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError)
 _SOUND, _PICTURE = "Audio", "Video"
 # Kept in the metadata of a clip, with the type that reads each back.
 _CLIP_EXTRAS: dict[str, Any] = {
@@ -169,16 +171,13 @@ def from_otio(text: str, policy: RenderPolicy | None = None) -> Timeline:
     _refuse_monsters(text)
     try:
         read = otio.adapters.read_from_string(text, "otio_json")
-    except (otio.exceptions.OTIOError, ValueError, TypeError) as error:
-        raise UnreadableTimelineError(f"no OpenTimelineIO text: {_short(error)}") from error
-    if not isinstance(read, otio.schema.Timeline):
-        raise UnreadableTimelineError(f"the text holds a {type(read).__name__}, no Timeline")
-    try:
+        if not isinstance(read, otio.schema.Timeline):
+            raise UnreadableTimelineError(f"the text holds a {type(read).__name__}, no Timeline")
         return checked(_Import(otio, read, policy or RenderPolicy()).timeline())
-    except (msgspec.ValidationError, ArithmeticError, TypeError, KeyError) as error:
-        raise UnreadableTimelineError(
-            f"the timeline contradicts itself: {_short(error)}"
-        ) from error
+    except (InvalidTimelineError, UnknownOptionError):
+        raise
+    except (otio.exceptions.OTIOError, *_FAULTS) as error:
+        raise UnreadableTimelineError(f"no timeline can be read: {_short(error)}") from error
 
 
 def _short(error: Exception) -> str:
