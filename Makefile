@@ -17,12 +17,13 @@ test: $(STAMP)
 contract: $(STAMP)
 	$(BIN)/pytest -n 2 -q tests/contract --google $(ARGS)
 
-# kill -9 of the local cloud at twenty moments, each seeded: ARGS="--kills 100" for more.
-# Then a market played over the wire and in one process, and 200 random market histories.
+# What takes too long for every run: kill -9 of the local cloud at twenty moments, each seeded
+# (ARGS="--kills 100" for more), every test marked long, 200 random market histories, more of any request on any route.
 stress: $(STAMP)
 	$(BIN)/pytest -n 0 -q tests/stress --kills 20 --changes 1000 $(ARGS)
-	$(BIN)/pytest -n 0 -q tests/e2e -m long
+	$(BIN)/pytest -n 2 -q -m long
 	GV_HISTORIES=200 $(BIN)/pytest -n 2 -q tests/unit/simulation/test_histories.py
+	GV_EXAMPLES=60 $(BIN)/pytest -n 2 -q tests/flows/services/test_any_request.py
 
 # 50 markets of 30 days and 20 ads, every policy in each: docs/simulation.md.
 simulate: $(STAMP)

@@ -9,6 +9,7 @@ from emulators.faults import Rule
 
 
 @pytest.mark.e2e
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_every_message_and_task_delivered_twice_changes_nothing(new_site, clips):
     """With each push and each task sent twice at once: the same true flow, one ad a variation."""

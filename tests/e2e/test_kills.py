@@ -8,6 +8,7 @@ from emulators.host.errors import NotRunningError
 
 
 @pytest.mark.e2e
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_extract_features_and_render_killed_in_the_middle(new_site, clips):
     """SIGKILL to the feature extractor and to every render task; both are taken up again."""

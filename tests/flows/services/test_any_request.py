@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import string
 
 import msgspec
@@ -28,8 +29,9 @@ values = st.recursive(
     ),
     max_leaves=12,
 )
+EXAMPLES = int(os.environ.get("GV_EXAMPLES", "12"))  # of each route; `make stress` sends more
 often = settings(
-    max_examples=40,
+    max_examples=EXAMPLES,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -61,7 +63,7 @@ def test_any_json_on_any_post_route(reached, service):
     routes = posts(reached.api(service))
     requests = st.one_of([st.tuples(st.just(route.path), bodies(route.body)) for route in routes])
 
-    @settings(often, max_examples=40 * len(routes))
+    @settings(often, max_examples=EXAMPLES * len(routes))
     @given(request=requests)
     def sent(request):
         path, body = request

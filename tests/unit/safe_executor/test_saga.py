@@ -66,7 +66,13 @@ def script_of(seed: int) -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
-@pytest.mark.parametrize("script", [script_of(seed) for seed in range(6)])
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(script_of(seed), marks=[pytest.mark.long] if seed > 1 else [])
+        for seed in range(6)
+    ],
+)
 def test_random_faults_leave_every_object_once(
     build: Callable[..., Any], script: list[tuple[str, dict[str, Any]]]
 ) -> None:

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-HISTORIES = int(os.environ.get("GV_HISTORIES", "12"))
+HISTORIES = int(os.environ.get("GV_HISTORIES", "4"))
 
 
 def pytest_generate_tests(metafunc):
