@@ -433,13 +433,12 @@ def test_clips_of_different_loudness_come_out_alike(footage, tmp_path):
 def test_an_a_b_batch_shares_its_footage_and_differs_where_it_should(footage, sources, tmp_path):
     """Variants show the same stretches; each differs in one thing; music lies under all."""
     base = ad("listicle", duration_target=6, captions=False, grade="natural")
-    asked = ab_batch(base, hooks=("Really?",), grades=("cold",), limits=LIMITS)
+    asked = ab_batch(base, grades=("cold",), limits=LIMITS)
     made = make_batch(asked, footage, tmp_path, TINY, LIMITS, music=sources[4])
-    assert [failed(one) for one in made] == [[], [], []]
-    assert len({one.rendered.sha256 for one in made}) == 3
-    first, hooked, cold = made
-    assert [b.pieces for b in first.beats] == [b.pieces for b in hooked.beats]
-    assert {o.text for o in hooked.rendered.expected.overlays} >= {"Really?"}
+    assert [failed(one) for one in made] == [[], []]
+    assert made[0].rendered.sha256 != made[1].rendered.sha256
+    first, cold = made
+    assert [b.pieces for b in first.beats] == [b.pieces for b in cold.beats]
     warmer, colder = colours(first.rendered.path).mean(0), colours(cold.rendered.path).mean(0)
     assert colder[2] - colder[0] > warmer[2] - warmer[0] + 5
     with av.open(str(first.rendered.path)) as container:
@@ -576,12 +575,12 @@ def test_unknown_options_are_named(wrong, said, footage, tmp_path):
 @pytest.mark.parametrize("style", HOOK_STYLES)
 def test_hook_styles_say_only_what_was_given(style, footage, tmp_path):
     """A hook style uses the caller's words; without them it is refused and names them."""
-    from geminivideo.video_agent.winning_ads_generator.composing import _hook_text
+    from geminivideo.video_agent.winning_ads_generator.asking import hook_text
 
     words = {"pain_point": "cold coffee", "desire": "hot coffee", "statistic": "9 of 10 tested"}
     full = ad("listicle", hook_text="", hook_style=style, words=words)
-    assert _hook_text(full)
-    assert "{" not in _hook_text(full)
+    assert hook_text(full)
+    assert "{" not in hook_text(full)
     bare = replace(full, words={}, product_name="")
     if "{" in HOOK_STYLES[style]:
         with pytest.raises(MissingTextError, match=f"{style} needs"):
@@ -590,10 +589,10 @@ def test_hook_styles_say_only_what_was_given(style, footage, tmp_path):
 
 def test_braces_in_a_caller_s_words_are_only_letters():
     """A caller's text is never read as a pattern."""
-    from geminivideo.video_agent.winning_ads_generator.composing import _hook_text
+    from geminivideo.video_agent.winning_ads_generator.asking import hook_text
 
     asked = ad("listicle", hook_text="", hook_style="question", product_name="{price} {0.x}")
-    assert _hook_text(asked) == "Ready for {price} {0.x}?"
+    assert hook_text(asked) == "Ready for {price} {0.x}?"
 
 
 def test_a_batch_of_different_ads_is_refused(footage, tmp_path):

@@ -1,14 +1,16 @@
 """The winning-ads generator: ten templates, cast from real footage by what was measured of it."""
 
-from geminivideo.video_agent.winning_ads_generator.casting import Casting, Clip, Piece, cast
-from geminivideo.video_agent.winning_ads_generator.composing import (
+from geminivideo.video_agent.winning_ads_generator.asking import (
     ASPECTS,
     TRANSITIONS,
-    AdResult,
     MissingTextError,
-    ShownBeat,
     WinningAd,
     ab_batch,
+)
+from geminivideo.video_agent.winning_ads_generator.casting import Casting, Clip, Piece, cast
+from geminivideo.video_agent.winning_ads_generator.composing import (
+    AdResult,
+    ShownBeat,
     clip_of,
     make_ad,
     make_batch,
