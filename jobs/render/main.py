@@ -14,7 +14,7 @@ from geminivideo.runtime.flows import Group, group_path
 from geminivideo.runtime.job import run_task, task_index
 from geminivideo.runtime.settings import required
 from geminivideo.runtime.step import Step, Transient, door_of, step
-from geminivideo.services import pro_jobs
+from geminivideo.services import pro_work
 from geminivideo.services.pro_registry import BY_NAME
 from geminivideo.services.pro_senses import LocalSenses
 from geminivideo.services.rendering import Rendering, path_of
@@ -48,18 +48,18 @@ def _give_up(queued: Variation, error: Exception, step: Step) -> Variation:
 
 @step("render")
 def pro(event: ProDue, step: Step) -> None:
-    pro_jobs.work(event, step, BY_NAME, LocalSenses())
+    pro_work.work(event, step, BY_NAME, LocalSenses())
 
 
 def main() -> int:
     """The task's exit code: 0 when its variation, or its Pro job, is done."""
-    pro_job = os.environ.get(pro_jobs.JOB_ENV, "")
+    pro_job = os.environ.get(pro_work.JOB_ENV, "")
     return _pro(pro_job) if pro_job else _variation()
 
 
 def _pro(job_id: str) -> int:
     door = door_of(pro)
-    job = door.ports.documents.require(pro_jobs.path_of(job_id), ProJob)
+    job = door.ports.documents.require(pro_work.path_of(job_id), ProJob)
     return run_task(door, ProDue(pro_job_id=job_id, attempt=job.attempt))
 
 

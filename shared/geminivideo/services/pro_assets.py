@@ -17,7 +17,8 @@ from geminivideo.records import AssetKind, AssetVersion, LibraryAsset, ProStatus
 from geminivideo.runtime.http import ApiError, Call, identifier
 from geminivideo.runtime.step import Ports
 from geminivideo.services.intake import account_of
-from geminivideo.services.pro_sources import fetched, suffix_of
+from geminivideo.services.pro_sources import fetched
+from geminivideo.services.pro_task import suffix_of
 from geminivideo.video_agent import asset_library as library
 from geminivideo.video_agent.asset_library import AssetUnusableError
 from geminivideo.video_agent.options import UnknownOptionError

@@ -7,10 +7,8 @@ work is its cache. Results are objects of the media bucket named by their conten
 from __future__ import annotations
 
 import hashlib
-import re
 import tempfile
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -19,45 +17,34 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from geminivideo.cloud.files import Files, ObjectGoneError
-from geminivideo.events import ObjectRef, ProDue
+from geminivideo.events import ObjectRef
 from geminivideo.policy import Policy
-from geminivideo.records import Check, ProFile, ProJob, ProStatus
+from geminivideo.records import Check, ProJob, ProStatus
 from geminivideo.runtime.http import ApiError, Call, Reply
 from geminivideo.runtime.policies import policy_of
 from geminivideo.runtime.settings import required
-from geminivideo.runtime.step import Ports, Step
+from geminivideo.runtime.step import Ports
 from geminivideo.services import pro_assets
-from geminivideo.services.pro_sources import Located, locate, suffix_of
+from geminivideo.services.pro_sources import Located, locate
 from geminivideo.services.pro_task import (
-    Made,
-    MadeFile,
-    Senses,
     SensesNeededError,
-    Task,
     Tool,
-    UnreadableMediaError,
     account_of,
 )
-from geminivideo.video_agent.ffmpeg import SAFE_OPTIONS
+from geminivideo.services.pro_work import (
+    JOB_ENV,
+    OPEN,
+    completed,
+    failed,
+    named,
+    path_of,
+    task_of,
+)
 
 if TYPE_CHECKING:
-    from geminivideo.cloud.documents import Documents, Transaction
+    from geminivideo.cloud.documents import Transaction
 
-FOLDER = "pro"
-JOB_ENV = "PRO_JOB_ID"
-_OPEN = (ProStatus.QUEUED, ProStatus.RUNNING)
-_DOMAINS = (
-    "geminivideo.video_agent",
-    "geminivideo.drive_intel",
-    "geminivideo.voices",
-    "av.",
-    "opentimelineio.",
-)
-_REPORT_EVERY_S = 2.0
-_REASON_CHARS = 2000
 # One piece of work at a time: the memory of a service is what one piece of work needs.
-_STILL = re.compile(rb"\x89PNG\r\n|\xff\xd8\xff|RIFF....WEBP", re.DOTALL)
 _SLOT = threading.BoundedSemaphore(1)
 
 
@@ -94,11 +81,6 @@ class ProAnswer:
     cached: bool = False
 
 
-def path_of(job_id: str) -> str:
-    """The document of a Pro job."""
-    return f"pro_jobs/{job_id}"
-
-
 def ask(call: Call, tool: Tool) -> ProAnswer | Reply:
     """Answer a tool's request: 200 with the result, or 202 with the job to ask about."""
     _refuse(lambda: tool.check(call.body), call.ports)
@@ -123,34 +105,12 @@ def show(call: Call, tools: Mapping[str, Tool]) -> ProAnswer | None:
     job = call.ports.documents.get(path_of(call.path["id"]), ProJob)
     if job is None:
         return None
-    if job.status in _OPEN and _is_lost(call.ports, job):
+    if job.status in OPEN and _is_lost(call.ports, job):
         job = call.ports.documents.require(path_of(job.id), ProJob)
-        if job.status in _OPEN:
+        if job.status in OPEN:
             lost = "the work ended without a result; ask again to start it anew"
             job = replace(job, status=ProStatus.FAILED, reason=lost)
     return answer_of(job, tools[job.tool].module if job.tool in tools else job.tool)
-
-
-def work(event: ProDue, step: Step, tools: Mapping[str, Tool], senses: Senses) -> None:
-    """One execution of the render job for a Pro job: its result is written with the run."""
-    job = step.documents.require(path_of(event.pro_job_id), ProJob)
-    if job.status not in _OPEN or job.attempt != event.attempt:
-        return
-    tool = tools[job.tool]
-    step.documents.update(path_of(job.id), {"status": ProStatus.RUNNING})
-    policy = step.policy_of(job.account_id)
-    report = _Reporter(step.documents, job.id)
-    try:
-        task = _task(job, tool, step.files, step.documents, step.workdir, policy)
-        made = tool.run(replace(task, senses=senses, report=report))
-        done = _completed(job, made, step.files, step.settings.media_bucket)
-    except Exception as error:
-        reason = _named(error, step.workdir)
-        if reason is None and step.attempt < step.max_attempts:
-            raise
-        step.logger.error("pro job failed", exc_info=error)
-        done = _failed(job, reason or f"{tool.name} failed; the job's log has the reason")
-    step.put(path_of(job.id), replace(done, updated_at=step.clock.now()))
 
 
 def answer_of(job: ProJob, module: str, *, cached: bool = False) -> ProAnswer:
@@ -247,7 +207,7 @@ def code_digest() -> str:
 def _claim(ports: Ports, wanted: ProJob) -> tuple[ProJob, bool]:
     """The job as it stands and False, or as ours to do and True."""
     found = ports.documents.get(path_of(wanted.id), ProJob)
-    lost = found is not None and found.status in _OPEN and _is_lost(ports, found)
+    lost = found is not None and found.status in OPEN and _is_lost(ports, found)
 
     def body(transaction: Transaction) -> tuple[ProJob, bool]:
         now = transaction.get(path_of(wanted.id), ProJob)
@@ -290,16 +250,16 @@ def _done_here(
     ports: Ports, job: ProJob, tool: Tool, policy: Policy, workdir: Path
 ) -> ProJob | None:
     try:
-        task = _task(job, tool, ports.files, ports.documents, workdir, policy)
+        task = task_of(job, tool, ports.files, ports.documents, workdir, policy)
         if tool.rate * task.source_s > policy.pro.wait_s:
             return None
         made = tool.run(task)
-        done = _completed(job, made, ports.files, ports.settings.media_bucket)
+        done = completed(job, made, ports.files, ports.settings.media_bucket)
     except SensesNeededError:
         return None
     except Exception as error:
-        reason = _named(error, workdir)
-        done = _failed(job, reason or f"{tool.name} failed; the service's log has the reason")
+        reason = named(error, workdir)
+        done = failed(job, reason or f"{tool.name} failed; the service's log has the reason")
         _keep(ports, done)
         if reason is None:
             raise
@@ -321,116 +281,17 @@ def _hand_over(ports: Ports, job: ProJob) -> ProJob:
     try:
         execution = RunJobs().run(required("GV_RENDER_JOB"), {JOB_ENV: job.id})
     except Exception:
-        _keep(ports, _failed(job, "the render job could not be started"))
+        _keep(ports, failed(job, "the render job could not be started"))
         raise
     ports.documents.update(path_of(job.id), {"execution": execution})
     return replace(queued, execution=execution)
-
-
-def _task(
-    job: ProJob, tool: Tool, files: Files, documents: Documents, workdir: Path, policy: Policy
-) -> Task:
-    folder = workdir / "sources"
-    folder.mkdir(parents=True, exist_ok=True)
-    fetched: dict[str, Path] = {}
-    seen: dict[str, Path] = {}
-    length = 0.0
-    for role, ref in job.sources.items():
-        if ref.key not in seen:
-            seen[ref.key] = files.download(ref, folder / f"{role}{suffix_of(ref.name)}")
-        fetched[role] = seen[ref.key]
-        length += 0.0 if role in tool.others else seconds_of(role, fetched[role])
-    return Task(
-        source_s=length,
-        body=msgspec.json.decode(job.request, type=tool.body),
-        files=fetched,
-        refs=job.sources,
-        workdir=workdir,
-        policy=policy,
-        documents=documents,
-    )
-
-
-def seconds_of(role: str, path: Path) -> float:
-    """How long a media file says that it is; a still picture has no length.
-
-    Raises ``UnreadableMediaError`` for what is neither: a playlist in disguise, for one, would
-    make a decoder read other files.
-    """
-    import av
-
-    try:
-        with av.open(str(path), container_options=dict(SAFE_OPTIONS)) as container:
-            return float(container.duration or 0) / 1e6
-    except (av.FFmpegError, OSError) as error:
-        with path.open("rb") as file:
-            if _STILL.match(file.read(16)):
-                return 0.0
-        raise UnreadableMediaError(role) from error
-
-
-def _completed(job: ProJob, made: Made, files: Files, bucket: str) -> ProJob:
-    return replace(
-        job,
-        status=ProStatus.COMPLETED,
-        progress=1.0,
-        files=tuple(_kept(one, files, bucket) for one in made.files),
-        checks=made.checks,
-        degraded=tuple(dict.fromkeys((*job.degraded, *made.degraded))),
-        details=msgspec.json.encode(made.details, enc_hook=str).decode(),
-        reason=None,
-    )
-
-
-def _kept(made: MadeFile, files: Files, bucket: str) -> ProFile:
-    with made.path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    name = f"{FOLDER}/{digest}{suffix_of(made.path.name)}"
-    return ProFile(
-        name=made.shown,
-        media=files.upload(made.path, bucket, name, made.content_type),
-        content_type=made.content_type,
-        size_bytes=made.path.stat().st_size,
-        sha256=digest,
-    )
-
-
-def _failed(job: ProJob, reason: str) -> ProJob:
-    return replace(job, status=ProStatus.FAILED, reason=reason[:_REASON_CHARS])
-
-
-def _named(error: Exception, workdir: Path) -> str | None:
-    """What the caller can do something about, in the error's own words; None for all else.
-
-    The modules' errors and the decoder's are of this kind; places of this machine are left out.
-    """
-    if isinstance(error, (ObjectGoneError, UnreadableMediaError)):
-        return str(error)
-    if not f"{type(error).__module__}.".startswith(_DOMAINS):
-        return None
-    return str(error).replace(f"{workdir}/sources/", "").replace(f"{workdir}/", "")
 
 
 def _refuse(check: Any, ports: Ports) -> None:
     try:
         check()
     except Exception as error:
-        reason = _named(error, Path("/"))
+        reason = named(error, Path("/"))
         if reason is None:
             raise
         raise ApiError(422, reason) from error
-
-
-class _Reporter:
-    """Writes how far the work is, at most every two seconds."""
-
-    def __init__(self, documents: Documents, job_id: str) -> None:
-        self._documents, self._job_id = documents, job_id
-        self._last = time.monotonic()
-
-    def __call__(self, done: float) -> None:
-        if time.monotonic() - self._last < _REPORT_EVERY_S:
-            return
-        self._last = time.monotonic()
-        progress = round(min(max(done, 0.0), 1.0), 3)
-        self._documents.update(path_of(self._job_id), {"progress": progress})

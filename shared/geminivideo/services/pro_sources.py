@@ -13,10 +13,10 @@ from geminivideo.events import ObjectRef
 from geminivideo.runtime.http import ApiError
 from geminivideo.runtime.step import Ports
 from geminivideo.services.intake import local_path
+from geminivideo.services.pro_task import suffix_of
 
 FOLDER = "pro/sources"
 _MAX_NAME_BYTES = 1024
-_SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +82,3 @@ def _taken_in(ports: Ports, path: Path) -> ObjectRef:
     bucket, name = ports.settings.media_bucket, f"{FOLDER}/{digest}{suffix_of(path.name)}"
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
     return ports.files.find(bucket, name) or ports.files.upload(path, bucket, name, kind)
-
-
-def suffix_of(name: str) -> str:
-    """The ending of a name when it is a plain one (``.mp4``), else nothing."""
-    found = Path(name).suffix.lower()
-    return found if _SUFFIX.fullmatch(found) else ""

@@ -8,6 +8,7 @@ needs them in the service is handed over to the job.
 from __future__ import annotations
 
 import mimetypes
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from geminivideo.records import Check, Scene, Transcript, Video
 if TYPE_CHECKING:
     from geminivideo.cloud.documents import Documents
 
+_SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
 Focus = tuple[tuple[float, float, float], ...]
 
 
@@ -170,3 +172,9 @@ def account_of(documents: Documents, refs: Mapping[str, ObjectRef]) -> str:
         if video is not None:
             return video.account_id
     return "default"
+
+
+def suffix_of(name: str) -> str:
+    """The ending of a name when it is a plain one (``.mp4``), else nothing."""
+    found = Path(name).suffix.lower()
+    return found if _SUFFIX.fullmatch(found) else ""

@@ -23,6 +23,7 @@ from geminivideo.services.pro_edit import KeyBody, TimelineRender
 from geminivideo.services.pro_jobs import ProAnswer
 from geminivideo.services.pro_sources import fetched, locate
 from geminivideo.services.pro_task import Tool
+from geminivideo.services.pro_work import seconds_of
 from geminivideo.video_agent import keyframe_engine, timeline_engine
 from geminivideo.video_agent.ffmpeg import RenderFailedError
 from geminivideo.video_agent.options import UnknownOptionError, known
@@ -245,7 +246,7 @@ def _medium(ports: Ports, text: str) -> Media:
         with tempfile.TemporaryDirectory(prefix="timeline-") as folder:
             most = Policy().pro.asset_bytes
             path = fetched(ports, located.ref.uri, "video_path", Path(folder), most)
-            known_s = pro_jobs.seconds_of("video_path", path)
+            known_s = seconds_of("video_path", path)
     length = Fraction(known_s).limit_denominator(90_000) if known_s else None
     digest = hashlib.sha256(located.ref.uri.encode()).hexdigest()[:12]
     return Media(id=f"m-{digest}", duration=length, url=located.ref.uri)
