@@ -57,7 +57,8 @@ class CutPolicy:
     noise: float = 6.0
     around: int = 6
     outliers: int = 2
-    sparse_step: float = 24.0  # between key frames, where only the step itself is known
+    sparse_step: float = 24.0  # between key frames and slides: only the step itself is known
+    slide_s: float = 0.4  # a picture that stood for so long is a slide
     flash_s: float = 0.25  # a picture that comes back within this time was interrupted by a flash
     flash_ratio: float = 0.5
     dissolve_lengths_s: tuple[float, ...] = (0.24, 0.4, 0.64, 1.0, 1.6)
@@ -368,6 +369,7 @@ class SamplerPolicy:
     prior_dispersion_strength: float = 20.0
     deal_value_dispersion: float = 0.08  # variance between ads of what a deal is worth, mean 1
     prior_credit_spread: float = 1.0  # squared coefficient of variation of one deal's credit
+    draw_sharpness: float = 4.0  # the posterior's variance by that of its Thompson draws
     prior_move: float = 0.20  # what DNA similarity and cross-account wisdom may each do
     elasticity_spread: float = 0.10  # of the audience's answer to spend, and of an ad's around it
     elasticity_spread_ads: float = 0.25

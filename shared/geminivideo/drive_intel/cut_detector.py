@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _LEAST_MIXED = 3  # frames between the ends of a dissolve from which its evenness can be judged
 _BLACK = 16  # the level of black
 _ALL = 1 << 62
+_MOST_MIXED = 8  # about as many frames of a dissolve are looked at closely
 _SEEN_BEFORE = 1024  # frames that are let go at a time: letting go of each alone costs more
 
 
@@ -55,24 +56,32 @@ class Signature:
 
 @dataclass(frozen=True, kw_only=True)
 class Cut:
-    """A new shot begins: its first frame and its position, and the stretch (s) of the change."""
+    """A new shot begins: its first frame and its position, and the stretch (s) of the change.
+
+    ``strength`` is the difference between what is before and what is after it.
+    """
 
     frame: int
     at_s: float
     kind: Literal["hard", "dissolve", "fade"]
+    strength: float
     from_s: float
     to_s: float
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame as the detector remembers it; ``step`` is its difference from the one before."""
+    """A frame as the detector remembers it; ``step`` is its difference from the one before.
+
+    ``shown_s`` is for how long the one before was shown.
+    """
 
     number: int
     at_s: float
     signature: Signature
     step: float
     light: float
+    shown_s: float
 
 
 class Window:
@@ -87,7 +96,8 @@ class Window:
         last = self._frames[-1] if self._frames else None
         step = signature.difference(last.signature) if last else 0.0
         number = last.number + 1 if last else 0
-        frame = Frame(number, at_s, signature, step, float(signature.luma.mean()))
+        shown = at_s - last.at_s if last else 0.0
+        frame = Frame(number, at_s, signature, step, float(signature.luma.mean()), shown)
         self._frames.append(frame)
         self._times.append(at_s)
         return frame
@@ -209,11 +219,12 @@ class CutDetector:
 
     def _settled(self, until_s: float) -> list[Cut]:
         """The cuts up to here: one for each change, none too close to the one before."""
-        found = []
-        for cut in merged(self._hard, self._fades, self._dissolves):
-            if cut.at_s <= until_s and cut.at_s - self._last_start_s >= self._policy.min_scene_s:
-                found.append(cut)
-                self._last_start_s = cut.at_s
+        known = merged(self._hard, self._fades, self._dissolves)
+        shortest = self._policy.min_scene_s
+        apart = strongest((c for c in known if c.at_s - self._last_start_s >= shortest), shortest)
+        found = [cut for cut in apart if cut.at_s <= until_s]
+        if found:
+            self._last_start_s = found[-1].at_s
         keep = until_s - self._policy.horizon_s
         self._hard = [c for c in self._hard if c.at_s > keep]
         self._fades = [c for c in self._fades if c.at_s > keep]
@@ -223,20 +234,33 @@ class CutDetector:
 
 def _hard_cut(frame: Frame) -> Cut:
     at = frame.at_s
-    return Cut(frame=frame.number, at_s=at, kind="hard", from_s=at, to_s=at)
+    return Cut(frame=frame.number, at_s=at, kind="hard", strength=frame.step, from_s=at, to_s=at)
 
 
 def is_hard(frame: Frame, window: Window, policy: CutPolicy) -> bool:
     """Whether a shot begins with this frame: the largest step around, by far, and no flash."""
     if frame.step < policy.hard_step:
         return False
+    if frame.shown_s >= policy.slide_s:
+        return frame.step >= policy.sparse_step
     near = window.numbered(frame.number - policy.around, frame.number + policy.around)
     steps = sorted(one.step for one in near if one is not frame)
     usual = steps[-min(policy.outliers + 1, len(steps))] if steps else 0.0
     if frame.step < policy.hard_ratio * usual:
         return False
+    before = window.numbered(frame.number - 1, frame.number - 1)
+    if before and changed(before[0].signature, frame.signature, policy) < policy.hard_share:
+        return False
     beside = window.numbered(frame.number - 2, frame.number + 2)
     return frame.step >= max(one.step for one in beside) and not is_flash(frame, window, policy)
+
+
+def changed(first: Signature, second: Signature, policy: CutPolicy) -> float:
+    """The share (0-1) of the picture that is another one: a text that comes or goes is not much."""
+    import cv2
+
+    difference = cv2.absdiff(first.luma, second.luma)
+    return float((difference > policy.noise).mean())
 
 
 def is_flash(frame: Frame, window: Window, policy: CutPolicy) -> bool:
@@ -264,9 +288,13 @@ def mixture(
     import numpy as np
 
     between = window.numbered(first.number + 1, last.number - 1)
-    if len(between) < _LEAST_MIXED or (
-        first.signature.difference(last.signature) < policy.dissolve_step
-    ):
+    apart = first.signature.difference(last.signature)
+    if len(between) < _LEAST_MIXED or apart < policy.dissolve_step:
+        return None
+    if max(one.step for one in (*between, last)) > policy.dissolve_stride_share * apart:
+        return None
+    looked = between[:: max(1, len(between) // _MOST_MIXED)]
+    if not _may_mix(first, looked[len(looked) // 2], last, policy):
         return None
     if drawn_alike(first.signature.luma, last.signature.luma) > policy.same_drawing:
         return None
@@ -274,21 +302,30 @@ def mixture(
         return None
     start = first.signature.vector()
     way = last.signature.vector() - start
-    offsets = np.stack([one.signature.vector() for one in between]) - start
+    offsets = np.stack([one.signature.vector() for one in looked]) - start
     shares = offsets @ way / float(way @ way)
     rests = np.linalg.norm(offsets - shares[:, None] * way, axis=1) / np.linalg.norm(way)
-    even = (np.array([one.at_s for one in between]) - first.at_s) / (last.at_s - first.at_s)
+    even = (np.array([one.at_s for one in looked]) - first.at_s) / (last.at_s - first.at_s)
     unevenness = float(np.abs(shares - even).max())
     if float(rests.max()) > policy.dissolve_rest or unevenness > policy.dissolve_unevenness:
         return None
-    middle = between[int(np.abs(shares - 0.5).argmin())]
+    middle = looked[int(np.abs(shares - 0.5).argmin())]
     return float(rests.mean()) + unevenness, Cut(
         frame=middle.number,
         at_s=middle.at_s,
         kind="dissolve",
+        strength=apart,
         from_s=first.at_s,
         to_s=last.at_s,
     )
+
+
+def _may_mix(first: Frame, middle: Frame, last: Frame, policy: CutPolicy) -> bool:
+    """A quick look: in a mixture what is apart at the middle adds up to what the ends are."""
+    near = middle.signature.difference(first.signature)
+    far = middle.signature.difference(last.signature)
+    apart = first.signature.difference(last.signature)
+    return near + far <= (1.0 + 2.0 * policy.dissolve_rest) * apart
 
 
 def drawn_alike(first: np.ndarray, second: np.ndarray) -> float:
@@ -335,6 +372,7 @@ def fade_at(darkest: Frame, window: Window, hard: Sequence[Cut], policy: CutPoli
         frame=edges[0].frame if edges else place.number,
         at_s=edges[0].at_s if edges else place.at_s,
         kind="fade",
+        strength=dip.before.signature.difference(dip.after.signature),
         from_s=dip.last.at_s if is_long else dip.before.at_s,
         to_s=dip.after.at_s,
     )
@@ -392,6 +430,15 @@ def merged(
         if not any(_overlap(cut, other) for other in cuts):
             cuts.append(cut)
     return sorted(cuts, key=lambda c: c.at_s)
+
+
+def strongest(cuts: Iterable[Cut], apart_s: float) -> list[Cut]:
+    """Of cuts that lie closer together than this the strongest; in order."""
+    kept: list[Cut] = []
+    for cut in sorted(cuts, key=lambda c: -c.strength):
+        if all(abs(cut.at_s - other.at_s) >= apart_s for other in kept):
+            kept.append(cut)
+    return sorted(kept, key=lambda c: c.at_s)
 
 
 def _inside(cut: Cut, other: Cut) -> bool:

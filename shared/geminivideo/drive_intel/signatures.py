@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 _SAMPLED_PX = 128
+_SAMPLED = (128, 72)
 _CELLS = (64, 36)
 _CHROMA_CELLS = (32, 18)
 _PLANAR = ("yuv420p", "yuv422p", "yuv444p", "yuv440p", "yuvj420p", "yuvj422p", "yuvj444p")
@@ -23,19 +24,35 @@ _PLANAR = ("yuv420p", "yuv422p", "yuv444p", "yuv440p", "yuvj420p", "yuvj422p", "
 
 def signature_of(frame: av.VideoFrame) -> Signature:
     """The signature of a frame as it is stored, not turned upright; high bit depths come as 8."""
-    import cv2
-    import numpy as np
-
     bits = _depth(frame)
     if bits is None:
         frame, bits = _converted(frame), 8
     every = max(1, max(frame.width, frame.height) // _SAMPLED_PX)
-    luma, *chroma = (_sampled(plane, bits, every) for plane in frame.planes[:3])
-    turn = -1 if frame.height > frame.width else 1
-    shrunk = [cv2.resize(part, _CHROMA_CELLS[::turn], interpolation=3) for part in chroma]
-    return Signature(
-        cv2.resize(luma, _CELLS[::turn], interpolation=cv2.INTER_AREA), np.concatenate(shrunk)
-    )
+    return _shrunk(*(_sampled(plane, bits, every) for plane in frame.planes[:3]))
+
+
+def signature_of_bgr(picture: np.ndarray) -> Signature:
+    """The signature of a BGR picture (BT.601, luma 16 to 235), much as that of its frame."""
+    import cv2
+
+    turn = -1 if picture.shape[0] > picture.shape[1] else 1
+    small = cv2.resize(picture, _SAMPLED[::turn], interpolation=cv2.INTER_AREA)
+    luma, v, u = cv2.split(cv2.cvtColor(small, cv2.COLOR_BGR2YCrCb))
+    luma = cv2.convertScaleAbs(luma, alpha=219 / 255, beta=16)
+    return _shrunk(luma, u, v)
+
+
+def _shrunk(luma: np.ndarray, u: np.ndarray, v: np.ndarray) -> Signature:
+    import cv2
+    import numpy as np
+
+    turn = -1 if luma.shape[0] > luma.shape[1] else 1
+    sizes = (_CELLS[::turn], _CHROMA_CELLS[::turn], _CHROMA_CELLS[::turn])
+    cells = [
+        cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+        for part, size in zip((luma, u, v), sizes, strict=True)
+    ]
+    return Signature(cells[0], np.concatenate(cells[1:]))
 
 
 def _depth(frame: av.VideoFrame) -> int | None:

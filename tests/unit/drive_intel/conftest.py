@@ -34,6 +34,27 @@ def sample() -> Path:
 
 
 @pytest.fixture(scope="session")
+def little(ffmpeg: Ffmpeg, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve seconds of the sample from its sixth, 320x180: a fade and three hard cuts."""
+    path = tmp_path_factory.mktemp("little") / "little.mp4"
+    ffmpeg(
+        "-ss",
+        "6",
+        "-t",
+        "12",
+        "-i",
+        SAMPLE,
+        "-vf",
+        "scale=320:180",
+        "-an",
+        "-preset",
+        "veryfast",
+        path,
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
 def models() -> Models:
     """The local models, loaded once."""
     return Models()
