@@ -727,7 +727,7 @@ def server(tools, sound_tree):
 
 
 def _cases():
-    """Every mutant; all but one of six are left to `make stress`, a run of the program takes 2 s."""
+    """Every mutant; five of six are left to `make stress`: a run of the program takes 2 s."""
     for number, mutant in enumerate(MUTANTS):
         later = [pytest.mark.long] if number % 6 else []
         yield pytest.param(mutant, id=mutant.name.replace(" ", "-"), marks=later)

@@ -17,6 +17,8 @@ The model, all on one scale (minor units of value per day at the ad's current bu
 
 Returns are concave: value(b) = value ln(1 + b / h) / ln(1 + budget / h) with the ad's saturation h.
 Thompson sampling draws ctr and q once per decision, and the split is the best one for the draw.
+The draw is from the posterior sharpened (its variance divided by ``draw_sharpness``: posterior
+reshaping, Chapelle and Li 2011, section 4): with concave returns every ad is tried anyway.
 """
 
 from __future__ import annotations
@@ -95,6 +97,7 @@ class Posterior:
     unit: float
     saturation: Column
     model_spread: float
+    draw_sharpness: float
 
     @property
     def elasticity(self) -> Column:
@@ -178,6 +181,7 @@ def believe(evidence: Evidence, prior: AccountPrior, policy: SamplerPolicy) -> P
         unit=prior.value_per_click if prior.value_per_click > 0 else 1.0,
         saturation=evidence.saturation,
         model_spread=policy.model_spread,
+        draw_sharpness=policy.draw_sharpness,
     )
 
 
@@ -221,9 +225,12 @@ def source(*, seed: int, account_id: str, decided_at: float) -> Source:
 
 def draw(posterior: Posterior, generator: Generator) -> Draws:
     """One Thompson draw of each ad."""
-    value = generator.standard_gamma(posterior.value_shape)
+    sharp = posterior.draw_sharpness
+    value = generator.standard_gamma(posterior.value_shape * sharp)
     value /= posterior.value_rate
-    return Draws(ctr=generator.beta(posterior.ctr_alpha, posterior.ctr_beta), value=value)
+    value *= 1.0 / sharp
+    ctr = generator.beta(posterior.ctr_alpha * sharp, posterior.ctr_beta * sharp)
+    return Draws(ctr=ctr, value=value)
 
 
 def thompson(

@@ -251,16 +251,21 @@ def test_draws_are_those_of_their_seed_account_and_time(make_ad, now):
         assert (first.ctr != drawn.ctr).all()
 
 
-def test_draws_have_the_posteriors_means_and_spread(make_ad, now):
-    """Over many seeds the drawn CTR is the Beta's, the drawn multiple the Gamma's."""
-    found = posterior([make_ad("a"), make_ad("b", ctr=0.01)], now)
+@pytest.mark.parametrize("sharpness", [1.0, 4.0])
+def test_draws_have_the_posteriors_means_and_spread(make_ad, now, sharpness):
+    """Over many seeds the drawn CTR is the Beta's and the multiple the Gamma's, sharpened."""
+    policy = replace(POLICY, draw_sharpness=sharpness)
+    found = posterior([make_ad("a"), make_ad("b", ctr=0.01)], now, policy=policy)
     sources = [sampler.source(seed=n, account_id="x", decided_at=now) for n in range(2000)]
     drawn = [sampler.draw(found, source.generator(0)) for source in sources]
     ctr = np.array([d.ctr for d in drawn])
     value = np.array([d.value for d in drawn])
     assert ctr.mean(0) == pytest.approx(found.ctr, rel=0.01)
     assert value.mean(0) == pytest.approx(found.multiple, rel=0.03)
-    assert value.var(0) == pytest.approx(found.value_shape / found.value_rate**2, rel=0.15)
+    of_gamma = found.value_shape / found.value_rate**2
+    of_beta = found.ctr * (1 - found.ctr) / (found.ctr_alpha + found.ctr_beta + 1)
+    assert value.var(0) == pytest.approx(of_gamma / sharpness, rel=0.15)
+    assert ctr.var(0) == pytest.approx(of_beta / sharpness, rel=0.15)
 
 
 def test_direct_mode_counts_cash_without_lag(make_ad, now, lag):
