@@ -1,18 +1,22 @@
-"""Named looks, built from ``eq`` and ``curves``: a 3D LUT costs more than the encode itself.
+"""Named looks, built from ``lutyuv`` and ``curves``: a 3D LUT costs more than the encode itself.
 
-``eq`` works on lookup tables in YUV (under 3 ms per 1080p frame); ``curves`` converts to RGB and
-back (7-9 ms) and is used where a look truly bends a channel. ``color_grading`` computes the same
-looks as LUTs for editors, and how far these filters are from them is measured by its tests. A LUT
-of somebody else is a ``LutFile``; it is laid before an upscale, where it has fewer pixels to do.
+``lutyuv`` looks every value up in a table (under 3 ms per 1080p frame); ``curves`` converts to RGB
+and back (7-9 ms) and is used where a look truly bends a channel. ``eq`` would do the first part
+too, but without a gamma it rounds neutral chroma down by a level, which tints the picture green.
+``color_grading`` computes the same looks as LUTs for editors; how far these filters are from them
+is measured by its tests. A LUT of somebody else is a ``LutFile``; it is laid before an upscale,
+where it has fewer pixels to do.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 Points = tuple[tuple[float, float], ...]
 Gains = tuple[float, float, float]
+_NEUTRAL_CHROMA = 128 / 255
 NEUTRAL: Gains = (1.0, 1.0, 1.0)
 
 
@@ -40,6 +44,23 @@ def _quoted(path: str) -> str:
     """A path for a filter inside a graph: escaped for its option, then for the graph."""
     option = "".join(f"\\{c}" if c in "\\':" else c for c in path)
     return "".join(f"\\{c}" if c in "\\'[],;" else c for c in option)
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One plane's codes (over 255): stretched about a pivot, shifted, then a power."""
+
+    contrast: float
+    shift: float
+    gamma: float
+    pivot: float
+
+    def expression(self) -> str:
+        """As ``lutyuv`` computes a table entry from ``val``; empty when nothing changes."""
+        if max(abs(self.contrast - 1), abs(self.shift), abs(self.gamma - 1)) < 1e-6:
+            return ""
+        line = f"{self.contrast:.5f}*(val/255-{self.pivot:.6f})+{self.pivot + self.shift:.6f}"
+        return f"255*pow(max({line},0),{1 / self.gamma:.5f})+0.5"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,13 +103,6 @@ class Grade:
 
     def filters(self) -> tuple[str, ...]:
         """The ffmpeg filters of this look; none for a look that changes nothing."""
-        neutral = Grade(name=self.name)
-        changed = [
-            f"{f.name}={value:.4f}"
-            for f in fields(self)
-            if isinstance(value := getattr(self, f.name), float)
-            and abs(value - getattr(neutral, f.name)) > 1e-6
-        ]
         bent = [
             f"{channel}='{' '.join(f'{x:.3f}/{y:.3f}' for x, y in points)}'"
             for channel in ("red", "green", "blue")
@@ -96,10 +110,23 @@ class Grade:
         ]
         return (
             *([_balance(self.gains)] if self.gains != NEUTRAL else []),
-            *([f"eq={':'.join(changed)}"] if changed else []),
+            *([f"lutyuv={':'.join(planes)}"] if (planes := self._planes()) else []),
             *([f"curves={':'.join(bent)}"] if bent else []),
             *(self.lut.filters() if self.lut else ()),
         )
+
+    def planes(self) -> tuple[Plane, Plane, Plane]:
+        """What is done to the code values of Y', Cb and Cr (BT.709, studio range)."""
+        blue, red = (math.sqrt(gamma / self.gamma_g) for gamma in (self.gamma_b, self.gamma_r))
+        return (
+            Plane(self.contrast, self.brightness, self.gamma * self.gamma_g, pivot=0.5),
+            Plane(self.saturation, 0.0, blue, pivot=_NEUTRAL_CHROMA),
+            Plane(self.saturation, 0.0, red, pivot=_NEUTRAL_CHROMA),
+        )
+
+    def _planes(self) -> list[str]:
+        named = zip("yuv", self.planes(), strict=True)
+        return [f"{name}='{text}'" for name, plane in named if (text := plane.expression())]
 
 
 def _balance(gains: Gains) -> str:

@@ -1,16 +1,15 @@
 """What a look does to a colour, as arithmetic on RGB (..., 3) of 0-1 display values.
 
-``look`` is the exact form of what ``grades.Grade.filters`` does to 8-bit pictures: ``eq`` bends the
-studio-range code values of BT.709 Y'CbCr by contrast, brightness and gamma, and ``curves`` lays
+``look`` is the exact form of what ``grades.Grade.filters`` does to 8-bit pictures: ``lutyuv`` bends
+the studio-range code values of BT.709 Y'CbCr by contrast, brightness and gamma, and ``curves`` lays
 natural cubic splines over R, G and B.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
-from geminivideo.video_agent.grades import Gains, Grade, Points
+from geminivideo.video_agent.grades import Gains, Grade, Plane, Points
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,17 +26,12 @@ _DISPLAY_GAMMA = 2.4  # ITU-R BT.1886
 
 
 def look(rgb: np.ndarray, grade: Grade) -> np.ndarray:
-    """A grade's white balance, ``eq`` and ``curves`` without any rounding."""
+    """A grade's white balance, planes and curves without any rounding."""
     import numpy as np
 
     shown = np.clip(rgb * np.array(grade.gains, np.float32), 0, 1)
-    luma, blue, red = _codes(shown)
-    gamma = (grade.gamma * grade.gamma_g, grade.gamma_b / grade.gamma_g)
-    gamma_red = grade.gamma_r / grade.gamma_g
-    luma = _bent(luma, grade.contrast, grade.brightness, gamma[0])
-    blue = _bent(blue, grade.saturation, 0.0, math.sqrt(gamma[1]))
-    red = _bent(red, grade.saturation, 0.0, math.sqrt(gamma_red))
-    shown = np.clip(_rgb(luma, blue, red), 0, 1)
+    bent = [_bent(codes, plane) for codes, plane in zip(_codes(shown), grade.planes(), strict=True)]
+    shown = np.clip(_rgb(*bent), 0, 1)
     channels = zip(np.moveaxis(shown, -1, 0), (grade.red, grade.green, grade.blue), strict=True)
     return np.clip(np.stack([curve(v, points) for v, points in channels], axis=-1), 0, 1)
 
@@ -60,12 +54,11 @@ def _rgb(luma: np.ndarray, cb: np.ndarray, cr: np.ndarray) -> np.ndarray:
     return np.stack([red, green, blue], axis=-1)
 
 
-def _bent(code: np.ndarray, contrast: float, brightness: float, gamma: float) -> np.ndarray:
-    """One plane through ``eq``: about the middle of the codes, then a power."""
+def _bent(code: np.ndarray, plane: Plane) -> np.ndarray:
     import numpy as np
 
-    value = contrast * (code - 0.5) + 0.5 + brightness
-    return np.clip(np.maximum(value, 0) ** (1 / gamma), 0, 1)
+    value = plane.contrast * (code - plane.pivot) + plane.pivot + plane.shift
+    return np.clip(np.maximum(value, 0) ** (1 / plane.gamma), 0, 1)
 
 
 def curve(values: np.ndarray, points: Points) -> np.ndarray:
