@@ -273,10 +273,8 @@ class AdPolicy:
     min_shot_s: float = 0.8
     min_hook_s: float = 1.5
     min_cta_s: float = 1.5
-    lead_in_s: float = 0.2
     level_lufs: float = -20.0
     max_gain_db: float = 15.0
-    music_share: float = 0.3  # of the voice's amplitude
     max_variants: int = 20
 
 
