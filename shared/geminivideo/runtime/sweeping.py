@@ -94,4 +94,4 @@ def wake_render(
     rows = documents.query(Query(f"render_jobs/{job.id}/variations"), Variation)
     if all(row.status is not VariationStatus.QUEUED for row in rows):
         return None
-    return starter.run(job_name, {"RENDER_JOB_ID": job.id}, task_count=len(job.variation_ids))
+    return starter.run(job_name, {"RENDER_JOB_ID": job.id}, task_count=len(job.groups))

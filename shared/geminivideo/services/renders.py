@@ -23,7 +23,9 @@ from geminivideo.records import (
 )
 from geminivideo.runtime.flows import Group, group_path
 from geminivideo.runtime.http import ApiError, Call, identifier
+from geminivideo.runtime.policies import policy_of
 from geminivideo.runtime.settings import required
+from geminivideo.video_agent.dispatch import tasks_of
 
 QUALITY = "standard"
 _MAX_SCENES = 50
@@ -40,7 +42,10 @@ ASPECTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class VariationView:
-    """One rendered file; ``url`` is its ``gs://`` address, null until it is rendered."""
+    """One file; ``url`` is its ``gs://`` address, null until it is rendered.
+
+    ``progress`` is the fraction of it that is rendered.
+    """
 
     id: str
     status: str
@@ -48,11 +53,12 @@ class VariationView:
     checks: list[Check]
     reason: str | None = None
     degraded: list[str] = field(default_factory=list)
+    progress: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class RenderJobView:
-    """A render job; ``progress`` is the fraction of its variations that are done."""
+    """A render job; ``progress`` is the mean of its variations' own."""
 
     job_id: str
     status: str
@@ -108,11 +114,11 @@ def show_job(call: Call) -> RenderJobView:
     if job is None:
         raise ApiError(404, f"no render job {job_id}")
     found = documents.query(Query(f"render_jobs/{job_id}/variations"), Variation)
-    done = [v for v in found if v.status is not VariationStatus.QUEUED]
+    done = sum(_progress(v) for v in found)
     return RenderJobView(
         job_id=job.id,
         status=job.status,
-        progress=round(len(done) / len(job.variation_ids), 4) if job.variation_ids else 1.0,
+        progress=round(done / len(job.variation_ids), 4) if job.variation_ids else 1.0,
         variations=[_variation(v) for v in sorted(found, key=lambda v: v.id)],
     )
 
@@ -125,7 +131,12 @@ def _variation(variation: Variation) -> VariationView:
         checks=list(variation.checks),
         reason=variation.reason,
         degraded=list(variation.degraded),
+        progress=_progress(variation),
     )
+
+
+def _progress(variation: Variation) -> float:
+    return variation.progress if variation.status is VariationStatus.QUEUED else 1.0
 
 
 def start_remix(call: Call) -> JobStarted:
@@ -140,11 +151,12 @@ def start_remix(call: Call) -> JobStarted:
     if video is None:
         raise ApiError(404, f"the video of blueprint {blueprint.id} is not there")
     quality = asked.quality if asked.quality in QUALITIES else QUALITY
-    job = _job(blueprint, video, places, quality, call.ports.clock.now())
+    most = policy_of(documents, video.account_id).render.outputs_per_task
+    job = _job(blueprint, video, places, quality, most, call.ports.clock.now())
     _store(documents, job, blueprint, places)
     try:
         execution = RunJobs().run(
-            required("GV_RENDER_JOB"), {"RENDER_JOB_ID": job.id}, task_count=len(places)
+            required("GV_RENDER_JOB"), {"RENDER_JOB_ID": job.id}, task_count=len(job.groups)
         )
     except Exception:
         documents.update(f"render_jobs/{job.id}", {"status": "FAILED"})
@@ -253,18 +265,25 @@ def _places(asked: Remix) -> list[str]:
 
 
 def _job(
-    blueprint: Blueprint, video: Video, places: list[str], quality: str, now: float
+    blueprint: Blueprint,
+    video: Video,
+    places: list[str],
+    quality: str,
+    outputs_per_task: int,
+    now: float,
 ) -> RenderJob:
     job_id = f"rx-{secrets.token_hex(8)}"  # every request is a rendering of its own
+    ids = tuple(f"{job_id}-{place}" for place in places)
     return RenderJob(
         id=job_id,
         flow_id=blueprint.flow_id,
         account_id=video.account_id,
         video=video.video,
         aspect=ASPECTS[places[0]],
-        variation_ids=tuple(f"{job_id}-{place}" for place in places),
+        variation_ids=ids,
         status="RUNNING",
         created_at=now,
         notify=False,
         quality=quality,
+        tasks=tasks_of(dict.fromkeys(ids, blueprint), outputs_per_task),
     )

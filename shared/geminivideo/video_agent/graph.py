@@ -354,9 +354,7 @@ def _scale(width: int, height: int, source: Source) -> str:
     )
 
 
-def _resting(
-    corner: Keyframe, shape: Geometry, source: Source, lut: LutFile | None
-) -> list[str]:
+def _resting(corner: Keyframe, shape: Geometry, source: Source, lut: LutFile | None) -> list[str]:
     window = f"crop={shape.window_width}:{shape.window_height}:{corner.x:.0f}:{corner.y:.0f}"
     whole = shape.slack == (0, 0)
     crop = [] if whole else [window]

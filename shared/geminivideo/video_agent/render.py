@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,14 @@ from geminivideo.video_agent.geometry import Geometry, InvalidPlanError
 from geminivideo.video_agent.plan import RenderRequest, footage
 from geminivideo.video_agent.source import Source, look
 
-__all__ = ["Expected", "RenderFailedError", "RenderedFile", "render", "render_together"]
+__all__ = [
+    "Expected",
+    "RenderFailedError",
+    "RenderedFile",
+    "fingerprint",
+    "render",
+    "render_together",
+]
 
 _POSTER_QUALITY = 88
 _SOUND_SHARE = 0.1
@@ -124,6 +133,41 @@ def _paths(given: Path | Sequence[Path], requests: Sequence[RenderRequest]) -> t
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InvalidPlanError(f"two requests are named {twice[0]!r} and would share a file")
     return paths
+
+
+def fingerprint(request: RenderRequest, sources: Sequence[str]) -> str:
+    """The name of what this request comes to: of itself, its sources' identities, this renderer.
+
+    Its name and its time limit change nothing in the file. ``sources`` must tell one generation
+    of an object from the next.
+    """
+    import msgspec
+
+    asked = replace(request, name="", policy=replace(request.policy, timeout_s=0.0))
+    body = [asked, list(sources), renderer_version()]
+    return hashlib.sha256(
+        msgspec.json.encode(body, enc_hook=_plain, order="deterministic")
+    ).hexdigest()
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Fraction):
+        return str(value)
+    if isinstance(value, Path):
+        return hashlib.sha256(value.read_bytes()).hexdigest()
+    raise NotImplementedError(f"a request holds a {type(value).__name__}: say how it is hashed")
+
+
+@lru_cache(maxsize=1)
+def renderer_version() -> str:
+    """The hash of this package's code and of the versions of what decodes, draws and encodes."""
+    package = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + path.read_bytes())
+    for name in ("imageio-ffmpeg", "opencv-python-headless"):
+        digest.update(version(name).encode())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,7 +290,8 @@ def encoding(request: RenderRequest, path: Path, *, with_sound: bool) -> list[st
     return [
         *(sound if with_sound else []),
         *("-c:v", "libx264", "-preset", policy.preset, "-crf", str(policy.crf)),
-        *("-pix_fmt", "yuv420p", "-g", str(round(2 * request.fps)), "-r", str(request.fps)),
+        *("-threads:v", str(policy.encoder_threads), "-pix_fmt", "yuv420p"),
+        *("-g", str(round(2 * request.fps)), "-r", str(request.fps)),
         *("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"),
         *("-map_metadata", "-1", "-map_chapters", "-1", "-fflags", "+bitexact"),
         *("-movflags", "+faststart", str(path)),
