@@ -164,6 +164,23 @@ def test_a_video_longer_than_the_platform_takes(clip, tmp_path, monkeypatch):
     assert failed(made) == []
 
 
+@pytest.mark.parametrize(("platform", "rate"), [("youtube", 50.0), ("tiktok", 25.0)])
+def test_the_frame_rate_is_the_source_s_or_half_of_it(platform, rate, derive, tmp_path):
+    """Fifty frames a second stay so where the platform shows them, and are halved elsewhere."""
+    quick = derive(
+        "quick.mp4",
+        *("-vf", "scale=160:90,fps=50", "-preset", "ultrafast", "-an"),
+        before=("-ss", "12.3", "-t", "0.6"),
+    )
+    asked = PlatformRender(platform=platform, quality="draft", aspect_ratio="source")
+    made = render_for_platform(asked, quick, tmp_path, POLICY)
+    assert failed(made) == []
+    with av.open(str(made.rendered.path)) as container:
+        times = [f.time for f in container.decode(video=0)]
+    assert 1 / np.diff(times).mean() == pytest.approx(rate, rel=0.01)
+    assert "sound-dropped:h264" not in made.degraded
+
+
 def test_progress_rises_to_the_end_over_both_passes(clip, tmp_path):
     """Two passes tell one story from 0 to 1 that never goes back."""
     told = []

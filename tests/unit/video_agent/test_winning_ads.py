@@ -17,6 +17,7 @@ from geminivideo import degraded as why
 from geminivideo.policy import AdPolicy, RenderPolicy
 from geminivideo.records import Box, Detection, Features, Prediction, Scene, Word
 from geminivideo.video_agent import ffmpeg, loudness
+from geminivideo.video_agent.ffmpeg import RenderFailedError
 from geminivideo.video_agent.geometry import InvalidPlanError
 from geminivideo.video_agent.options import UnknownOptionError
 from geminivideo.video_agent.winning_ads_generator import (
@@ -494,6 +495,27 @@ def page(path, picture, name):
     assert 5_000 < path.stat().st_size <= 80_000
     if os.environ.get("GV_WRITE_PAGES"):
         (ROOT / "docs" / "pro" / f"{name}.jpg").write_bytes(path.read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("style", "most"), [("hormozi", (1,)), ("tiktok", (3, 4)), ("caption", (5, 6))]
+)
+def test_loud_caption_styles_show_few_words_at_a_time(style, most, spoken, tmp_path):
+    """Hormozi shows one word, TikTok four, the plain style six at most."""
+    from geminivideo.video_agent.winning_ads_generator import composing, cutting
+
+    asked = ad("testimonial", duration_target=8, caption_style=style)
+    cut = cutting.cutting_of(asked, spoken, tmp_path, TINY, LIMITS)
+    captions = composing._request(asked, "ad", cut).captions
+    assert max(len(cue.words) for cue in captions) in most
+
+
+def test_a_clip_that_is_no_video_is_named(tmp_path):
+    """A text file is refused with its name before anything is cast."""
+    path = tmp_path / "notes.mp4"
+    path.write_text("not a video")
+    with pytest.raises(RenderFailedError, match=r"notes\.mp4 cannot be read"):
+        clip_of(path, "notes")
 
 
 def test_too_little_footage_is_repeated_and_said(sources, tmp_path):

@@ -28,6 +28,8 @@ from geminivideo.video_agent.winning_ads_generator.templates import CTA, HOOK
 
 _TOGETHER = 3  # outputs of one ffmpeg process: more of them save little and cost memory
 _MIN_TEXT_S = 0.8
+# Loud styles show few words at a time; the others as many as the policy says.
+_CAPTION_WORDS = {"hormozi": 1, "tiktok": 4}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +151,11 @@ def _share(progress: Progress, begin: int, count: int, total: int) -> Progress:
 
 def _request(asked: WinningAd, name: str, cutting: Cutting) -> RenderRequest:
     titles, missing = _titles(asked, cutting)
-    captions = captions_by_source(cutting.spoken, cutting.cuts, cutting.fps, cutting.policy)
+    limits = replace(
+        cutting.policy,
+        caption_words=_CAPTION_WORDS.get(asked.caption_style, cutting.policy.caption_words),
+    )
+    captions = captions_by_source(cutting.spoken, cutting.cuts, cutting.fps, limits)
     grade = GRADES[asked.grade or cutting.template.grade].at(asked.grade_intensity)
     silent = any(source.has_audio for source in cutting.sources)
     return replace(
