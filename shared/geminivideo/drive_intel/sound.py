@@ -7,6 +7,7 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
+from geminivideo.policy import IngestPolicy
 from geminivideo.records import Loudness
 
 LOUDNESS_SOURCE = "ffmpeg-ebur128"
@@ -17,6 +18,9 @@ _PEAK = re.compile(r"^\s*Peak:\s+(-?\d+(?:\.\d+)?) dBFS", re.MULTILINE)
 _MIN_BLOCK_S = 0.4  # BS.1770 gates in blocks of 400 ms: less cannot be measured
 _MIN_RANGE_S = 3.0  # EBU Tech 3342 takes the range over windows of 3 s
 _TIMEOUT_S = 300.0
+# As ``media.opened``: no playlist in disguise; sound files beside the containers of uploads.
+_FORMATS = (*IngestPolicy().containers, "wav", "mp3", "aac", "flac", "ogg")
+_ONLY_THE_FILE = ("-protocol_whitelist", "file", "-format_whitelist", ",".join(_FORMATS))
 
 
 class LoudnessError(RuntimeError):
@@ -69,7 +73,7 @@ def _measure(path: Path, start_s: float, length_s: float | None) -> str:
     until = [] if length_s is None else ["-t", f"{length_s:.3f}"]
     where = ["-ss", f"{start_s:.3f}", *until, "-i", str(path)]
     meter = ["-map", "0:a:0", "-af", "ebur128=framelog=quiet:peak=true", "-f", "null", "-"]
-    command = [get_ffmpeg_exe(), "-hide_banner", "-nostdin", "-protocol_whitelist", "file"]
+    command = [get_ffmpeg_exe(), "-hide_banner", "-nostdin", *_ONLY_THE_FILE]
     try:
         done = subprocess.run(
             [*command, *where, *meter], capture_output=True, text=True, timeout=_TIMEOUT_S

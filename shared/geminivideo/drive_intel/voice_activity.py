@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +12,10 @@ from typing import TYPE_CHECKING
 from geminivideo.drive_intel import media
 
 if TYPE_CHECKING:
+    import av
     import numpy as np
+    from av.audio.resampler import AudioResampler
+    from av.container import InputContainer
 
 RATE = 16_000
 WINDOW = 512  # samples that one judgement of the voice detector covers
@@ -66,14 +71,41 @@ def decoded(path: Path, max_s: float) -> Track | None:
 
 
 def _samples(path: Path) -> np.ndarray:
+    """All that can be decoded of the first sound track, whatever is damaged between."""
     import numpy as np
-    from av import FFmpegError
-    from faster_whisper.audio import decode_audio
+    from av.audio.resampler import AudioResampler
 
-    try:
-        return decode_audio(str(path), sampling_rate=RATE)
-    except FFmpegError:
-        return np.empty(0, np.float32)
+    parts: list[np.ndarray] = []
+    resampler, kind = None, None
+    with media.opened(path) as container:
+        for frame in _heard(container):
+            if resampler is None or kind != _kind(frame):
+                parts += _rest(resampler)
+                kind = _kind(frame)
+                resampler = AudioResampler(format="s16", layout="mono", rate=RATE)
+            frame.pts = None  # damaged times are not what is listened to
+            parts += [one.to_ndarray()[0] for one in resampler.resample(frame)]
+        parts += _rest(resampler)
+    return np.concatenate([np.empty(0, np.int16), *parts]).astype(np.float32) / 32768.0
+
+
+def _heard(container: InputContainer) -> Iterator[av.AudioFrame]:
+    """The decodable frames of the first sound track."""
+    import av
+
+    stream = container.streams.audio[0]
+    for packet in media.packets(container, stream):
+        with suppress(av.FFmpegError):
+            yield from stream.decode(packet)
+
+
+def _kind(frame: av.AudioFrame) -> tuple[str, str, int]:
+    """What a resampler is made for; damage may change it within a track."""
+    return frame.format.name, frame.layout.name, frame.sample_rate
+
+
+def _rest(resampler: AudioResampler | None) -> list[np.ndarray]:
+    return [one.to_ndarray()[0] for one in resampler.resample(None)] if resampler else []
 
 
 def _starts(path: Path) -> float | None:

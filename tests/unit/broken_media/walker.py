@@ -20,7 +20,7 @@ ADDRESS_SPACE = 6 * 1024**3
 
 def walk(path: Path, models: Any) -> dict[str, Any]:
     """What the creative flow does with an upload up to its features."""
-    from geminivideo.drive_intel import features, probe, scenes, speech
+    from geminivideo.drive_intel import decode_pass, probe, scene_sound, speech
     from geminivideo.policy import Policy
 
     policy = Policy()
@@ -28,21 +28,52 @@ def walk(path: Path, models: Any) -> dict[str, Any]:
         found = probe.probe(path, policy.ingest)
     except probe.UnusableVideoError as error:
         return {"end": "rejected", "reason": error.reason}
-    spans = scenes.detect_scenes(path, policy.scenes)
-    missing: set[str] = set()
-    for start, end in spans:
-        scenes.thumbnail(path, (start + end) / 2)
-        seen, reasons = features.extract_scene(path, start, end, policy.scenes, models)
-        missing |= set(reasons)
-        if (unfinished := _not_finite(seen)) is not None:
-            return {"end": "error", "what": f"{unfinished} of {start}-{end} s is no number"}
-    heard = speech.transcribe(path, "t", models, policy.speech)
+    spans, missing = [], set()
+    for scene in decode_pass.watch(path, policy.scenes):
+        spans.append((scene.start_s, scene.end_s))
+        heard, reasons = scene_sound.scene_loudness(path, *spans[-1], has_audio=found.has_audio)
+        seen, more = _looked_at(path, scene, policy, models)
+        missing |= {*reasons, *more}
+        if (unfinished := _not_finite(scene_sound.with_loudness(seen, heard))) is not None:
+            return {"end": "error", "what": f"{unfinished} of {spans[-1]} s is no number"}
+    said = speech.transcribe(path, "t", models, policy.speech)
     return {
         "end": "usable",
         "seconds": found.duration_s,
         "spans": spans,
-        "missing": sorted(missing | set(heard.degraded)),
+        "missing": sorted(missing | set(said.degraded)),
     }
+
+
+def _looked_at(path: Path, scene: Any, policy: Any, models: Any) -> tuple[Any, list[str]]:
+    """The features of a scene from the pictures that the pass kept, else from the file."""
+    from geminivideo.drive_intel import features
+    from geminivideo.events import ObjectRef
+    from geminivideo.records import Scene, SceneSample
+
+    if not scene.pictures:
+        return features.extract_scene(path, scene.start_s, scene.end_s, policy.scenes, models)
+    stored = {str(number): one.jpeg for number, one in enumerate(scene.pictures)}
+    samples = tuple(
+        SceneSample(
+            at_s=one.look.at_s,
+            picture=ObjectRef(bucket="b", name=str(number), generation=1),
+            motion=one.look.motion,
+            moving=one.look.moving,
+            detail=one.look.detail,
+        )
+        for number, one in enumerate(scene.pictures)
+    )
+    kept = Scene(
+        id="s",
+        flow_id="f",
+        index=0,
+        start_s=scene.start_s,
+        end_s=scene.end_s,
+        features=scene.measured,
+        samples=samples,
+    )
+    return features.understand(kept, lambda ref: stored[ref.name], policy.scenes, models)
 
 
 def _not_finite(seen: Any) -> str | None:

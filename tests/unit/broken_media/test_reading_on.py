@@ -8,6 +8,8 @@ import av
 import pytest
 from geminivideo.drive_intel import media
 from geminivideo.drive_intel.probe import probe
+from geminivideo.drive_intel.sound import LoudnessError, loudness
+from geminivideo.drive_intel.voice_activity import RATE, decoded
 from geminivideo.policy import IngestPolicy
 
 _TS_PACKET = 188
@@ -63,3 +65,21 @@ def test_the_start_of_a_matroska_file_without_its_index_can_be_sought(whole, tmp
         stream = media.picture(container)
         shown = [at for at, _ in media.shown_at(container, stream, [0.0, 1.0])]
     assert shown == [0.0, 1.0]
+
+
+def test_the_sound_is_heard_to_its_end_although_a_track_turns_up_behind_it(late_text, whole):
+    """What is said is not lost for a line of text that nobody announced."""
+    late_text.with_name("same.flv").write_bytes(whole["same.flv"])
+    late, announced = (decoded(path, 60.0) for path in (late_text, late_text.with_name("same.flv")))
+    assert len(late.samples) == len(announced.samples) == pytest.approx(2.5 * RATE, rel=0.05)
+
+
+def test_the_meter_opens_no_playlist(whole, tmp_path):
+    """A list that names another file is not that file: its loudness is not told."""
+    other = tmp_path / "other.ts"
+    other.write_bytes(whole["same.ts"])
+    assert loudness(other, 0.0, 2.0) < 0.0
+    playlist = tmp_path / "list.m3u8"
+    playlist.write_text(f"#EXTM3U\n#EXTINF:2.5,\n{other}\n#EXT-X-ENDLIST\n")
+    with pytest.raises(LoudnessError):
+        loudness(playlist, 0.0, 2.0)
