@@ -23,7 +23,6 @@ stress: $(STAMP)
 	$(BIN)/pytest -n 0 -q tests/stress --kills 20 --changes 1000 $(ARGS)
 	$(BIN)/pytest -n 2 -q -m long
 	GV_HISTORIES=200 $(BIN)/pytest -n 2 -q tests/unit/simulation/test_histories.py
-	$(BIN)/pytest -n 0 -q tests/unit/broken_media -m long
 	GV_EXAMPLES=60 $(BIN)/pytest -n 2 -q tests/flows/services/test_any_request.py
 
 # 50 markets of 30 days and 20 ads, every policy in each: docs/simulation.md.
