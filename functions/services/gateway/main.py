@@ -15,6 +15,7 @@ from geminivideo.services import (
     prediction,
     renders,
     storyboard,
+    video_process,
 )
 
 api = Api("gateway")
@@ -55,5 +56,6 @@ api.get("/api/flows", answer=flows_view.Flows, query=("kind", "status", "limit")
 )
 api.get("/api/flows/{id}", answer=flows_view.FlowView)(flows_view.show_flow)
 prediction.serve(api)
+video_process.serve(api)
 
 main = api.entry()

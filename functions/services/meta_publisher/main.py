@@ -1,7 +1,7 @@
 """The Meta publisher's face (:8003): what the SafeExecutor is asked to do, and insights."""
 
 from geminivideo.runtime.http import Api
-from geminivideo.services import battle_hardened, changes, meta_objects, prediction
+from geminivideo.services import battle_hardened, changes, meta_objects, prediction, video_process
 
 api = Api("meta_publisher")
 
@@ -16,5 +16,6 @@ api.get("/api/ad-change-history", answer=changes.ChangeHistory, query=("change_i
 meta_objects.serve(api)
 battle_hardened.serve(api)
 prediction.serve(api)
+video_process.serve(api)
 
 main = api.entry()

@@ -18,12 +18,11 @@ from geminivideo.records import (
     Campaign,
     HookType,
     MemberVerdict,
-    Scene,
-    Transcript,
     Verdict,
     Video,
 )
 from geminivideo.runtime.http import ApiError, Call, identifier
+from geminivideo.services.plan_material import material_of
 from geminivideo.titan_core import council, critics, director, session
 from geminivideo.titan_core.material import Material
 
@@ -281,18 +280,10 @@ def _verdicts_of_flow(call: Call, flow_id: str | None, count: int | None) -> Eva
 
 
 def _material(call: Call, asked: DirectorRequest, flow_id: str) -> Material:
-    documents = call.ports.documents
-    video = documents.get(f"videos/{flow_id}", Video)
-    scenes = documents.query(Query("scenes", [("flow_id", "==", flow_id)]), Scene)
-    if video is None or not scenes:
+    material = material_of(call.ports.documents, flow_id, _brief(call, asked))
+    if material is None:
         raise ApiError(404, f"asset {flow_id} is not analysed")
-    return Material(
-        flow_id=flow_id,
-        brief=_brief(call, asked),
-        video=video,
-        scenes=tuple(sorted(scenes, key=lambda scene: scene.index)),
-        transcript=documents.get(f"transcripts/{flow_id}", Transcript),
-    )
+    return material
 
 
 def _brief(call: Call, asked: DirectorRequest) -> Brief:
