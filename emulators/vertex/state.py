@@ -1,4 +1,7 @@
-"""What was asked, and what is to be answered: replies are taken in order, then asked of a rule."""
+"""What was asked, and what is to be answered: replies are taken in order, then asked of a rule.
+
+Texts are embedded by a rule alone: what vector a text has is the test's to say.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +39,19 @@ class Reply:
 Rule = Callable[[Asked], Reply | None]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Embedded:
+    """One request for vectors: the model, the texts, what they are for, how long they shall be."""
+
+    model: str
+    texts: tuple[str, ...]
+    task: str
+    dimensions: int | None
+
+
+Vectors = Callable[[Embedded], list[list[float]]]
+
+
 class State:
     """The script and the log; safe to use from any thread."""
 
@@ -43,6 +59,8 @@ class State:
         self._lock = threading.Lock()
         self._queue: deque[Reply] = deque()
         self._rule: Rule | None = None
+        self._vectors: Vectors | None = None
+        self.embedded: list[Embedded] = []
         self.log: list[Asked] = []
 
     def enqueue(self, *replies: Reply) -> None:
@@ -54,6 +72,20 @@ class State:
         """Answer what the queue does not by this rule (None: nothing)."""
         with self._lock:
             self._rule = rule
+
+    def embed_by(self, rule: Vectors | None) -> None:
+        """Give texts the vectors of this rule (None: none, which is answered 503)."""
+        with self._lock:
+            self._vectors = rule
+
+    def embed(self, asked: Embedded) -> list[list[float]]:
+        """The vectors of the rule; raises ``ApiError`` when there is none."""
+        with self._lock:
+            self.embedded.append(asked)
+            rule = self._vectors
+        if rule is None:
+            raise unscripted(asked.model)
+        return rule(asked)
 
     def generate(self, model: str, request: dict[str, Any], headers: dict[str, str]) -> Reply:
         """The scripted answer; raises ``ApiError`` as scripted, or when nothing is."""

@@ -11,12 +11,14 @@ from geminivideo.runtime.clock import Clock
 from emulators.faults.engine import Faults
 from emulators.faults.http_hook import HttpFaults
 from emulators.serving import HttpService
-from emulators.vertex.errors import ApiError, unimplemented
-from emulators.vertex.state import Reply, State
+from emulators.vertex.errors import ApiError, invalid, unimplemented
+from emulators.vertex.state import Embedded, Reply, State
 
 _MODEL = (
     "/{version}/projects/{project}/locations/{location}/publishers/google/models/{model}:{method}"
 )
+
+_EMBEDS = ("embedContent", "batchEmbedContents")
 
 
 class Server(HttpService):
@@ -41,12 +43,34 @@ class Server(HttpService):
     async def _call(self, request: web.Request) -> web.Response:
         method, model = request.match_info["method"], request.match_info["model"]
         try:
+            if method in _EMBEDS:
+                return web.json_response(self._embed(method, model, await request.json()))
             if method != "generateContent":
                 raise unimplemented(f"models.{method}")
             reply = self.state.generate(model, await request.json(), dict(request.headers))
         except ApiError as error:
             return web.json_response(error.body(), status=error.status)
         return web.json_response(_response(reply, model))
+
+    def _embed(self, method: str, model: str, body: dict[str, Any]) -> dict[str, Any]:
+        """``embedContent`` takes one text, ``batchEmbedContents`` a request for each of several."""
+        requests = [body] if method == "embedContent" else body.get("requests", [])
+        if not requests:
+            raise invalid("requests is required")
+        texts = tuple(_text_of(one.get("content", {})) for one in requests)
+        config = requests[0].get("embedContentConfig") or requests[0]
+        asked = Embedded(
+            model=model,
+            texts=texts,
+            task=config.get("taskType", ""),
+            dimensions=config.get("outputDimensionality"),
+        )
+        vectors = [{"values": vector} for vector in self.state.embed(asked)]
+        return {"embedding": vectors[0]} if method == "embedContent" else {"embeddings": vectors}
+
+
+def _text_of(content: dict[str, Any]) -> str:
+    return "\n".join(part["text"] for part in content.get("parts", []) if "text" in part)
 
 
 async def _unknown(request: web.Request) -> web.Response:

@@ -68,8 +68,14 @@ class VertexEmbeddings:
     """A text embedding model (``language.Embedder``) of Vertex AI."""
 
     def __init__(
-        self, project: str, location: str, model: str, dimensions: int = _DIMENSIONS
+        self,
+        project: str,
+        location: str,
+        model: str,
+        dimensions: int = _DIMENSIONS,
+        attempts: int = _ATTEMPTS,
     ) -> None:
+        self._attempts = attempts
         self._project = project
         self._location = location
         self._model = model
@@ -89,7 +95,7 @@ class VertexEmbeddings:
     @cached_property
     def client(self) -> genai.Client:
         """The real client, opened on first use."""
-        return _client(self._project, self._location, _ATTEMPTS)
+        return _client(self._project, self._location, self._attempts)
 
     def embed(self, texts: Sequence[str], *, question: bool = False) -> list[list[float]]:
         """One unit vector per text; raises ``ModelUnavailableError`` for anything else."""
