@@ -7,10 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import allocation, coldstart, emulators, executor, flow, webhook
+from bench import allocation, coldstart, emulators, executor, features, flow, webhook
 
 FOLDER = Path(".local/bench")
-NAMES = ("cold", "flow", "allocation", "webhook", "executor", "emulators")
+NAMES = ("cold", "flow", "allocation", "webhook", "executor", "emulators", "features")
 
 
 def main(asked: list[str]) -> int:
@@ -34,6 +34,8 @@ def main(asked: list[str]) -> int:
         executor.show(executor.measure(), console)
     if "emulators" in chosen:
         met = emulators.show(*emulators.measure(), console) and met
+    if "features" in chosen:
+        met = features.show(features.measure(console), console) and met
     return 0 if met else 1
 
 

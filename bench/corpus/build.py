@@ -54,7 +54,8 @@ def fingerprint(recipe: Recipe) -> str:
 
 @cache
 def _program() -> bytes:
-    return b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return b"".join(path.read_bytes() for path in files if not path.name.startswith("__"))
 
 
 def _one(recipe: Recipe, folder: Path, told: Told) -> Clip:
