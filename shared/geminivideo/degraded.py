@@ -78,7 +78,6 @@ RENDER_REASONS: dict[str, str] = {
     "trimmed": "The video was longer than the platform takes, and its end was cut off as asked.",
     "footage-reused": "There was too little footage: a stretch of it is shown more than once.",
     "ad-shortened": "There was too little footage for the length that was asked for.",
-    "beat-unfilled": "A beat of the template found no footage and was left out.",
     "features-unknown": "A clip was not analysed: where its footage went was not chosen by it.",
     "roles-assumed": (
         "Nothing tells what shows the time before and what the time after: the clips' order did."
@@ -90,7 +89,6 @@ RENDER_REASONS: dict[str, str] = {
     "word-times-estimated": (
         "When each word is spoken was worked out from its letters, not heard."
     ),
-    "voice-unavailable": "No voice for this language is installed, and none is configured.",
     "unknown-grade": "The plan asked for a look that does not exist; the natural one was used.",
     "graphic-shortened": "A graphic would have outlasted the video; it ends with it.",
     "graphics-overlap": "Two graphics are shown at the same time, and there is no room for both.",
