@@ -11,6 +11,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,9 @@ class FontUnavailableError(RuntimeError):
 class Style:
     """How one kind of text looks; sizes are fractions of the frame's short side.
 
-    ``weight`` is OpenCV's (400 regular, 700 bold); colours are RGBA.
+    ``weight`` is OpenCV's (400 regular, 700 bold); colours are RGBA. ``outline``, ``shadow`` (right
+    and down) and ``padding`` are fractions of the letters' size; ``pop`` is how much larger a lit
+    word is drawn; a line has at most ``line_words`` words and ``line_chars`` characters.
     """
 
     size: float
@@ -52,6 +55,42 @@ class Style:
     upper: bool = False
     light: tuple[int, int, int, int] = (255, 214, 10, 255)
     place: str = "low"
+    shadow: float = 0.0
+    pop: float = 1.0
+    line_words: int = 99
+    line_chars: int = 999
+
+
+# The caption styles are given in pixels of a frame whose short side is 720.
+_SPOKEN_PX = 720
+
+
+def _spoken(
+    *,
+    size: int = 48,
+    smallest: int = 32,
+    weight: int = 750,
+    max_lines: int = 2,
+    box_alpha: int = 153,
+    upper: bool = False,
+    place: str = "low",
+    pop: float = 1.0,
+) -> Style:
+    """White on a black box, yellow where it is lit, border 2 px, shadow 2 px right and down."""
+    return Style(
+        size=size / _SPOKEN_PX,
+        smallest=smallest / _SPOKEN_PX,
+        weight=weight,
+        max_lines=max_lines,
+        outline=2 / 48,
+        shadow=2 / 48,
+        box=(0, 0, 0, box_alpha),
+        upper=upper,
+        place=place,
+        pop=pop,
+        line_words=6,
+        line_chars=40,
+    )
 
 
 STYLES: dict[str, Style] = {
@@ -65,26 +104,12 @@ STYLES: dict[str, Style] = {
     ),
     "title": Style(size=0.066, smallest=0.045, weight=700, max_lines=3, box=(0, 0, 0, 165)),
     "caption": Style(size=0.068, smallest=0.045, weight=750, max_lines=2, outline=0.09),
-    "instagram": Style(size=0.068, smallest=0.045, weight=750, max_lines=2, outline=0.09),
-    "karaoke": Style(size=0.068, smallest=0.045, weight=750, max_lines=2, outline=0.09),
-    "youtube": Style(size=0.052, smallest=0.04, weight=600, max_lines=2, box=(0, 0, 0, 175)),
-    "tiktok": Style(
-        size=0.080,
-        smallest=0.05,
-        weight=800,
-        max_lines=3,
-        outline=0.1,
-        upper=True,
-        place="middle",
-    ),
-    "hormozi": Style(
-        size=0.115,
-        smallest=0.06,
-        weight=850,
-        max_lines=1,
-        box=(0, 0, 0, 204),
-        upper=True,
-        place="middle",
+    "instagram": _spoken(pop=1.12),
+    "youtube": _spoken(size=44, smallest=26),
+    "karaoke": _spoken(),
+    "tiktok": _spoken(size=60, max_lines=3, upper=True, place="middle"),
+    "hormozi": _spoken(
+        size=80, smallest=40, weight=850, max_lines=1, upper=True, place="middle", box_alpha=204
     ),
     "cta": Style(
         size=0.070,
@@ -355,7 +380,8 @@ def _greedy(words: list[str], style: Style, size: int, room: float) -> list[str]
     lines = [words[0]]
     for word in words[1:]:
         longer = f"{lines[-1]} {word}"
-        if text_width(longer, size, style.weight) <= room:
+        allowed = len(longer) <= style.line_chars and longer.count(" ") < style.line_words
+        if allowed and text_width(longer, size, style.weight) <= room:
             lines[-1] = longer
         else:
             lines.append(word)
@@ -418,6 +444,66 @@ def draw(overlay: Overlay, path: Path) -> Path:
     return path
 
 
+def track(overlays: Sequence[Overlay], path: Path) -> Zone:
+    """Write texts that are shown one after the other as one video with alpha; its place.
+
+    A speech of ten minutes lit word by word is 1500 pictures: as inputs of their own they would be
+    more files and threads than a process may have. Raises ValueError for texts that overlap in
+    time.
+    """
+    import av
+    import numpy as np
+
+    place = _around([overlay.box for overlay in overlays])
+    shown = sorted(overlays, key=lambda overlay: overlay.start_s)
+    empty = np.zeros((place.height, place.width, 4), np.uint8)
+    with av.open(str(path), "w", format="mov") as container:
+        stream = container.add_stream("qtrle", rate=_TRACK_TICKS)
+        stream.width, stream.height, stream.pix_fmt = place.width, place.height, "argb"
+        stream.codec_context.time_base = Fraction(1, _TRACK_TICKS)
+
+        def show(at: int, pixels: np.ndarray) -> None:
+            frame = av.VideoFrame.from_ndarray(pixels, format="bgra").reformat(format="argb")
+            frame.pts, frame.time_base = at, Fraction(1, _TRACK_TICKS)
+            container.mux(stream.encode(frame))
+
+        until = 0
+        for overlay in shown:
+            start, end = _tick(overlay.start_s), _tick(overlay.end_s)
+            if start < until:
+                raise ValueError(f"two texts are shown at {overlay.start_s:.3f} s")
+            if start > until:
+                show(until, empty)
+            if end > start:
+                show(start, _on(empty, place, overlay))
+                until = end
+        show(until, empty)
+        container.mux(stream.encode(None))
+    return place
+
+
+_TRACK_TICKS = 10_000
+_EARLY_TICKS = 5
+
+
+def _tick(seconds: float) -> int:
+    """Half a millisecond early, so that a frame at this very time already has the text."""
+    return max(0, round(seconds * _TRACK_TICKS) - _EARLY_TICKS)
+
+
+def _around(boxes: Sequence[Zone]) -> Zone:
+    x, y = min(box.x for box in boxes), min(box.y for box in boxes)
+    right, bottom = max(b.x + b.width for b in boxes), max(b.y + b.height for b in boxes)
+    return Zone(x=x, y=y, width=right - x, height=bottom - y)
+
+
+def _on(empty: np.ndarray, place: Zone, overlay: Overlay) -> np.ndarray:
+    pixels, box = empty.copy(), overlay.box
+    left, top = box.x - place.x, box.y - place.y
+    pixels[top : top + box.height, left : left + box.width] = picture(overlay)
+    return pixels
+
+
 def picture(overlay: Overlay) -> np.ndarray:
     """The overlay's box as BGRA pixels (height, width, 4), colours not premultiplied."""
     import cv2
@@ -427,34 +513,56 @@ def picture(overlay: Overlay) -> np.ndarray:
     canvas = np.zeros((overlay.box.height, overlay.box.width, 4), np.float32)
     if style.box is not None:
         _paint(canvas, _rounded(overlay.box, round(style.radius * overlay.font_px)), style.box)
+    lit = overlay.lit[1] > overlay.lit[0]
     letters = _letters(overlay, style)
+    if lit and style.pop > 1:
+        letters = np.maximum(
+            cv2.subtract(letters, _letters(overlay, style, overlay.lit)),
+            _letters(overlay, style, overlay.lit, style.pop),
+        )
+    if style.shadow:
+        offset = max(1, round(style.shadow * overlay.font_px))
+        _paint(canvas, np.roll(letters, (offset, offset), axis=(0, 1)), (0, 0, 0, 200))
     if style.outline:
         reach = 2 * max(1, round(style.outline * overlay.font_px)) + 1
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
         soft = cv2.GaussianBlur(cv2.dilate(letters, kernel), (3, 3), 0)
         _paint(canvas, soft, (0, 0, 0, 235))
     _paint(canvas, letters, style.ink)
-    if overlay.lit[1] > overlay.lit[0]:
-        _paint(canvas, _letters(overlay, style, overlay.lit), style.light)
+    if lit:
+        _paint(canvas, _letters(overlay, style, overlay.lit, style.pop), style.light)
     return canvas.round().astype(np.uint8)
 
 
-def _letters(overlay: Overlay, style: Style, words: tuple[int, int] | None = None) -> np.ndarray:
-    """The ink of the whole text, or of its words (from, to) alone, at their own places."""
+def _letters(
+    overlay: Overlay, style: Style, words: tuple[int, int] | None = None, pop: float = 1.0
+) -> np.ndarray:
+    """The ink of the whole text, or of its words (from, to) alone, at their own places.
+
+    ``pop`` draws them larger about their own middle, by no more than leaves half a space free.
+    """
     import cv2
     import numpy as np
 
     mask = np.zeros((overlay.box.height, overlay.box.width), np.uint8)
-    _, pad_y = _padding(style, overlay.font_px)
+    size, weight = overlay.font_px, style.weight
+    _, pad_y = _padding(style, size)
     count = 0
     for number, line in enumerate(overlay.lines):
-        left = (overlay.box.width - text_width(line, overlay.font_px, style.weight)) // 2
+        left = (overlay.box.width - text_width(line, size, weight)) // 2
         if words is not None:
             before, line, count = _part(line, words, count)
-            left += text_width(before, overlay.font_px, style.weight) if before else 0
-        baseline = pad_y + round((number + 0.86) * overlay.font_px * _LINE_HEIGHT)
-        baseline -= round(overlay.font_px * (_LINE_HEIGHT - 1) / 2)
-        cv2.putText(mask, line, (left, baseline), 255, _face(), overlay.font_px, style.weight)
+            left += text_width(before, size, weight) if before else 0
+        if not line:
+            continue
+        baseline = pad_y + round((number + 0.86) * size * _LINE_HEIGHT)
+        baseline -= round(size * (_LINE_HEIGHT - 1) / 2)
+        width = text_width(line, size, weight)
+        grown = round(size * min(pop, 1 + text_width(" ", size, weight) / max(width, 1)))
+        if grown > size:
+            left -= (text_width(line, grown, weight) - width) // 2
+            baseline += round((grown - size) * 0.35)
+        cv2.putText(mask, line, (left, baseline), 255, _face(), grown, weight)
     return mask
 
 
