@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geminivideo.policy import QUALITIES
 from geminivideo.services.pro_task import Made, MadeFile, Task, Tool
 from geminivideo.video_agent import (
     audio_mixer,
+    color_grading,
     preview_generator,
     pro,
     pro_renderer,
     smart_crop,
 )
 from geminivideo.video_agent.encoders import CODECS
-from geminivideo.video_agent.grades import GRADES
 from geminivideo.video_agent.options import known
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from geminivideo.video_agent.pro import ProResult
 
 _OWN_SHAPES = ("source",)
+_DEFAULT_LOOK = "cinematic"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +41,16 @@ class CaptionBody:
 
 @dataclass(frozen=True, kw_only=True)
 class GradeBody:
-    """A look; ``intensity`` 0-1 blends it with the source."""
+    """A look: a ``preset`` (cinematic when nothing else is asked for), a .cube, or the colours of
+    a reference picture. ``intensity`` 0-1 blends it with the source."""
 
     video_path: str
-    preset: str = "cinematic"
+    preset: str | None = None
     intensity: float = 1.0
+    cube_path: str | None = None
+    reference_path: str | None = None
+    white_balance: str = "none"
+    temperature_k: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,17 +146,30 @@ def _caption(task: Task) -> Made:
     )
 
 
-def _grade(task: Task) -> Made:
-    asked: GradeBody = task.body
-    return made_of(
-        pro.color_grade(
-            task.files["video"],
-            task.workdir,
-            task.policy.render,
-            preset=asked.preset,
-            intensity=asked.intensity,
-        )
+def _grade_sources(asked: GradeBody) -> Mapping[str, str]:
+    more = {"lut": asked.cube_path, "reference": asked.reference_path}
+    return {"video": asked.video_path} | {role: path for role, path in more.items() if path}
+
+
+def _grade_request(asked: GradeBody, files: Mapping[str, Path]) -> color_grading.GradeRequest:
+    """``files`` has the table and the reference, wherever they are."""
+    given = asked.preset or asked.cube_path or asked.reference_path
+    plain = not given and asked.white_balance == "none"
+    return color_grading.GradeRequest(
+        preset=_DEFAULT_LOOK if plain else asked.preset,
+        cube=files.get("lut"),
+        reference=files.get("reference"),
+        intensity=asked.intensity,
+        white_balance=asked.white_balance,
+        temperature_k=asked.temperature_k,
     )
+
+
+def _grade(task: Task) -> Made:
+    request = _grade_request(task.body, task.files)
+    result = color_grading.grade(task.files["video"], task.workdir, task.policy.render, request)
+    made = made_of(result, gains=result.gains, method=result.method)
+    return replace(made, files=(*made.files, MadeFile(path=result.cube, name="look.cube")))
 
 
 def _crop_request(asked: CropBody) -> smart_crop.CropRequest:
@@ -171,12 +191,8 @@ def _crop(task: Task) -> Made:
 
 
 def _mix_sources(asked: MixBody) -> Mapping[str, str]:
-    named = {
-        "video": asked.video_path,
-        "music": asked.music_path,
-        "voiceover": asked.voiceover_path,
-    }
-    return {role: path for role, path in named.items() if path}
+    more = {"music": asked.music_path, "voiceover": asked.voiceover_path}
+    return {"video": asked.video_path} | {role: path for role, path in more.items() if path}
 
 
 def _mix_request(asked: MixBody, tracks: tuple[audio_mixer.Track, ...]) -> audio_mixer.MixRequest:
@@ -269,7 +285,8 @@ def _check_render(asked: RenderBody) -> None:
 
 
 def _check_grade(asked: GradeBody) -> None:
-    known("preset", asked.preset, GRADES)
+    named = _grade_sources(asked)
+    _grade_request(asked, {role: Path(role) for role in named if role != "video"})
 
 
 def _check_caption(asked: CaptionBody) -> None:
@@ -293,7 +310,8 @@ TOOLS = (
         module="color_grading",
         path="/api/pro/color-grade",
         body=GradeBody,
-        sources=_video,
+        sources=_grade_sources,
+        others=("lut",),
         check=_check_grade,
         run=_grade,
         about="The video in another look.",

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 from geminivideo.events import flow_id_of
@@ -70,6 +71,27 @@ def test_a_grade_is_made_while_the_caller_waits(world, stored, tmp_path):
     assert made["url"] == f"gs://{world.buckets['media']}/pro/{made['files'][0]['sha256']}.mp4"
     before = saturation(fetched(world, stored.uri, tmp_path / "a.mp4"))
     assert saturation(fetched(world, made["url"], tmp_path / "b.mp4")) < before * 0.95
+
+
+def cube_of_red(path):
+    """A table that makes every colour red."""
+    path.write_text("LUT_3D_SIZE 2\n" + "0.8 0.1 0.1\n" * 8)
+    return str(path)
+
+
+def test_a_table_and_a_reference(world, stored, tmp_path):
+    """An imported .cube makes the picture as it says, a reference draws it towards its colours."""
+    cv2.imwrite(str(world.media_root / "red.png"), np.full((60, 80, 3), (40, 40, 200), np.uint8))
+    by_table = {"video_path": stored.uri, "cube_path": cube_of_red(world.media_root / "a.cube")}
+    by_picture = {"video_path": stored.uri, "reference_path": str(world.media_root / "red.png")}
+    plain = frames(fetched(world, stored.uri, tmp_path / "a.mp4"))[10].mean(axis=(0, 1))
+    for body in (by_table, by_picture):
+        answer = world.post("video_agent", "/api/pro/color-grade", body)
+        assert answer.status == 200, answer.json
+        assert answer.json["files"][-1]["name"] == "look.cube"
+        made = fetched(world, answer.json["url"], tmp_path / "b.mp4")
+        shown = frames(made)[10].mean(axis=(0, 1))
+        assert shown[0] / shown.sum() > plain[0] / plain.sum() + 0.05
 
 
 def test_the_same_request_costs_nothing_a_second_time(world, stored, monkeypatch):
@@ -315,6 +337,8 @@ def test_media_that_cannot_be_read(world, route, content, monkeypatch):
     [
         ("color-grade", {"preset": "sepia-ish"}, "cinematic"),
         ("color-grade", {"intensity": 2}, "intensity"),
+        ("color-grade", {"preset": "warm", "cube_path": "x.cube"}, "one of"),
+        ("color-grade", {"temperature_k": 5000}, "temperature_k"),
         ("smart-crop", {"target_aspect": "wide"}, "aspect"),
         ("caption", {"style": "comic"}, "hormozi"),
         ("audio-mix", {"normalization": "loud"}, "broadcast"),
