@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from itertools import pairwise
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from geminivideo.policy import RenderPolicy
 from geminivideo.video_agent import ffmpeg, graph, loudness
-from geminivideo.video_agent.captions import Overlay, draw, layout
+from geminivideo.video_agent.captions import Overlay, draw, layout, track
 from geminivideo.video_agent.ffmpeg import Progress, RenderFailedError
 from geminivideo.video_agent.geometry import Geometry, InvalidPlanError
 from geminivideo.video_agent.plan import RenderRequest, footage
@@ -29,6 +30,8 @@ __all__ = [
 ]
 
 _POSTER_QUALITY = 88
+# From so many captions on they are one input instead of one each.
+_TRACK_FROM = 24
 _SOUND_SHARE = 0.1
 
 
@@ -247,9 +250,15 @@ class _Studio:
             for place, cut in enumerate(request.cuts)
         ]
         shown = graph.picture(to, request, output.shapes, self.sources, opened)
-        for overlay in output.overlays:
+        single, captions = _in_one_track(output.overlays)
+        for overlay in single:
             text = to.open(["-f", "image2", "-i", f"file:{self._drawn(overlay)}"])
             shown = graph.laid(to, shown, text, overlay, request.fps)
+        if captions:
+            path = self.workdir / f"{request.name}-captions.mov"
+            place = track(captions, path)
+            laid = f"overlay=x={place.x}:y={place.y}:eof_action=repeat:format=yuv420"
+            shown = to.node(laid, shown, to.open(["-f", "mov", "-i", f"file:{path}"]))
         maps = ["-map", to.end(shown, f"picture{number}")]
         if output.sound:
             chain = f"{output.normalise or 'anull'},atrim=end={request.duration_s:.6f}"
@@ -264,6 +273,17 @@ class _Studio:
             to = self.workdir / f"text{len(self._texts):03d}.png"
             self._texts[look_only] = draw(overlay, to)
         return self._texts[look_only]
+
+
+def _in_one_track(
+    overlays: tuple[Overlay, ...],
+) -> tuple[tuple[Overlay, ...], tuple[Overlay, ...]]:
+    """The texts that are inputs of their own, and captions so many that they become one video."""
+    captions = tuple(o for o in overlays if o.kind == "caption")
+    apart = all(a.end_s <= b.start_s for a, b in pairwise(captions))
+    if len(captions) < _TRACK_FROM or not apart:
+        return overlays, ()
+    return tuple(o for o in overlays if o.kind != "caption"), captions
 
 
 def cut_sound(
