@@ -10,9 +10,9 @@ from geminivideo.policy import QUALITIES
 from geminivideo.services.pro_task import Made, MadeFile, Task, Tool
 from geminivideo.video_agent import (
     audio_mixer,
+    auto_captions,
     color_grading,
     preview_generator,
-    pro,
     pro_renderer,
     smart_crop,
 )
@@ -30,13 +30,20 @@ _DEFAULT_LOOK = "cinematic"
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionBody:
-    """Captions of what is said: SRT and WebVTT, and the video with them when ``burn_in``."""
+    """Captions of what is said: SRT and WebVTT, and the video with them when ``burn_in``.
+
+    ``mask_profanity`` hides the words of our list, ``mask_words`` the caller's own;
+    ``mask_sound`` (keep, mute, bleep) hides them in the sound too.
+    """
 
     video_path: str
     style: str = "instagram"
     language: str = "en"
     word_level: bool = True
     burn_in: bool = False
+    mask_profanity: bool = False
+    mask_words: list[str] = field(default_factory=list)
+    mask_sound: str = "keep"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,26 +130,30 @@ def _video(body: Any) -> Mapping[str, str]:
     return {"video": body.video_path}
 
 
-def _caption(task: Task) -> Made:
-    asked: CaptionBody = task.body
-    heard = task.transcript()
-    result = pro.caption(
-        task.files["video"],
-        heard.words,
-        task.workdir,
-        task.policy.render,
+def _caption_request(asked: CaptionBody) -> auto_captions.CaptionRequest:
+    return auto_captions.CaptionRequest(
         style=asked.style,
+        language=asked.language,
         word_level=asked.word_level,
         burn_in=asked.burn_in,
+        mask_profanity=asked.mask_profanity,
+        mask_words=tuple(asked.mask_words),
+        mask_sound=asked.mask_sound,
     )
-    other = heard.language not in (None, asked.language.partition("-")[0])
-    reasons = ("language-not-asked-for",) if other else ()
-    made = made_of(result, language=heard.language, words=len(heard.words or ()))
-    return Made(
-        files=made.files,
-        checks=made.checks,
-        degraded=(*heard.degraded, *made.degraded, *reasons),
-        details={**made.details, "recogniser": heard.source},
+
+
+def _caption(task: Task) -> Made:
+    heard = task.transcript()
+    result = auto_captions.auto_captions(
+        task.files["video"], heard, task.workdir, task.policy.render, _caption_request(task.body)
+    )
+    return made_of(
+        result,
+        language=heard.language,
+        words=len(heard.words or ()),
+        captions=len(result.cues),
+        masked=result.masked,
+        recogniser=heard.source,
     )
 
 
@@ -289,10 +300,6 @@ def _check_grade(asked: GradeBody) -> None:
     _grade_request(asked, {role: Path(role) for role in named if role != "video"})
 
 
-def _check_caption(asked: CaptionBody) -> None:
-    known("style", asked.style, pro.CAPTION_STYLES)
-
-
 TOOLS = (
     Tool(
         name="caption",
@@ -300,7 +307,7 @@ TOOLS = (
         path="/api/pro/caption",
         body=CaptionBody,
         sources=_video,
-        check=_check_caption,
+        check=_caption_request,
         run=_caption,
         about="Captions of what is said, as files and drawn into the video.",
         rate=1.2,

@@ -142,9 +142,13 @@ def test_captions_of_a_known_video(world, heard, tmp_path):
     """What the flow heard becomes SRT and WebVTT; with burn_in the words are in the picture."""
     files_only = world.post("video_agent", "/api/pro/caption", {"video_path": heard.uri}).json
     names = {one["name"]: one["url"] for one in files_only["files"]}
-    text = fetched(world, names["captions.srt"], tmp_path / "c.srt").read_text().lower()
+    text = fetched(world, names["captions.en.srt"], tmp_path / "c.srt").read_text().lower()
     assert "hello" in text
     assert "duck" in text
+    masked = world.post(
+        "video_agent", "/api/pro/caption", {"video_path": heard.uri, "mask_words": ["duck"]}
+    ).json
+    assert masked["details"]["masked"] == 1
     burnt = world.post(
         "video_agent", "/api/pro/caption", {"video_path": heard.uri, "burn_in": True}
     ).json
@@ -341,6 +345,7 @@ def test_media_that_cannot_be_read(world, route, content, monkeypatch):
         ("color-grade", {"temperature_k": 5000}, "temperature_k"),
         ("smart-crop", {"target_aspect": "wide"}, "aspect"),
         ("caption", {"style": "comic"}, "hormozi"),
+        ("caption", {"language": "../en"}, "language"),
         ("audio-mix", {"normalization": "loud"}, "broadcast"),
         ("render", {"platform": "cinema"}, "tiktok"),
         ("render", {"quality": "best"}, "master"),
