@@ -242,6 +242,8 @@ class RenderPolicy:
     caption_words: int = 6
     caption_chars: int = 40
     caption_gap_s: float = 0.6
+    caption_min_s: float = 1.0
+    caption_max_s: float = 5.0
     fade_s: float = 0.25
     join_fade_s: float = 0.012
     silence_lufs: float = -50.0

@@ -245,13 +245,15 @@ def captions_of(
     """Captions of the words heard in the cuts (those whose middle lies in one), in output order.
 
     At most ``caption_words`` words and ``caption_chars`` characters each (a longer single word
-    stands alone); a new one begins after a full stop, a pause, or a cut to another moment.
+    stands alone), and ``caption_max_s`` long; a new one begins after a full stop, a pause, or a cut
+    to another moment. Where the next one leaves the time, each is shown for ``caption_min_s``.
     """
     cues: list[Cue] = []
     for stretch in _heard(whole_words(words), cuts):
         parts = [part for run in _runs(stretch, policy) for part in _balanced(run, policy)]
         last = stretch[-1][1]
-        cues += _held([_cue(part, fps) for part in parts], _end_of_stretch(last, cuts, fps))
+        made, end = [_cue(part, fps) for part in parts], _end_of_stretch(last, cuts, fps)
+        cues += _held(made, end, policy.caption_min_s)
     return tuple(cues)
 
 
@@ -308,7 +310,9 @@ def _balanced(run: list[_Heard], policy: RenderPolicy) -> list[list[_Heard]]:
         options = []
         for start in range(max(0, end - policy.caption_words), end):
             length = len(_text([word for word, _ in run[start:end]]))
-            if length > policy.caption_chars and end - start > 1:
+            spoken_s = run[end - 1][0].end_s - run[start][0].start_s
+            long = length > policy.caption_chars or spoken_s > policy.caption_max_s
+            if long and end - start > 1:
                 continue
             comma = 0.0 if end < len(run) and run[end - 1][0].text.endswith(",") else 60.0
             count, cost, _ = best[start]
@@ -354,13 +358,17 @@ def _end_of_stretch(last: Cut, cuts: Sequence[Cut], fps: Fraction) -> float:
     return float((last.first_frame + last.frames) / fps)
 
 
-def _held(cues: list[Cue], end_s: float) -> list[Cue]:
+def _held(cues: list[Cue], end_s: float, min_s: float) -> list[Cue]:
     """Each caption stays a moment longer, if the next one leaves it the time."""
     limits = [*(cue.start_s for cue in cues[1:]), end_s]
     return [
-        replace(cue, end_s=max(cue.start_s, min(cue.end_s + _CAPTION_HOLD_S, limit)))
+        replace(cue, end_s=max(cue.start_s, min(_wanted_end(cue, min_s), limit)))
         for cue, limit in zip(cues, limits, strict=True)
     ]
+
+
+def _wanted_end(cue: Cue, min_s: float) -> float:
+    return max(cue.end_s + _CAPTION_HOLD_S, cue.start_s + min_s)
 
 
 def titles_of(
