@@ -155,10 +155,11 @@ def cut_input(path: Path, cut: Cut, fps: Fraction, *kind: str) -> list[str]:
 
 
 def _seek(cut: Cut, fps: Fraction) -> float:
-    return max(0.0, cut.start_s - _early(cut, fps))
+    return max(0.0, cut.start_s - early_s(cut, fps))
 
 
-def _early(cut: Cut, fps: Fraction) -> float:
+def early_s(cut: Cut, fps: Fraction) -> float:
+    """How much before a cut its source is opened (s)."""
     return min(cut.start_s, float(_EARLY / fps))
 
 
@@ -190,7 +191,7 @@ def _heard(cut: Cut, request: RenderRequest, *, last: bool) -> str:
     chain = [
         "aresample=48000:async=1:first_pts=0",
         "aformat=sample_fmts=flt:channel_layouts=stereo",
-        f"atrim=start={_early(cut, request.fps):.6f}",
+        f"atrim=start={early_s(cut, request.fps):.6f}",
         "asetpts=PTS-STARTPTS",
         f"apad=whole_dur={length:.6f}",
         f"atrim=end={length:.6f}",
@@ -248,7 +249,7 @@ def picture(
     """Cut, crop, scale, join and grade what was opened for each cut; texts come on top of it."""
     lut = request.grade.lut if _enlarged(request, shapes) else None
     cuts = [
-        _cut(graph, cut, request, shapes[cut.source], sources[cut.source], entry, lut)
+        framed_cut(graph, cut, request, shapes[cut.source], sources[cut.source], entry, lut)
         for cut, entry in zip(request.cuts, opened, strict=True)
     ]
     joined = graph.node(f"concat=n={len(cuts)}:v=1:a=0", *cuts)
@@ -267,21 +268,11 @@ def cut_graph(
 ) -> str:
     """Input ``number`` as one cut is shown, ``[v{number}]``, for a graph of another make."""
     graph = Graph(f"{number}_")
-    graph.end(_cut(graph, cut, request, shape, source, f"{number}:v:0"), f"v{number}")
+    graph.end(framed_cut(graph, cut, request, shape, source, f"{number}:v:0"), f"v{number}")
     return graph.text
 
 
-def overlay_graph(number: int, entry: int, overlay: Overlay, fps: Fraction) -> list[str]:
-    """Input ``entry`` as a text over ``[p{number}]``: ``[p{number + 1}]``."""
-    graph = Graph(f"{number}p_")
-    graph.end(laid(graph, f"p{number}", f"{entry}:v:0", overlay, fps), f"p{number + 1}")
-    return [graph.text]
-
-
-_cut_graph, _overlay_parts = cut_graph, overlay_graph
-
-
-def _cut(
+def framed_cut(
     graph: Graph,
     cut: Cut,
     request: RenderRequest,
@@ -290,7 +281,8 @@ def _cut(
     opened: str,
     lut: LutFile | None = None,
 ) -> str:
-    timed = graph.node(",".join(_timed(cut, request.fps, source)), opened)
+    """A cut of what was opened, framed and scaled to the output; its node."""
+    timed = graph.node(",".join(timing(cut, request.fps, source)), opened)
     framed = frame(cut, shape)
     if framed.padded:
         shown = _padded(graph, timed, framed, shape, source)
@@ -306,9 +298,10 @@ def in_range(source: Source) -> str:
     return _TONEMAP if source.hdr else "null"
 
 
-def _timed(cut: Cut, fps: Fraction, source: Source) -> list[str]:
+def timing(cut: Cut, fps: Fraction, source: Source) -> list[str]:
+    """A cut's frames at the output's rate, as many as it has, as they are shown."""
     return [
-        f"setpts=PTS-{_early(cut, fps):.6f}/TB",
+        f"setpts=PTS-{early_s(cut, fps):.6f}/TB",
         f"fps=fps={fps}:start_time=0",
         "tpad=stop_mode=clone:stop_duration=1",
         f"trim=end_frame={cut.frames}",
@@ -333,7 +326,7 @@ def _padded(graph: Graph, timed: str, framed: Framing, shape: Geometry, source: 
     corner = framed.path[0]
     window = f"crop={framed.width}:{framed.height}:{corner.x:.0f}:{corner.y:.0f}"
     small = f"{even(shape.width / 8)}:{even(shape.height / 8)}"
-    fitted = _scale(shape.width, framed.picture_height, source)
+    fitted = scaling(shape.width, framed.picture_height, source)
     front = graph.node(f"{window},{fitted},format=yuv420p,setsar=1", timed)
     ground = graph.node(
         f"scale={small}:force_original_aspect_ratio=increase,crop={small},boxblur=6:2,"
@@ -344,7 +337,8 @@ def _padded(graph: Graph, timed: str, framed: Framing, shape: Geometry, source: 
     return graph.node(f"overlay=0:{top}:format=yuv420", ground, front)
 
 
-def _scale(width: int, height: int, source: Source) -> str:
+def scaling(width: int, height: int, source: Source) -> str:
+    """A picture of the source at another size, in the output's colours."""
     matrix = "bt709" if source.hdr else source.matrix
     # Without these flags a change of matrix darkens every pixel by one level.
     exact = "" if matrix == "bt709" else "+accurate_rnd+full_chroma_int+full_chroma_inp"
@@ -359,10 +353,10 @@ def _resting(corner: Keyframe, shape: Geometry, source: Source, lut: LutFile | N
     whole = shape.slack == (0, 0)
     crop = [] if whole else [window]
     if lut is None:
-        return [*crop, _scale(shape.width, shape.height, source)]
+        return [*crop, scaling(shape.width, shape.height, source)]
     looked = replace(source, matrix="bt709")
     given = "bt709" if source.hdr else source.matrix
-    return [*crop, *lut.filters(given), _scale(shape.width, shape.height, looked)]
+    return [*crop, *lut.filters(given), scaling(shape.width, shape.height, looked)]
 
 
 def _panning(path: tuple[Keyframe, ...], shape: Geometry, source: Source) -> list[str]:
@@ -379,7 +373,7 @@ def _panning(path: tuple[Keyframe, ...], shape: Geometry, source: Source) -> lis
     whole = (reach_x, reach_y) == (shape.source_width, shape.source_height)
     return [
         *([] if whole else [f"crop={reach_x}:{reach_y}:{left}:{top}"]),
-        _scale(wide, high, source),
+        scaling(wide, high, source),
         f"crop={shape.width}:{shape.height}:x='{x}':y='{y}'",
     ]
 

@@ -136,7 +136,7 @@ def _as_rendered(studio: Studio, one: Shown) -> str:
     timeline, source = studio.timeline, studio.source(one.clip)
     cut = replace(cut_shown(timeline, one), fade_in=False, fade_out=False)
     shape = _covering(source, timeline.width, timeline.height)
-    return graph._cut(studio.graph, cut, studio.request, shape, source, _film(studio, one))
+    return graph.framed_cut(studio.graph, cut, studio.request, shape, source, _film(studio, one))
 
 
 def _film(studio: Studio, one: Shown) -> str:
@@ -258,9 +258,9 @@ def _film_chain(
 ) -> list[str]:
     fps, source = studio.timeline.fps, studio.source(one.clip)
     return [
-        *graph._timed(cut_shown(studio.timeline, one), fps, source),
+        *graph.timing(cut_shown(studio.timeline, one), fps, source),
         *([window] if window else []),
-        graph._scale(width, height, source),
+        graph.scaling(width, height, source),
         f"format=yuv420p,setsar=1,settb=AVTB,fps=fps={fps}",
     ]
 

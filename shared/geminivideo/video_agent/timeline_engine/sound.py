@@ -90,7 +90,7 @@ def _chain(
 ) -> list[str]:
     fps, clip = timeline.fps, one.clip
     length = f"{float(one.frames / fps):.6f}"
-    early = graph._early(cut_shown(timeline, one), fps)
+    early = graph.early_s(cut_shown(timeline, one), fps)
     delay = round((clip.start - one.head) / fps * _RATE)
     return [
         f"aresample={_RATE}:async=1:first_pts=0",
