@@ -90,6 +90,9 @@ RENDER_REASONS: dict[str, str] = {
         "When each word is spoken was worked out from its letters, not heard."
     ),
     "unknown-grade": "The plan asked for a look that does not exist; the natural one was used.",
+    "not-enlarged": "A proxy has no more pixels than its video, though more were asked for.",
+    "licence-unknown": "An asset's licence is not known: nothing made with it may be published.",
+    "no-dna-model": "What was measured is told; no model has learned which of it works.",
     "graphic-shortened": "A graphic would have outlasted the video; it ends with it.",
     "graphics-overlap": "Two graphics are shown at the same time, and there is no room for both.",
     "transition-dropped": "An edit left a transition without its neighbour or its material.",
