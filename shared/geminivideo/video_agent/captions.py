@@ -444,12 +444,13 @@ def draw(overlay: Overlay, path: Path) -> Path:
     return path
 
 
-def track(overlays: Sequence[Overlay], path: Path) -> Zone:
+def track(overlays: Sequence[Overlay], path: Path, last_s: float) -> Zone:
     """Write texts that are shown one after the other as one video with alpha; its place.
 
     A speech of ten minutes lit word by word is 1500 pictures: as inputs of their own they would be
-    more files and threads than a process may have. Raises ValueError for texts that overlap in
-    time.
+    more files and threads than a process may have. Nothing is written after ``last_s``, the time of
+    the picture's last frame: it would make the picture longer. Raises ValueError for texts that
+    overlap in time.
     """
     import av
     import numpy as np
@@ -463,6 +464,8 @@ def track(overlays: Sequence[Overlay], path: Path) -> Zone:
         stream.codec_context.time_base = Fraction(1, _TRACK_TICKS)
 
         def show(at: int, pixels: np.ndarray) -> None:
+            if at > last_s * _TRACK_TICKS:
+                return
             frame = av.VideoFrame.from_ndarray(pixels, format="bgra").reformat(format="argb")
             frame.pts, frame.time_base = at, Fraction(1, _TRACK_TICKS)
             container.mux(stream.encode(frame))

@@ -256,7 +256,7 @@ class _Studio:
             shown = graph.laid(to, shown, text, overlay, request.fps)
         if captions:
             path = self.workdir / f"{request.name}-captions.mov"
-            place = track(captions, path)
+            place = track(captions, path, request.duration_s - float(1 / request.fps))
             laid = f"overlay=x={place.x}:y={place.y}:eof_action=repeat:format=yuv420"
             shown = to.node(laid, shown, to.open(["-f", "mov", "-i", f"file:{path}"]))
         maps = ["-map", to.end(shown, f"picture{number}")]
