@@ -17,7 +17,7 @@ from geminivideo.policy import RenderPolicy
 from geminivideo.records import Check, Transcript, Word
 from geminivideo.video_agent import ffmpeg
 from geminivideo.video_agent.options import UnknownOptionError, known
-from geminivideo.video_agent.plan import Cue, RenderRequest, captions_of
+from geminivideo.video_agent.plan import Cue, RenderRequest, captions_of, place
 from geminivideo.video_agent.pro import ProResult, made, whole
 from geminivideo.video_agent.profanity import masked
 from geminivideo.video_agent.subtitles import Line, read, srt, vtt
@@ -89,11 +89,7 @@ def auto_captions(
     No transcript, or one whose words are unknown, gives empty files and ``no-transcript``. Raises
     RenderFailedError for a video that cannot be read.
     """
-    limits = replace(
-        policy,
-        caption_words=_MAX_WORDS.get(request.style, policy.caption_words),
-        caption_chars=_MAX_CHARS.get(request.style, policy.caption_chars),
-    )
+    limits = limits_of(request.style, policy)
     spoken = transcript.words if transcript else None
     words, hits = _hidden(spoken or (), request)
     asked = whole(source, "caption", "source", limits)
@@ -143,8 +139,8 @@ def _burnt(
     sound: Path | None,
 ) -> CaptionResult:
     cues: tuple[Cue, ...] = result.cues if request.burn_in else ()
-    if request.word_level and request.style in _LIT:
-        cues = tuple(lit for cue in cues for lit in _lit(cue, trail=request.style == "karaoke"))
+    if request.word_level:
+        cues = lit(cues, request.style, asked)
     words = asked.words if request.burn_in else ()
     drawn = made(replace(asked, captions=cues, words=words), source, workdir, sound=sound)
     return replace(
@@ -155,16 +151,44 @@ def _burnt(
     )
 
 
-def _lit(cue: Cue, *, trail: bool) -> list[Cue]:
+def limits_of(style: str, policy: RenderPolicy) -> RenderPolicy:
+    """The policy with as many words and characters in a caption as the style shows."""
+    return replace(
+        policy,
+        caption_words=_MAX_WORDS.get(style, policy.caption_words),
+        caption_chars=_MAX_CHARS.get(style, policy.caption_chars),
+    )
+
+
+def lit(cues: Sequence[Cue], style: str, shown: RenderRequest) -> tuple[Cue, ...]:
+    """The captions as a style that lights its words draws them; those of others as they are."""
+    if style not in _LIT:
+        return tuple(cues)
+    return tuple(part for cue in cues for part in _lit(cue, shown, trail=style == "karaoke"))
+
+
+def _lit(cue: Cue, shown: RenderRequest, *, trail: bool) -> list[Cue]:
     """A cue as one picture a word: the word being said (and those before it) lights up."""
-    shift = cue.start_s - cue.words[0].start_s
-    starts = [min(cue.end_s, max(cue.start_s, word.start_s + shift)) for word in cue.words]
+    begun = (_begun(word, cue, shown) for word in cue.words)
+    starts = [min(cue.end_s, max(cue.start_s, start)) for start in begun]
     ends = [*starts[1:], cue.end_s]
     return [
         replace(cue, start_s=start, end_s=end, lit=(0 if trail else number, number + 1))
         for number, (start, end) in enumerate(zip(starts, ends, strict=True))
         if end > start
     ]
+
+
+def _begun(word: Word, cue: Cue, shown: RenderRequest) -> float:
+    """When a cue's word is heard; of a stretch that is shown twice, in the cue's own showing."""
+    middle = (word.start_s + word.end_s) / 2
+    heard = [
+        place(word, cut, shown.fps)[0]
+        for cut in shown.cuts
+        if cut.source == cue.source and cut.start_s <= middle < cut.end_s
+    ]
+    about = cue.start_s + word.start_s - cue.words[0].start_s
+    return min(heard, key=lambda at: abs(at - about), default=about)
 
 
 def _write(cues: Sequence[Cue], workdir: Path, request: CaptionRequest) -> tuple[Path, ...]:

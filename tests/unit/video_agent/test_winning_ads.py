@@ -472,13 +472,20 @@ def spoken(derive):
 
 def test_spoken_words_become_captions_at_their_new_times(spoken, tmp_path):
     """Captions pass the checker's timing on the ad's own clock; the docs show every beat of it."""
-    asked = ad("comparison", hook_text="Still cold-hearted?", cta_text="Try it", duration_target=8)
+    asked = ad(
+        "comparison",
+        hook_text="Still cold-hearted?",
+        cta_text="Try it",
+        duration_target=8,
+        caption_style="karaoke",
+    )
     made = make_ad(asked, spoken, tmp_path, clips.QUICK, LIMITS)
     assert failed(made) == []
     names = [c.name for c in made.checks]
     assert {"captions-in-sync", "captions-from-transcript", "footage-once"} <= set(names)
     drawn = [o for o in made.rendered.expected.overlays if o.kind == "caption"]
     assert len({o.text for o in drawn}) >= 3
+    assert any(o.lit[1] > 1 for o in drawn)  # the words light up as they are said
     with av.open(str(made.rendered.path)) as container:
         frames = [f.to_ndarray(format="bgr24") for f in container.decode(video=0)]
     fps = made.rendered.expected.fps

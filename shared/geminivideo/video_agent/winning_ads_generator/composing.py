@@ -8,6 +8,7 @@ from pathlib import Path
 
 from geminivideo.policy import AdPolicy, RenderPolicy
 from geminivideo.records import Check, Prediction, Scene, Word
+from geminivideo.video_agent.auto_captions import limits_of, lit
 from geminivideo.video_agent.checks import check
 from geminivideo.video_agent.ffmpeg import Progress
 from geminivideo.video_agent.geometry import InvalidPlanError
@@ -28,8 +29,6 @@ from geminivideo.video_agent.winning_ads_generator.templates import CTA, HOOK
 
 _TOGETHER = 3  # outputs of one ffmpeg process: more of them save little and cost memory
 _MIN_TEXT_S = 0.8
-# Loud styles show few words at a time; the others as many as the policy says.
-_CAPTION_WORDS = {"hormozi": 1, "tiktok": 4}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,16 +150,14 @@ def _share(progress: Progress, begin: int, count: int, total: int) -> Progress:
 
 def _request(asked: WinningAd, name: str, cutting: Cutting) -> RenderRequest:
     titles, missing = _titles(asked, cutting)
-    limits = replace(
-        cutting.policy,
-        caption_words=_CAPTION_WORDS.get(asked.caption_style, cutting.policy.caption_words),
-    )
+    limits = limits_of(asked.caption_style, cutting.policy)
     captions = captions_by_source(cutting.spoken, cutting.cuts, cutting.fps, limits)
     grade = GRADES[asked.grade or cutting.template.grade].at(asked.grade_intensity)
     silent = any(source.has_audio for source in cutting.sources)
+    bare = bare_request(cutting, name)
     return replace(
-        bare_request(cutting, name),
-        captions=captions if asked.captions else (),
+        bare,
+        captions=lit(captions, asked.caption_style, bare) if asked.captions else (),
         titles=titles,
         grade=grade,
         words=cutting.spoken[0] if asked.captions else (),
