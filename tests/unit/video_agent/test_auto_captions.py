@@ -290,7 +290,7 @@ def test_many_texts_are_one_file(tmp_path):
     """Texts in sequence become one video with alpha that changes exactly when they do."""
     texts = [overlay_at(0.5, 1.0), overlay_at(1.0, 1.25, x=30), overlay_at(2.0, 2.5)]
     path = tmp_path / "track.mov"
-    place = track(texts, path)
+    place = track(texts, path, 3.0)
     assert place == Zone(x=10, y=20, width=110, height=34)
     with av.open(str(path)) as container:
         frames = [
@@ -303,7 +303,7 @@ def test_many_texts_are_one_file(tmp_path):
     assert [bool(p[..., 3].any()) for _, p in frames] == [False, True, True, False, True, False]
     assert (frames[1][1][:, :90] == picture(texts[0])).all()
     with pytest.raises(ValueError, match=r"two texts are shown at 0\.700"):
-        track([overlay_at(0.5, 1.0), overlay_at(0.7, 1.2)], tmp_path / "b.mov")
+        track([overlay_at(0.5, 1.0), overlay_at(0.7, 1.2)], tmp_path / "b.mov", 3.0)
 
 
 @pytest.mark.parametrize(
@@ -321,3 +321,30 @@ def test_unknown_options_are_refused(options):
     """An option that does not exist, or has nothing to act on, is an error."""
     with pytest.raises(UnknownOptionError):
         CaptionRequest(**options)
+
+
+def test_one_track_shows_what_single_pictures_show(clip, tmp_path, monkeypatch):
+    """Captions as one video are on the same frames, in the same pixels, as one input each."""
+    asked = CaptionRequest(style="karaoke", burn_in=True)
+    pictures = {}
+    for limit in (2, 999):
+        monkeypatch.setattr("geminivideo.video_agent.render._TRACK_FROM", limit)
+        made = auto_captions(clip, HEARD, tmp_path / str(limit), POLICY, asked)
+        with av.open(str(made.rendered.path)) as container:
+            frames = container.decode(video=0)
+            pictures[limit] = np.array([f.to_ndarray(format="gray")[::2, ::2] for f in frames])
+    assert np.abs(pictures[2].astype(int) - pictures[999]).max() < 24
+    assert np.abs(pictures[2].astype(int) - pictures[999]).mean() < 0.2
+
+
+def test_captions_last_one_to_five_seconds(clip, tmp_path):
+    """A slow sentence is broken before five seconds, a quick one stays for a second."""
+    slow = tuple(word(f"word{n}", n * 0.55, n * 0.55 + 0.5) for n in range(5))
+    made = auto_captions(clip, replace(HEARD, words=slow), tmp_path, POLICY, CaptionRequest())
+    assert all(cue.end_s - cue.start_s <= 5.3 for cue in made.cues)
+    quick = (word("Now.", 0.5, 0.7),)
+    made = auto_captions(clip, replace(HEARD, words=quick), tmp_path, POLICY, CaptionRequest())
+    assert made.cues[0].end_s - made.cues[0].start_s == pytest.approx(1.0)
+    narrow = replace(POLICY, caption_max_s=1.2)
+    made = auto_captions(clip, replace(HEARD, words=slow), tmp_path, narrow, CaptionRequest())
+    assert len(made.cues) >= 3
