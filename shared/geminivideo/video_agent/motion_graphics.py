@@ -568,7 +568,8 @@ def laid_out(timeline: Timeline, graphics: Sequence[Graphic], policy: RenderPoli
         raise InvalidGraphicError(f"{len(graphics)} graphics: give 1 to {MAX_GRAPHICS}")
     laid = _Laid()
     total = float(timeline.frames / timeline.fps)
-    for graphic in graphics:
+    # A bar has no other place; texts give way to it, and lie over it where they cannot.
+    for graphic in sorted(graphics, key=lambda g: g.type != "progress_bar"):
         timed = _timed(graphic, total)
         if timed.duration < graphic.duration:
             laid.lost.append(f"graphic-shortened:{graphic.type}")

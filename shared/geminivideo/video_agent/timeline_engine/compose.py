@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 from geminivideo.policy import RenderPolicy
@@ -32,6 +33,8 @@ from geminivideo.video_agent.timeline_engine.sound import mixed_sound
 from geminivideo.video_agent.timeline_engine.variation import cues_of, cut_of, titles_of
 
 MAX_CLIPS = 200
+MAX_SIDE_PX = 3840
+MAX_SECONDS = 3600
 
 
 def compose(
@@ -50,7 +53,7 @@ def compose(
     Raises InvalidTimelineError for a timeline that breaks a rule, shows nothing, or misses a
     file, and RenderFailedError when a file cannot be read or ffmpeg fails.
     """
-    checked(timeline)
+    _bounded(checked(timeline))
     workdir.mkdir(parents=True, exist_ok=True)
     sources = _looked_at(timeline, media)
     request = _request(timeline, policy)
@@ -69,6 +72,19 @@ def compose(
     silent = () if sound else ("no-audio",)
     degraded = (*timeline.degraded, *request.degraded, *lost, *silent)
     return encode(drawn, request, workdir, sound=sound, degraded=degraded, progress=progress)
+
+
+def _bounded(timeline: Timeline) -> None:
+    """A timeline may come from anywhere: no frame or length that a worker cannot hold."""
+    width, height = timeline.width, timeline.height
+    if width % 2 or height % 2 or max(width, height) > MAX_SIDE_PX or min(width, height) < 16:
+        raise InvalidTimelineError(
+            f"a frame of {width}x{height} cannot be encoded: even sides of 16 to {MAX_SIDE_PX} px"
+        )
+    if not Fraction(1) <= timeline.fps <= 120:
+        raise InvalidTimelineError(f"{float(timeline.fps):g} frames per second: 1 to 120")
+    if timeline.frames > MAX_SECONDS * timeline.fps:
+        raise InvalidTimelineError(f"the timeline is longer than {MAX_SECONDS} s")
 
 
 def _looked_at(timeline: Timeline, media: Mapping[str, Path]) -> dict[str, Source]:

@@ -71,14 +71,25 @@ def to_otio(timeline: Timeline) -> str:
                 "width": timeline.width,
                 "height": timeline.height,
                 "media": _plain(timeline.media),
-                "degraded": list(timeline.degraded),
-                "request": _plain(timeline.request),
+                "degraded": [*timeline.degraded, *_unwritten(timeline.request)],
+                "request": _plain(_portable(timeline.request)),
             },
         },
     )
     for track in timeline.tracks:
         made.tracks.append(_track_out(otio, timeline, track))
     return str(otio.adapters.write_to_string(made, "otio_json"))
+
+
+def _portable(request: RenderRequest | None) -> RenderRequest | None:
+    """The request without the LUT of its look, which is a file of this machine."""
+    if request is None or request.grade.lut is None:
+        return request
+    return replace(request, grade=replace(request.grade, lut=None))
+
+
+def _unwritten(request: RenderRequest | None) -> list[str]:
+    return [] if request == _portable(request) else ["otio-unknown:lut:grade"]
 
 
 def _track_out(otio: Any, timeline: Timeline, track: Track) -> Any:
@@ -232,8 +243,10 @@ class _Import:
         given = self._own.get("request")
         if given is None:
             return None
+        # Neither a policy nor the path of a file is taken from a text.
+        grade = {**given["grade"], "lut": None}
         policy = msgspec.to_builtins(self._policy)
-        request = _read({**given, "policy": policy}, RenderRequest)
+        request = _read({**given, "grade": grade, "policy": policy}, RenderRequest)
         known("caption style", request.caption_style, STYLES)
         return replace(request, name=safe_name(request.name), policy=self._policy)
 

@@ -14,7 +14,12 @@ from geminivideo.video_agent.geometry import Geometry, even
 from geminivideo.video_agent.keyframe_engine import Animation, Layer, layer, value_at
 from geminivideo.video_agent.plan import RenderRequest
 from geminivideo.video_agent.source import Source
-from geminivideo.video_agent.timeline_engine.model import Clip, Timeline, Track
+from geminivideo.video_agent.timeline_engine.model import (
+    Clip,
+    InvalidTimelineError,
+    Timeline,
+    Track,
+)
 from geminivideo.video_agent.timeline_engine.shown import (
     PICTURES,
     Shown,
@@ -25,6 +30,7 @@ from geminivideo.video_agent.timeline_engine.shown import (
 )
 from geminivideo.video_agent.transitions_library import xfade
 
+MAX_LAYER_PX = 8192
 STILLS = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -124,7 +130,8 @@ def _joined(studio: Studio, run: Sequence[tuple[str, Shown]]) -> str:
 def _on_ground(studio: Studio, one: Shown) -> str:
     """A clip of the lowest track as a whole, opaque frame."""
     clip = one.clip
-    if clip.fit == "cover" and not _moves(studio, one) and not studio.is_still(clip):
+    moved = _moves(studio, one) or _still_scale(clip) != 1
+    if clip.fit == "cover" and not moved and not studio.is_still(clip):
         fades = _fades(one)
         shot = _as_rendered(studio, one)
         return studio.graph.node(",".join(fades), shot) if fades else shot
@@ -206,6 +213,7 @@ def _layer(studio: Studio, one: Shown, start_s: float) -> tuple[str, Layer]:
     width, height, window = fitted(
         studio.source(clip), timeline.width, timeline.height, clip.fit, _still_scale(clip)
     )
+    _bearable(clip, max(width, height))
     if studio.is_still(clip):
         entry, chain = _picture_file(studio, clip), _still_chain(studio, one, width, height, window)
     else:
@@ -221,6 +229,16 @@ def _layer(studio: Studio, one: Shown, start_s: float) -> tuple[str, Layer]:
     )
     faded = _fades(one, alpha=True)
     return studio.graph.node(",".join([*chain, *faded, *laid.filters]), entry), laid
+
+
+def _bearable(clip: Clip, side: int) -> None:
+    """An enlarged picture is held whole, also what lies outside the frame."""
+    scales = [key.value for m in clip.animations if m.name == "scale" for key in m.keyframes]
+    most = side if _still_scale(clip) != 1 else side * max(scales, default=1.0)
+    if most > MAX_LAYER_PX:
+        raise InvalidTimelineError(
+            f"clip {clip.id} would be scaled to {most:.0f} px; at most {MAX_LAYER_PX}"
+        )
 
 
 def _moves(studio: Studio, one: Shown) -> list[Animation]:

@@ -105,6 +105,7 @@ def test_the_picture_of_the_transitions(meadow, rabbit, tmp_path, frames):
             assert np.abs(cells[one] - cells[other]).mean() > 4, (names[one], names[other])
 
 
+@pytest.mark.long
 def test_the_picture_of_the_keyframes(meadow, tmp_path, frames):
     """Frames of one animation, and under them the curve of every interpolation as evaluated."""
     timeline = create(fps=Fraction(24), width=480, height=270, name="keys")

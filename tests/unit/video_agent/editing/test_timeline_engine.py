@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import opentimelineio as otio
 import pytest
 from geminivideo.policy import RenderPolicy
 from geminivideo.records import Word
-from geminivideo.video_agent.grades import GRADES
+from geminivideo.video_agent.grades import GRADES, LutFile
 from geminivideo.video_agent.keyframe_engine import Key, animation, value_at
 from geminivideo.video_agent.options import UnknownOptionError
 from geminivideo.video_agent.plan import Cue, Cut, RenderRequest, Title
@@ -365,7 +366,7 @@ def test_durations_are_conserved(steps, which, at, by):
     assert wide.track("V1").end == timeline.track("V1").end + at
 
 
-@SOME
+@settings(max_examples=25, deadline=None)
 @given(STEPS, st.sampled_from([Fraction(25), Fraction(24000, 1001), FPS, Fraction(50)]))
 def test_every_timeline_comes_back_from_opentimelineio(steps, fps):
     """What was written is what is read, to the last fraction, whatever was edited before."""
@@ -578,6 +579,18 @@ def test_a_policy_never_comes_from_a_text():
     read = from_otio(text)
     assert read.request.policy == RenderPolicy()
     assert read.request.name == "etc-x"
+
+
+def test_a_lut_does_not_travel():
+    """It is a file of this machine: not written, named, and never opened for a text."""
+    look = replace(GRADES["warm"], lut=LutFile(path=Path("/etc/passwd")))
+    timeline = timeline_of(replace(variation(), grade=look), 720, 1280)
+    text = to_otio(timeline)
+    assert "passwd" not in text
+    assert from_otio(text).degraded == ("otio-unknown:lut:grade",)
+    sent = text.replace('"lut": null', '"lut": {"path": "/etc/passwd"}')
+    assert sent != text
+    assert from_otio(sent).request.grade == GRADES["warm"]
 
 
 def test_an_unreadable_text_says_what_it_is():

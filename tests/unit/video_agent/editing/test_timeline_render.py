@@ -179,7 +179,16 @@ def test_tracks_lie_on_each_other_in_their_order(media, tmp_path, frames):
     assert seen[4, 45, 120 - 5] == pytest.approx((0, 0, 254), abs=8)
 
 
-def variation(media_frames=20):
+def test_a_clip_of_the_ground_keeps_its_fixed_scale(media, tmp_path, luma):
+    """A picture made smaller stands on black, also when it never changes."""
+    timeline = lay(start(media), "V1", "a", "white", 0, 3)
+    timeline = animate_clip(timeline, "a", constant("scale", 0.5))
+    seen = luma(compose(timeline, media, tmp_path, QUICK).rendered.path)[1]
+    assert (seen > 127).mean() == pytest.approx(0.25, abs=0.02)
+    assert seen[2, 2] < 30
+
+
+def variation():
     cut = Cut(scene_id="s", start_s=0.2, end_s=0.6, first_frame=0, frames=10)
     later = Cut(scene_id="s", start_s=1.2, end_s=1.6, first_frame=10, frames=10)
     return RenderRequest(
@@ -195,16 +204,14 @@ def variation(media_frames=20):
     )
 
 
-def test_a_variation_composed_as_a_timeline_is_the_variation_rendered(counted, tmp_path, luma):
-    """Frame for frame the same picture, text and grade included, by the same graph."""
+def test_a_variation_composed_as_a_timeline_is_the_variation_rendered(counted, tmp_path):
+    """Byte for byte the same file, text, grade and loudness included, by the same graph."""
     request = variation()
     rendered = render(request, counted, tmp_path / "r")
     timeline = timeline_of(request, rendered.width, rendered.height, [Fraction(2)])
     made = compose(timeline, {"source-0": counted}, tmp_path / "t", QUICK)
     assert passed(made)
-    one, other = luma(rendered.path).astype(int), luma(made.rendered.path).astype(int)
-    assert one.shape == other.shape
-    assert np.abs(one - other).max() <= 2
+    assert made.rendered.sha256 == rendered.sha256
 
 
 def test_the_same_timeline_gives_the_same_bytes(media, tmp_path):
@@ -228,6 +235,33 @@ def test_what_cannot_be_rendered_is_refused(media, tmp_path):
     (tmp_path / "x.png").write_text("no picture")
     with pytest.raises(RenderFailedError, match="cannot be read"):
         compose(timeline, {"red": tmp_path / "x.png"}, tmp_path, QUICK)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"width": 161}, "cannot be encoded"),
+        ({"height": 100_000}, "cannot be encoded"),
+        ({"fps": Fraction(100_000)}, "1 to 120"),
+        ({"fps": Fraction(9, 10)}, "1 to 120"),
+    ],
+)
+def test_a_timeline_that_no_worker_can_hold_is_refused(wrong, said, media, tmp_path):
+    """Sizes, rates, lengths and enlargements have bounds, whoever wrote the timeline."""
+    timeline = lay(start(media), "V1", "a", "red", 0, 1)
+    with pytest.raises(InvalidTimelineError, match=said):
+        compose(replace(timeline, **wrong), media, tmp_path, QUICK)
+    endless = add_clip(
+        add_media(timeline, Media(id="still")),
+        "V1",
+        Clip(id="s", start=1, frames=10**8, media="still"),
+    )
+    with pytest.raises(InvalidTimelineError, match="longer than"):
+        compose(endless, media, tmp_path, QUICK)
+    large = replace(timeline, width=1920, height=1080)
+    for keys in ([Key(time=0, value=8)], [Key(time=0, value=1), Key(time=1, value=8)]):
+        with pytest.raises(InvalidTimelineError, match="would be scaled to 15360 px"):
+            compose(animate_clip(large, "a", animation("scale", keys)), media, tmp_path, QUICK)
 
 
 def test_a_silent_file_on_a_sound_track_is_refused(plain, media, tmp_path):
