@@ -22,6 +22,7 @@ NO_FRAME = "no-frame-in-scene"
 LOUDNESS_UNMEASURED = "loudness-unmeasured"
 SPEECH_IN_PART = "speech-heard-in-part"
 SOUND_UNREADABLE = "sound-unreadable"
+PICTURE_DAMAGED = "picture-damaged"
 LANGUAGE_UNSURE = "language-unsure"
 SOUND_JUDGED_IN_PART = "sound-judged-in-part"
 NO_MEANING = "searched-by-words-only"
@@ -58,6 +59,10 @@ INPUT_REASONS: dict[str, str] = {
     COARSE_CUTS: "The video is long: its cuts were looked for at key frames only.",
     NO_FRAME: "A scene has no picture that can be decoded.",
     SPEECH_IN_PART: "The video is long: what is said towards its end was not recognised.",
+    PICTURE_DAMAGED: (
+        "Pictures of a scene are damaged in the file: what was seen in it may be wrong, and an ad "
+        "shows the damage."
+    ),
     SOUND_UNREADABLE: "The sound track is damaged: what is said and how loud is unknown.",
     LANGUAGE_UNSURE: "The language that is spoken was not recognised for sure.",
     SOUND_JUDGED_IN_PART: "The video is long: voice, music and silence are unknown in its end.",

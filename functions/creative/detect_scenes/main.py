@@ -5,7 +5,7 @@ from dataclasses import replace
 from hashlib import sha256
 
 from geminivideo.cloud import vision
-from geminivideo.degraded import COARSE_CUTS
+from geminivideo.degraded import COARSE_CUTS, PICTURE_DAMAGED
 from geminivideo.drive_intel.decode_pass import Picture, SceneSeen, is_coarse, watch
 from geminivideo.drive_intel.scene_sound import scene_loudness, with_loudness
 from geminivideo.events import ObjectRef, SceneDetected, VideoIngested
@@ -25,12 +25,14 @@ def main(event: VideoIngested, step: Step) -> list[SceneDetected]:
     items = [SPEECH_ITEM]
     for index, seen in enumerate(watch(path, step.policy.scenes)):
         scene = _with_pictures(_scene(event.flow_id, index, seen), seen, step)
+        missing = [PICTURE_DAMAGED] if seen.damaged else []
         if seen.measured is not None:
-            loudness, missing = scene_loudness(
+            loudness, unheard = scene_loudness(
                 path, seen.start_s, seen.end_s, has_audio=video.audio_codec is not None
             )
-            features = with_loudness(seen.measured, loudness)
-            scene = replace(scene, features=features, degraded=tuple(missing))
+            scene = replace(scene, features=with_loudness(seen.measured, loudness))
+            missing += unheard
+        scene = replace(scene, degraded=tuple(missing))
         step.put(f"scenes/{scene.id}", scene)
         items.append(scene.id)
     step.fan_out("features", items)

@@ -70,10 +70,10 @@ def _look(event: SceneDetected, step: Step) -> list[str]:
     models, policy = _models(step), step.policy.scenes
     if scene.samples:
         features, found = understand(scene, step.files.read, policy, models, seen)
-        reasons = list(dict.fromkeys([*scene.degraded, *found]))
     else:
         path = step.files.download(event.video, step.workdir / "source")
-        features, reasons = extract_scene(path, start, end, policy, models, seen)
+        features, found = extract_scene(path, start, end, policy, models, seen)
+    reasons = list(dict.fromkeys([*scene.degraded, *found]))
     step.update(f"scenes/{event.item}", {"features": features, "degraded": reasons})
     return reasons
 

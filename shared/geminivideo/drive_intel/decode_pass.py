@@ -51,6 +51,7 @@ class SceneSeen:
 
     ``thumbnail`` is a JPEG of its middle, longest side at most 640 px. After a coarse pass
     ``measured`` is None and there are no pictures: the scene has to be looked at by itself.
+    ``damaged``: the decoder had to make up parts of some of its frames.
     """
 
     start_s: float
@@ -58,6 +59,7 @@ class SceneSeen:
     thumbnail: bytes
     measured: Features | None = None
     pictures: tuple[Picture, ...] = ()
+    damaged: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Shot:
     end_s: float
     candidates: Sequence[Candidate]
     motion: float | None
+    damaged: bool
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,7 @@ class Roll:
         self._candidates: list[Candidate] = []
         self._motions: deque[tuple[float, float, float]] = deque()
         self._recent: deque[tuple[float, Signature]] = deque()
+        self._damaged: list[float] = []
         self._previous: tuple[float, Candidate] | None = None
         self._wanted_s = -math.inf
         self.last_s = -math.inf
@@ -163,6 +167,8 @@ class Roll:
         """See the next frame; ``settled_s``: no cut at or before it is to come."""
         self.end_s = 2 * at_s - self.last_s if self.began else at_s
         self.last_s = at_s
+        if frame.is_corrupt:
+            self._damaged.append(at_s)
         self._recent.append((at_s, signature))
         while len(self._recent) > 1 and at_s - self._recent[1][0] >= self._policy.motion_gap_s:
             self._recent.popleft()
@@ -205,7 +211,10 @@ class Roll:
             if before_s >= self._start_s:
                 motions.append(motion)
         start, self._start_s = self._start_s, at_s
-        return Shot(round(start, 3), round(at_s, 3), inside, fmean(motions) if motions else None)
+        damaged = any(start <= one < at_s for one in self._damaged)
+        self._damaged = [one for one in self._damaged if one >= at_s]
+        usual = fmean(motions) if motions else None
+        return Shot(round(start, 3), round(at_s, 3), inside, usual, damaged)
 
 
 def _candidate(
@@ -239,7 +248,12 @@ def _held(frame: av.VideoFrame) -> av.VideoFrame:
 def _thumbnailed(shot: Shot, _: ScenePolicy) -> SceneSeen:
     middle = _nearest(shot.candidates, (shot.start_s + shot.end_s) / 2)
     picture = media.upright(middle.frame, THUMBNAIL_PX, middle.turns)
-    return SceneSeen(start_s=shot.start_s, end_s=shot.end_s, thumbnail=pixels.jpeg(picture))
+    return SceneSeen(
+        start_s=shot.start_s,
+        end_s=shot.end_s,
+        thumbnail=pixels.jpeg(picture),
+        damaged=shot.damaged,
+    )
 
 
 def _developed(shot: Shot, policy: ScenePolicy) -> SceneSeen:
@@ -253,9 +267,10 @@ def _developed(shot: Shot, policy: ScenePolicy) -> SceneSeen:
         thumbnail=pixels.jpeg(pixels.bounded(middle, THUMBNAIL_PX)),
         measured=pixels.measured(shot.motion, tones, chosen[0].lines),
         pictures=tuple(
-            Picture(jpeg=pixels.jpeg(picture), look=_look(one, picture))
-            for one, picture in zip(chosen, developed, strict=True)
+            Picture(jpeg=pixels.jpeg(picture), look=_look(one, tone.grey))
+            for one, picture, tone in zip(chosen, developed, tones, strict=True)
         ),
+        damaged=shot.damaged,
     )
 
 
@@ -270,7 +285,7 @@ def _nearest(candidates: Sequence[Candidate], at_s: float) -> Candidate:
     return min(candidates, key=lambda one: abs(one.at_s - at_s))
 
 
-def _look(one: Candidate, picture: np.ndarray) -> Look:
+def _look(one: Candidate, grey: np.ndarray) -> Look:
     import numpy as np
 
     now, before = (np.rot90(luma, one.turns) for luma in (one.luma, one.luma_before))
@@ -278,5 +293,5 @@ def _look(one: Candidate, picture: np.ndarray) -> Look:
         at_s=round(one.at_s, 3),
         motion=one.motion,
         moving=moving(now, before),
-        detail=detailed(pixels.small_grey(picture)),
+        detail=detailed(grey),
     )

@@ -7,10 +7,11 @@ import struct
 import av
 import pytest
 from geminivideo.drive_intel import media
+from geminivideo.drive_intel.decode_pass import watch
 from geminivideo.drive_intel.probe import probe
 from geminivideo.drive_intel.sound import LoudnessError, loudness
 from geminivideo.drive_intel.voice_activity import RATE, decoded
-from geminivideo.policy import IngestPolicy
+from geminivideo.policy import IngestPolicy, ScenePolicy
 
 _TS_PACKET = 188
 
@@ -72,6 +73,19 @@ def test_the_sound_is_heard_to_its_end_although_a_track_turns_up_behind_it(late_
     late_text.with_name("same.flv").write_bytes(whole["same.flv"])
     late, announced = (decoded(path, 60.0) for path in (late_text, late_text.with_name("same.flv")))
     assert len(late.samples) == len(announced.samples) == pytest.approx(2.5 * RATE, rel=0.05)
+
+
+def test_a_scene_with_made_up_pictures_is_told_from_the_whole_ones(whole, tmp_path):
+    """Damage in the second shot is named there and not of the first."""
+    data = bytearray(whole["same.ts"])
+    path = tmp_path / "torn.ts"
+    path.write_bytes(data)
+    assert [scene.damaged for scene in watch(path, ScenePolicy())] == [False, False]
+    for at in range(len(data) * 3 // 4, len(data) * 7 // 8, 40):
+        if at % _TS_PACKET > 20:
+            data[at] ^= 0x55
+    path.write_bytes(data)
+    assert [scene.damaged for scene in watch(path, ScenePolicy())] == [False, True]
 
 
 def test_the_meter_opens_no_playlist(whole, tmp_path):

@@ -20,6 +20,7 @@ ADDRESS_SPACE = 6 * 1024**3
 
 def walk(path: Path, models: Any) -> dict[str, Any]:
     """What the creative flow does with an upload up to its features."""
+    from geminivideo import degraded
     from geminivideo.drive_intel import decode_pass, probe, scene_sound, speech
     from geminivideo.policy import Policy
 
@@ -33,7 +34,7 @@ def walk(path: Path, models: Any) -> dict[str, Any]:
         spans.append((scene.start_s, scene.end_s))
         heard, reasons = scene_sound.scene_loudness(path, *spans[-1], has_audio=found.has_audio)
         seen, more = _looked_at(path, scene, policy, models)
-        missing |= {*reasons, *more}
+        missing |= {*reasons, *more, *([degraded.PICTURE_DAMAGED] if scene.damaged else [])}
         if (unfinished := _not_finite(scene_sound.with_loudness(seen, heard))) is not None:
             return {"end": "error", "what": f"{unfinished} of {spans[-1]} s is no number"}
     said = speech.transcribe(path, "t", models, policy.speech)
