@@ -71,6 +71,8 @@ INPUT_REASONS: dict[str, str] = {
 
 RENDER_REASONS: dict[str, str] = {
     "no-transcript": "Nothing is known of what is said, so there are no captions.",
+    "silent-track": "A sound file was silent and was left out of the mix.",
+    "language-differs": "What is said is in another language than the captions were asked for.",
     "silent-audio": "The sound is silent, so there was no loudness to bring to its target.",
     "no-focus": "Nothing in the picture draws the eye, so the crop stays in the middle.",
     "text-shortened": "A text was longer than its place on the picture and was shortened.",

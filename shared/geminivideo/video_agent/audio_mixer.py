@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from geminivideo.policy import RenderPolicy
 from geminivideo.records import Check
 from geminivideo.video_agent import ffmpeg, loudness
-from geminivideo.video_agent.ffmpeg import RenderFailedError
+from geminivideo.video_agent.ffmpeg import SAFE_OPTIONS, RenderFailedError
 from geminivideo.video_agent.options import UnknownOptionError, known
 from geminivideo.video_agent.pro import ProResult, made, whole
 from geminivideo.video_agent.source import look
@@ -280,7 +280,7 @@ def _length(track: Track) -> float:
 
     if track.repeated:
         return math.inf
-    with av.open(str(track.path)) as container:
+    with av.open(str(track.path), container_options=dict(SAFE_OPTIONS)) as container:
         stream = container.streams.audio[0]
         if stream.duration and stream.time_base:
             return float(stream.duration * stream.time_base)
@@ -349,7 +349,7 @@ def _powers(path: Path) -> np.ndarray:
     powers: list[np.ndarray] = []
     rest = np.empty(0, np.float32)
     resampler = av.AudioResampler("fltp", "stereo", _RATE)
-    with av.open(str(path)) as container:
+    with av.open(str(path), container_options=dict(SAFE_OPTIONS)) as container:
         for frame in container.decode(audio=0):
             for part in resampler.resample(frame):
                 rest = np.concatenate([rest, (part.to_ndarray() ** 2).mean(axis=0)])

@@ -517,12 +517,7 @@ def picture(overlay: Overlay) -> np.ndarray:
     if style.box is not None:
         _paint(canvas, _rounded(overlay.box, round(style.radius * overlay.font_px)), style.box)
     lit = overlay.lit[1] > overlay.lit[0]
-    letters = _letters(overlay, style)
-    if lit and style.pop > 1:
-        letters = np.maximum(
-            cv2.subtract(letters, _letters(overlay, style, overlay.lit)),
-            _letters(overlay, style, overlay.lit, style.pop),
-        )
+    letters = _popped(overlay, style) if lit and style.pop > 1 else _letters(overlay, style)
     if style.shadow:
         offset = max(1, round(style.shadow * overlay.font_px))
         _paint(canvas, np.roll(letters, (offset, offset), axis=(0, 1)), (0, 0, 0, 200))
@@ -537,12 +532,22 @@ def picture(overlay: Overlay) -> np.ndarray:
     return canvas.round().astype(np.uint8)
 
 
+def _popped(overlay: Overlay, style: Style) -> np.ndarray:
+    """The ink with the lit words larger than the words around them."""
+    import numpy as np
+
+    first, last = overlay.lit
+    count = sum(len(line.split(" ")) for line in overlay.lines)
+    around = [_letters(overlay, style, words) for words in ((0, first), (last, count))]
+    return np.maximum.reduce([*around, _letters(overlay, style, overlay.lit, style.pop)])
+
+
 def _letters(
     overlay: Overlay, style: Style, words: tuple[int, int] | None = None, pop: float = 1.0
 ) -> np.ndarray:
     """The ink of the whole text, or of its words (from, to) alone, at their own places.
 
-    ``pop`` draws them larger about their own middle, by no more than leaves half a space free.
+    ``pop`` draws them larger about their own middle, by no more than leaves most of a space free.
     """
     import cv2
     import numpy as np
@@ -561,7 +566,8 @@ def _letters(
         baseline = pad_y + round((number + 0.86) * size * _LINE_HEIGHT)
         baseline -= round(size * (_LINE_HEIGHT - 1) / 2)
         width = text_width(line, size, weight)
-        grown = round(size * min(pop, 1 + text_width(" ", size, weight) / max(width, 1)))
+        room = 0.6 * text_width(" ", size, weight)
+        grown = int(size * min(pop, 1 + room / max(width, 1)))
         if grown > size:
             left -= (text_width(line, grown, weight) - width) // 2
             baseline += round((grown - size) * 0.35)

@@ -160,6 +160,8 @@ def test_the_highlight_stands_where_its_word_stands(style):
         room = text_width(" ", size, weight) * 0.75 + 3
         assert begin - room <= columns[0] < begin + 12
         assert end - 14 < columns[-1] <= end + room
+        lit = picture(shown(style, text, (n, n + 1)))[:, begin + 2 : end - 2]
+        assert not ((lit[..., :3].min(axis=-1) > 200) & (lit[..., 3] > 200)).any()
 
 
 def test_karaoke_lights_all_that_was_said_and_instagram_pops_one_word(clip, tmp_path):
