@@ -7,10 +7,20 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import allocation, coldstart, emulators, executor, features, flow, webhook
+from bench import (
+    allocation,
+    coldstart,
+    drive_intel,
+    emulators,
+    executor,
+    features,
+    flow,
+    rendering,
+    webhook,
+)
 
 FOLDER = Path(".local/bench")
-NAMES = ("cold", "flow", "allocation", "webhook", "executor", "emulators", "features")
+NAMES = ("cold", "flow", "allocation", "webhook", "executor", "rendering", "emulators", "features")
 
 
 def main(asked: list[str]) -> int:
@@ -32,10 +42,14 @@ def main(asked: list[str]) -> int:
         met = webhook.show(webhook.measure(), console) and met
     if "executor" in chosen:
         executor.show(executor.measure(), console)
+    if "rendering" in chosen:
+        met = rendering.show(rendering.measure(FOLDER / "rendering"), console) and met
     if "emulators" in chosen:
         met = emulators.show(*emulators.measure(), console) and met
     if "features" in chosen:
         met = features.show(features.measure(console), console) and met
+    if "drive_intel" in chosen:
+        met = drive_intel.show(*drive_intel.measure(), console) and met
     return 0 if met else 1
 
 
