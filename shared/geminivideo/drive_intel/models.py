@@ -89,7 +89,7 @@ class Models:
     def read(self, picture: np.ndarray) -> list[TextLine]:
         """The lines of text in a BGR picture."""
         with self._lock:
-            result = self._reader(picture, use_cls=False)
+            result = self._reader(picture, use_cls=True)
         if result.txts is None:
             return []
         return [

@@ -142,3 +142,20 @@ def test_text_is_read_in_every_shape(models, photos, size):
     for index, text in enumerate(found):
         assert text.box.y == pytest.approx((index + 0.5) / 3, abs=0.05)
         assert text.box.x == pytest.approx(20 / width, abs=0.04)
+
+
+@pytest.mark.parametrize("quarters", [0, 1, 2, 3])
+def test_text_that_stands_on_its_side_or_head_is_read(models, photos, quarters):
+    """A picture that was filmed turned, without a mark in the file that says so."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    image = Image.fromarray(photos["flower"][:360, :640, ::-1].copy())
+    font = ImageFont.load_default(44)
+    ImageDraw.Draw(image).text(
+        (90, 150), "FREE SHIPPING", font=font, fill="white", stroke_width=3, stroke_fill="black"
+    )
+    picture = np.rot90(np.asarray(image)[:, :, ::-1], quarters)
+    (line,) = models.read(np.ascontiguousarray(picture))
+    assert line.text == "FREE SHIPPING"
+    left, top, right, bottom = line.bounds
+    assert (right - left > bottom - top) == (quarters % 2 == 0)
