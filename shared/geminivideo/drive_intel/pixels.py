@@ -15,30 +15,30 @@ if TYPE_CHECKING:
 SOURCE = "pixels"
 GREY_PX = 160
 _SHARPNESS_LINES = 480
-_TONE = (160, 90)
 _JPEG_QUALITY = 88
 _MEASURED = ("motion", "sharpness", "quality", "brightness", "contrast", "saturation")
 
 
 @dataclass(frozen=True)
 class Tone:
-    """Of one picture: sharpness as in ``Features``, the others 0-1."""
+    """Of one picture: sharpness as in ``Features``, the others 0-1, and its small grey copy."""
 
     sharpness: float
     brightness: float
     contrast: float
     saturation: float
+    grey: np.ndarray
 
 
 def tone_of(picture: np.ndarray) -> Tone:
     """The tone of a BGR picture; contrast is the standard deviation of its small grey copy."""
     import cv2
 
-    small = small_grey(picture)
-    colours = cv2.resize(picture, _TONE, interpolation=cv2.INTER_AREA)
-    saturation = cv2.cvtColor(colours, cv2.COLOR_BGR2HSV)[:, :, 1].mean()
-    levels = (small.mean(), small.std(), saturation)
-    return Tone(_sharpness(picture), *(float(level) / 255.0 for level in levels))
+    small = bounded(picture, GREY_PX)
+    grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
+    saturation = cv2.cvtColor(small, cv2.COLOR_BGR2HSV)[:, :, 1].mean()
+    levels = (grey.mean(), grey.std(), saturation)
+    return Tone(_sharpness(picture), *(float(level) / 255.0 for level in levels), grey)
 
 
 def small_grey(picture: np.ndarray) -> np.ndarray:
@@ -64,7 +64,7 @@ def _sharpness(picture: np.ndarray) -> float:
 
     grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
     width = max(2, round(grey.shape[1] * _SHARPNESS_LINES / grey.shape[0]))
-    sized = cv2.resize(grey, (width, _SHARPNESS_LINES), interpolation=cv2.INTER_AREA)
+    sized = cv2.resize(grey, (width, _SHARPNESS_LINES), interpolation=cv2.INTER_LINEAR)
     _, deviation = cv2.meanStdDev(cv2.Laplacian(sized, cv2.CV_16S))
     return float(deviation[0, 0]) ** 2
 
