@@ -249,6 +249,8 @@ class RenderPolicy:
     silence_lufs: float = -50.0
     peak_headroom_db: float = 0.8
     max_black_share: float = 0.5
+    max_still_s: float = 1.0
+    min_contrast: float = 3.0
     timeout_s: float = 900.0
     encoder_threads: int = 2
     outputs_per_task: int = 3

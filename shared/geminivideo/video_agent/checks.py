@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -11,13 +12,16 @@ from typing import Any
 
 from geminivideo.policy import RenderPolicy
 from geminivideo.records import Check, Word
-from geminivideo.video_agent import ffmpeg, loudness
-from geminivideo.video_agent.captions import Zone, drawable, safe_zone
+from geminivideo.video_agent import ffmpeg, loudness, seeing
+from geminivideo.video_agent.captions import Overlay, Zone, drawable, safe_zone
 from geminivideo.video_agent.plan import Cue, Cut, RenderRequest, place
 from geminivideo.video_agent.render import Expected
 
-_BLACK_LUMA = 20
 _SYNC_S = 0.1
+
+
+class SourceGoneError(RuntimeError):
+    """A source that the file was made from cannot be looked at again: keep it until the checks."""
 
 
 @dataclass(kw_only=True)
@@ -31,7 +35,10 @@ class Decoded:
     audio_codec: str | None = None
     sample_rate: int = 0
     frames: int = 0
-    black_frames: int = 0
+    black: list[bool] = field(default_factory=list)
+    moved: list[float] = field(default_factory=list)
+    contrasts: list[tuple[Overlay, float]] = field(default_factory=list)
+    tiles: Any = None
     video_s: float = 0.0
     audio_s: float = 0.0
     sizes: set[tuple[int, int]] = field(default_factory=set)
@@ -44,21 +51,35 @@ def check(path: Path, expected: Expected, policy: RenderPolicy) -> tuple[Check, 
     Loudness is checked where there is sound to measure; a file whose source is silent or has no
     sound is checked for exactly that instead. A file that cannot be measured fails.
     """
-    seen = decode(path)
+    seen = decode(path, _shown_at(expected))
     return (
         _decodes(seen, expected),
         _size(seen, expected),
         _duration(seen, expected, policy),
         _codecs(seen, expected),
         _picture(seen, policy),
+        *_stretches(seen, expected, policy),
         *_loudness(path, seen, expected, policy),
         _texts_inside(seen, expected, policy),
+        *_contrast(seen, expected, policy),
         *_captions(expected),
     )
 
 
-def decode(path: Path) -> Decoded:
-    """Decode every picture and every sound of a file; a broken one is told, never raised."""
+def _shown_at(expected: Expected) -> dict[int, list[Overlay]]:
+    """The texts by the number of the frame in the middle of their time."""
+    found: dict[int, list[Overlay]] = {}
+    for overlay in expected.overlays:
+        middle = int((overlay.start_s + overlay.end_s) / 2 * expected.fps)
+        found.setdefault(middle, []).append(overlay)
+    return found
+
+
+def decode(path: Path, texts: Mapping[int, Sequence[Overlay]] | None = None) -> Decoded:
+    """Decode every picture and every sound of a file; a broken one is told, never raised.
+
+    The contrast of ``texts`` is measured in the frames (by number) that they are given for.
+    """
     import av
 
     seen = Decoded()
@@ -68,7 +89,7 @@ def decode(path: Path) -> Decoded:
                 container.streams.video[0].thread_type = "AUTO"
             for packet in container.demux():
                 for frame in packet.decode():
-                    _take(seen, frame)
+                    _take(seen, frame, texts or {})
             _describe(seen, container)
     except (av.FFmpegError, OSError) as error:
         seen.error = str(error)
@@ -85,24 +106,22 @@ def _describe(seen: Decoded, container: Any) -> None:
         seen.sample_rate = stream.codec_context.sample_rate
 
 
-def _take(seen: Decoded, frame: Any) -> None:
+def _take(seen: Decoded, frame: Any, texts: Mapping[int, Sequence[Overlay]]) -> None:
     end = float((frame.pts or 0) * frame.time_base)
     if type(frame).__name__ == "AudioFrame":
         seen.audio_s = max(seen.audio_s, end + frame.samples / frame.sample_rate)
         return
+    seen.contrasts += [(text, seeing.contrast(frame, text)) for text in texts.get(seen.frames, ())]
     seen.frames += 1
-    seen.sizes.add((frame.width, frame.height))
-    seen.black_frames += _brightest(frame) < _BLACK_LUMA
+    size = (frame.width, frame.height)
+    plane = seeing.luma(frame)
+    seen.black.append(seeing.is_black(plane))
+    tiles = seeing.tiles(plane)
+    same = seen.tiles is not None and seen.tiles.shape == tiles.shape
+    seen.moved.append(seeing.movement(seen.tiles, tiles) if same else math.inf)
+    seen.tiles = tiles
+    seen.sizes.add(size)
     seen.video_s = max(seen.video_s, end + float((frame.duration or 0) * frame.time_base))
-
-
-def _brightest(frame: Any) -> float:
-    """The 99th percentile of a thinned luma plane (0-255): a few letters are not a picture."""
-    import numpy as np
-
-    plane = frame.planes[0]
-    luma = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-    return float(np.percentile(luma[: frame.height : 16, : frame.width : 16], 99))
 
 
 def _decodes(seen: Decoded, expected: Expected) -> Check:
@@ -145,13 +164,58 @@ def _codecs(seen: Decoded, expected: Expected) -> Check:
 
 
 def _picture(seen: Decoded, policy: RenderPolicy) -> Check:
-    share = seen.black_frames / seen.frames if seen.frames else 1.0
+    share = sum(seen.black) / seen.frames if seen.frames else 1.0
     return Check(
         name="picture",
         passed=share <= policy.max_black_share,
         measured=f"{share:.1%} black",
         wanted=f"at most {policy.max_black_share:.0%} black",
     )
+
+
+def _stretches(seen: Decoded, expected: Expected, policy: RenderPolicy) -> Iterable[Check]:
+    """No stretch stands still where its source moves, or is black where its source is not.
+
+    Only where the sources are at hand to be looked at.
+    """
+    if not expected.sources:
+        return []
+    least = max(2, round(policy.max_still_s * expected.fps))
+    still = [moved < seeing.STILL for moved in seen.moved]
+    frozen = [s for s in seeing.stretches(still, least) if _source_says(s, expected)[0] > 0.5]
+    black = [s for s in seeing.stretches(seen.black, least) if _source_says(s, expected)[1] < 0.5]
+    wanted = f"none of {policy.max_still_s} s or more"
+    return [
+        Check(name=name, passed=not found, measured=_seconds(found, expected), wanted=wanted)
+        for name, found in (("frozen", frozen), ("black-stretch", black))
+    ]
+
+
+def _source_says(stretch: tuple[int, int], expected: Expected) -> tuple[float, float]:
+    """The shares of a stretch in which its sources move, and are black, weighted by length."""
+    import av
+
+    moves = dark = total = 0.0
+    for cut in expected.request.cuts:
+        first, last = (
+            max(stretch[0], cut.first_frame),
+            min(stretch[1], cut.first_frame + cut.frames),
+        )
+        if last <= first:
+            continue
+        start = cut.start_s + float((first - cut.first_frame) / expected.fps)
+        length = float((last - first) / expected.fps)
+        try:
+            shares = seeing.source_shows(expected.sources[cut.source], start, start + length)
+        except (av.FFmpegError, OSError) as error:
+            raise SourceGoneError(f"{expected.sources[cut.source].name}: {error}") from error
+        moves, dark, total = moves + shares[0] * length, dark + shares[1] * length, total + length
+    return (moves / total, dark / total) if total else (0.0, 1.0)
+
+
+def _seconds(found: Sequence[tuple[int, int]], expected: Expected) -> str:
+    times = [f"{float(a / expected.fps):.2f}-{float(b / expected.fps):.2f} s" for a, b in found]
+    return ", ".join(times) or "none"
 
 
 def _loudness(
@@ -212,6 +276,23 @@ def _texts_inside(seen: Decoded, expected: Expected, policy: RenderPolicy) -> Ch
         measured=[_place(o.kind, o.box) for o in outside] or f"{len(expected.overlays)} inside",
         wanted=_place("zone", zone),
     )
+
+
+def _contrast(seen: Decoded, expected: Expected, policy: RenderPolicy) -> Iterable[Check]:
+    """Every text stands out from what is around it, in the frame in the middle of its time."""
+    if not expected.overlays:
+        return []
+    worst = min(seen.contrasts, key=lambda found: found[1], default=None)
+    lost = len(expected.overlays) - len(seen.contrasts)
+    measured = f"{worst[0].kind} {worst[1]:.1f}:1" if worst else "no text was seen"
+    return [
+        Check(
+            name="contrast",
+            passed=worst is not None and lost == 0 and worst[1] >= policy.min_contrast,
+            measured=measured if not lost else f"{measured}; {lost} not seen",
+            wanted=f"at least {policy.min_contrast}:1",
+        )
+    ]
 
 
 def _place(name: str, box: Zone) -> str:

@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from itertools import pairwise
 from functools import lru_cache
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ class Expected:
     """What a rendered file must be; ``checks.check`` measures the file against it.
 
     ``loudness_lufs`` is None when there is nothing to measure: no sound, or a silent one.
+    ``sources`` are the files it is made from, where they can be looked at again.
     """
 
     width: int
@@ -50,6 +51,7 @@ class Expected:
     loudness_lufs: float | None
     overlays: tuple[Overlay, ...]
     request: RenderRequest
+    sources: tuple[Path, ...] = ()
 
     @property
     def duration_s(self) -> float:
@@ -184,6 +186,7 @@ class _Output:
     losses: tuple[str, ...]
     sound: Path | None
     normalise: str | None
+    sources: tuple[Path, ...]
 
     @property
     def expected(self) -> Expected:
@@ -198,6 +201,7 @@ class _Output:
             loudness_lufs=request.policy.loudness_lufs if self.normalise else None,
             overlays=self.overlays,
             request=request,
+            sources=self.sources,
         )
 
 
@@ -226,6 +230,7 @@ class _Studio:
             losses=losses,
             sound=heard,
             normalise=self._level(heard, request.policy) if heard else None,
+            sources=self.paths,
         )
 
     def _sound(self, request: RenderRequest) -> Path | None:

@@ -71,7 +71,7 @@ def test_a_wrong_property_is_caught(ad, tmp_path, change, caught):
     """Too quiet, too loud, silent, resized, black or differently coded: the right check fails."""
     found = failed(remade(ad, tmp_path / "wrong.mp4", *change), ad.expected)
     assert caught <= found
-    assert found <= caught | {"safe-zone"}
+    assert found <= caught | {"safe-zone", "contrast", "frozen", "black-stretch"}
 
 
 def test_a_lost_sound_track_is_caught(ad, tmp_path):
@@ -142,8 +142,8 @@ def test_a_text_outside_the_safe_zone_is_caught(ad, box):
     """A box that sticks out on any side fails, and the check names it."""
     moved = replace(ad.expected.overlays[0], box=box)
     expected = replace(ad.expected, overlays=(moved, *ad.expected.overlays[1:]))
-    (found,) = [c for c in check(ad.path, expected, clips.QUICK) if not c.passed]
-    assert found.name == "safe-zone"
+    (found,) = [c for c in check(ad.path, expected, clips.QUICK) if c.name == "safe-zone"]
+    assert not found.passed
     assert found.measured == [f"{moved.kind} 60x20+{box.x}+{box.y}"]
 
 
@@ -173,3 +173,53 @@ def test_a_caption_that_was_not_drawn_is_caught(ad):
     ]
     assert [c.name for c in found] == ["captions-drawn"]
     assert found[0].measured == sorted(c.text for c in ad.expected.request.captions)
+
+
+def test_a_picture_that_stands_still_is_caught(ad, tmp_path):
+    """A second and a half of one frame fails when the source moves meanwhile, and is named."""
+    still = "split[a][b];[b]trim=start_frame=6:end_frame=7,loop=40:1:0,setpts=N/24/TB+0.25/TB[f];"
+    still += "[a][f]overlay=eof_action=pass:enable='between(t,0.25,1.75)'"
+    stuck = remade(ad, tmp_path / "stuck.mp4", "-filter_complex", still, "-c:a", "copy")
+    (found,) = [c for c in check(stuck, ad.expected, clips.QUICK) if c.name == "frozen"]
+    assert not found.passed
+    assert found.measured.startswith("0.")
+
+
+def test_a_picture_that_stands_still_in_the_source_passes(ad, small, tmp_path):
+    """The same standstill is no fault of a file whose source stands still too."""
+    still = tmp_path / "still.mp4"
+    given = ["-i", str(small), "-vf", "trim=end_frame=1,loop=700:1:0,setpts=N/24/TB", "-an"]
+    quiet = [ffmpeg.executable(), "-v", "error", "-y"]
+    subprocess.run([*quiet, *given, "-preset", "ultrafast", str(still)], check=True, timeout=60)
+    stuck = remade(
+        ad, tmp_path / "stuck.mp4", "-vf", "trim=end_frame=1,loop=96:1:0", "-c:a", "copy"
+    )
+    assert "frozen" in failed(stuck, ad.expected)
+    assert "frozen" not in failed(stuck, replace(ad.expected, sources=(still,)))
+
+
+def test_a_black_stretch_is_caught(ad, tmp_path):
+    """A second and a half of black where the source shows something fails."""
+    box = "drawbox=c=black:t=fill:enable='between(t,1,2.5)'"
+    black = remade(ad, tmp_path / "black.mp4", "-vf", box, "-c:a", "copy")
+    found = failed(black, ad.expected)
+    assert "black-stretch" in found
+    assert "picture" not in found
+
+
+def test_without_its_source_stillness_is_not_judged(ad):
+    """A file whose source is not at hand has no such check, rather than one that always passes."""
+    names = {c.name for c in check(ad.path, replace(ad.expected, sources=()), clips.QUICK)}
+    assert not names & {"frozen", "black-stretch"}
+
+
+@pytest.mark.parametrize("colour", ["white", "gray"])
+def test_a_text_that_cannot_be_read_is_caught(ad, tmp_path, colour):
+    """Letters that were painted over in one colour have no contrast, and the text is named."""
+    caption = next(o for o in ad.expected.overlays if o.kind == "caption")
+    box = caption.box
+    paint = f"drawbox=x={box.x}:y={box.y}:w={box.width}:h={box.height}:c={colour}:t=fill"
+    painted = remade(ad, tmp_path / "painted.mp4", "-vf", paint, "-c:a", "copy")
+    (found,) = [c for c in check(painted, ad.expected, clips.QUICK) if c.name == "contrast"]
+    assert not found.passed
+    assert found.measured.startswith("caption 1.")
