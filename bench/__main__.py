@@ -20,7 +20,17 @@ from bench import (
 )
 
 FOLDER = Path(".local/bench")
-NAMES = ("cold", "flow", "allocation", "webhook", "executor", "rendering", "emulators", "features")
+NAMES = (
+    "cold",
+    "flow",
+    "allocation",
+    "webhook",
+    "executor",
+    "rendering",
+    "emulators",
+    "drive_intel",
+    "features",
+)
 
 
 def main(asked: list[str]) -> int:
