@@ -124,3 +124,28 @@ def test_a_remix_renders_another_shape_and_publishes_nothing(site, ask, facts):
     stored = site.watcher.documents.require(path, Variation)
     assert stored.width == stored.height
     assert len(site.cloud.meta.writes()) == before
+
+
+def test_pro_work_is_done_in_the_service_and_in_the_render_job(site, ask, facts, clips):
+    """A preview of the analysed upload is there at once; a video that no flow has heard is heard
+    by an execution of the render job; all thirteen modules are served."""
+    health = ask("video_agent", "/api/pro/health")[1]
+    assert (health["status"], health["available"]) == ("healthy", 13)
+    video = facts.flow.video.uri
+    body = {"video_path": video, "quality": "240p", "thumbnail_strip": True}
+    status, preview = ask("video_agent", "/api/pro/preview", body)
+    assert (status, preview["passed"]) == (200, True), preview
+    assert ask("video_agent", "/api/pro/preview", body)[1]["cached"]
+    folder = site.cloud.state_dir.parent / "pro"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(clips["single"], folder / "new.mp4")
+    status, job = ask("video_agent", "/api/pro/caption", {"video_path": str(folder / "new.mp4")})
+    assert (status, job["status"]) == (202, "queued"), job
+
+    def ended():
+        shown = ask("video_agent", f"/api/pro/job/{job['job_id']}")[1]
+        return shown if shown["status"] in ("completed", "failed") else None
+
+    shown = site.wait_for(ended)
+    assert shown["status"] == "completed", shown["reason"]
+    assert {one["name"] for one in shown["files"]} >= {"captions.en.srt", "captions.en.vtt"}

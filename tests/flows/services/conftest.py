@@ -18,6 +18,7 @@ from aiohttp import web
 from geminivideo.cloud.documents import Documents
 from geminivideo.cloud.files import Files
 from geminivideo.events import ObjectRef
+from geminivideo.policy import Policy, RenderPolicy
 from geminivideo.records import (
     Blueprint,
     Features,
@@ -376,3 +377,12 @@ def tone(tmp_path_factory):
     """Two seconds of a tone as WAV."""
     path = tmp_path_factory.mktemp("pro") / "tone.wav"
     return generated(path, "-f", "lavfi", "-i", "sine=300:d=2")
+
+
+@pytest.fixture
+def quick(world):
+    """The account's policy renders small and fast; what is measured is the same."""
+    render = RenderPolicy(preset="ultrafast", crf=30, preferred_short_px=180, max_short_px=180)
+    policy = Policy(render=render)
+    world.documents.set("policies/default", policy)
+    return policy

@@ -11,11 +11,13 @@ import cv2
 import numpy as np
 import pytest
 from geminivideo.events import flow_id_of
-from geminivideo.policy import Policy, ProPolicy
+from geminivideo.policy import ProPolicy
 from geminivideo.records import ProJob, Transcript, Word
 from geminivideo.services import pro_jobs
 
 ROOT = Path(__file__).resolve().parents[3]
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture
@@ -210,9 +212,9 @@ def test_previews(world, stored, tmp_path):
     assert answer.json["details"]["sheet"]["count"] == 10
 
 
-def test_long_work_goes_to_the_render_job(world, stored, monkeypatch, tmp_path):
+def test_long_work_goes_to_the_render_job(world, quick, stored, monkeypatch, tmp_path):
     """Beyond the account's threshold: 202, an execution with the job's id, then the result."""
-    policy = dataclasses.replace(Policy(), pro=ProPolicy(wait_s=0.1))
+    policy = dataclasses.replace(quick, pro=ProPolicy(wait_s=0.1))
     world.documents.set("policies/default", policy)
     body = {"video_path": stored.uri, "preset": "cold"}
     answer = world.post("video_agent", "/api/pro/color-grade", body)
@@ -225,9 +227,9 @@ def test_long_work_goes_to_the_render_job(world, stored, monkeypatch, tmp_path):
     assert len(frames(fetched(world, done.json["url"], tmp_path / "e.mp4"))) == 50
 
 
-def test_work_that_was_lost_is_started_again(world, stored, monkeypatch):
+def test_work_that_was_lost_is_started_again(world, quick, stored, monkeypatch):
     """An execution that ended without a result is shown as failed, and asking starts another."""
-    world.documents.set("policies/default", dataclasses.replace(Policy(), pro=ProPolicy(wait_s=0)))
+    world.documents.set("policies/default", dataclasses.replace(quick, pro=ProPolicy(wait_s=0)))
     body = {"video_path": stored.uri, "preset": "cold"}
     first = world.post("video_agent", "/api/pro/color-grade", body).json
     wait_ended(world, first["job_id"])
@@ -264,9 +266,9 @@ def test_a_busy_service_hands_over(world, stored):
         pro_jobs._SLOT.release()
 
 
-def test_render_service_down(world, stored, monkeypatch):
+def test_render_service_down(world, quick, stored, monkeypatch):
     """When the job cannot be started: 503, the job is failed, and the next request tries again."""
-    world.documents.set("policies/default", dataclasses.replace(Policy(), pro=ProPolicy(wait_s=0)))
+    world.documents.set("policies/default", dataclasses.replace(quick, pro=ProPolicy(wait_s=0)))
     body = {"video_path": stored.uri, "preset": "cold"}
     with monkeypatch.context() as broken:
         broken.setenv("GV_RUN_ENDPOINT", "127.0.0.1:9")

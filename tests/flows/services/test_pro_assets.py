@@ -7,6 +7,8 @@ from geminivideo.records import LibraryAsset
 
 ROUTE = "/api/pro/assets"
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 
 @pytest.fixture
 def song(world, tone):

@@ -19,6 +19,8 @@ from emulators.serving import HttpService
 
 ROOT = Path(__file__).resolve().parents[3]
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 
 @pytest.fixture
 def media(world, clip, red):
