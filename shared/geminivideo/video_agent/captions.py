@@ -517,7 +517,7 @@ def picture(overlay: Overlay) -> np.ndarray:
     if style.box is not None:
         _paint(canvas, _rounded(overlay.box, round(style.radius * overlay.font_px)), style.box)
     lit = overlay.lit[1] > overlay.lit[0]
-    letters = _popped(overlay, style) if lit and style.pop > 1 else _letters(overlay, style)
+    letters = _beside(overlay, style) if lit else _letters(overlay, style)
     if style.shadow:
         offset = max(1, round(style.shadow * overlay.font_px))
         _paint(canvas, np.roll(letters, (offset, offset), axis=(0, 1)), (0, 0, 0, 200))
@@ -532,7 +532,7 @@ def picture(overlay: Overlay) -> np.ndarray:
     return canvas.round().astype(np.uint8)
 
 
-def _popped(overlay: Overlay, style: Style) -> np.ndarray:
+def _beside(overlay: Overlay, style: Style) -> np.ndarray:
     """The ink with the lit words larger than the words around them."""
     import numpy as np
 
@@ -549,39 +549,40 @@ def _letters(
 
     ``pop`` draws them larger about their own middle, by no more than leaves most of a space free.
     """
-    import cv2
     import numpy as np
 
     mask = np.zeros((overlay.box.height, overlay.box.width), np.uint8)
     size, weight = overlay.font_px, style.weight
+    first, last = words or (0, len(" ".join(overlay.lines).split(" ")))
     _, pad_y = _padding(style, size)
     count = 0
     for number, line in enumerate(overlay.lines):
-        left = (overlay.box.width - text_width(line, size, weight)) // 2
-        if words is not None:
-            before, line, count = _part(line, words, count)
-            left += text_width(before, size, weight) if before else 0
-        if not line:
-            continue
+        middle = (overlay.box.width - text_width(line, size, weight)) // 2
         baseline = pad_y + round((number + 0.86) * size * _LINE_HEIGHT)
         baseline -= round(size * (_LINE_HEIGHT - 1) / 2)
-        width = text_width(line, size, weight)
-        room = 0.6 * text_width(" ", size, weight)
-        grown = int(size * min(pop, 1 + room / max(width, 1)))
-        if grown > size:
-            left -= (text_width(line, grown, weight) - width) // 2
-            baseline += round((grown - size) * 0.35)
-        cv2.putText(mask, line, (left, baseline), 255, _face(), grown, weight)
+        parts = line.split(" ")
+        for place, word in enumerate(parts):
+            if word and first <= count + place < last:
+                before = " ".join(parts[:place]) + " " * (place > 0)
+                left = middle + (text_width(before, size, weight) if before else 0)
+                _write(mask, word, (left, baseline), (size, weight), pop)
+        count += len(parts)
     return mask
 
 
-def _part(line: str, words: tuple[int, int], count: int) -> tuple[str, str, int]:
-    """What stands before the wanted words of a line, those words, and the words counted so far."""
-    parts = line.split(" ")
-    first = min(max(words[0] - count, 0), len(parts))
-    last = min(max(words[1] - count, first), len(parts))
-    before = " ".join(parts[:first]) + (" " if first else "")
-    return before, " ".join(parts[first:last]), count + len(parts)
+def _write(
+    mask: np.ndarray, word: str, at: tuple[int, int], font: tuple[int, int], pop: float
+) -> None:
+    """One word from (left, baseline): words stand where they stand, whichever of them are lit."""
+    import cv2
+
+    size, weight = font
+    width, room = text_width(word, size, weight), 0.6 * text_width(" ", size, weight)
+    grown = int(size * min(pop, 1 + room / max(width, 1)))
+    left = at[0] - (text_width(word, grown, weight) - width) // 2
+    cv2.putText(
+        mask, word, (left, at[1] + round((grown - size) * 0.35)), 255, _face(), grown, weight
+    )
 
 
 def _rounded(box: Zone, radius: int) -> np.ndarray:
