@@ -122,10 +122,8 @@ class Heart:
 
 @cache
 def _heart() -> Any:
-    try:
-        from hibari import Hibari  # type: ignore[import-not-found,import-untyped]
-    except ImportError as error:
-        raise VoiceUnavailableError("the voice heart ships in hibari-tts: install it") from error
+    from hibari import Hibari
+
     return Hibari(voice="heart")
 
 
@@ -146,7 +144,7 @@ class Pico:
         import numpy as np
 
         try:
-            from py_nanotts import NanoTTS  # type: ignore[import-not-found,import-untyped]
+            from py_nanotts import NanoTTS
         except ImportError as error:
             raise VoiceUnavailableError("Pico ships in py-nanotts: install it") from error
 
