@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from geminivideo.policy import RenderPolicy
 from geminivideo.records import Check
 from geminivideo.video_agent import captions
-from geminivideo.video_agent.captions import Overlay, Zone, safe_zone
+from geminivideo.video_agent.captions import Zone, safe_zone
 from geminivideo.video_agent.keyframe_engine import Animation, Key, animation, constant
 from geminivideo.video_agent.options import UnknownOptionError, known
 
@@ -553,11 +553,12 @@ def add_graphics(
         media,
         workdir,
         policy,
-        overlays=[_overlay(timeline, graphic, part) for graphic, part in laid.parts],
     )
+    assert made.rendered is not None
+    others = tuple(check for check in made.checks if check.name not in ("safe-zone", "contrast"))
     return replace(
         made,
-        checks=(*made.checks, *_readable([graphic for graphic, _ in laid.parts])),
+        checks=(*others, *_measured(made.rendered.path, laid, policy)),
         degraded=tuple(dict.fromkeys((*made.degraded, *laid.lost))),
     )
 
@@ -626,29 +627,59 @@ def _clip(timeline: Timeline, number: int, graphic: Graphic, part: Part) -> Clip
     )
 
 
-def _overlay(timeline: Timeline, graphic: Graphic, part: Part) -> Overlay:
-    """The part as the checks know it: its resting box and its time."""
-    return Overlay(
-        kind=graphic.type,
-        style=graphic.style,
-        text=graphic.text,
-        lines=part.lines,
-        font_px=part.font_px,
-        box=part.box,
-        start_s=graphic.start_time,
-        end_s=graphic.start_time + graphic.duration,
+def _measured(path: Path, laid: _Laid, policy: RenderPolicy) -> list[Check]:
+    """Where the graphics stand in the decoded frame, and how well their texts can be read."""
+    import av
+
+    boxes = {(graphic.type, part.box) for graphic, part in laid.parts}
+    ratios: list[float] = []
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            size = (frame.width, frame.height)
+            step = 1 / float(container.streams.video[0].average_rate or 1)
+            at = float(frame.time or 0.0)
+            for graphic, part in laid.parts:
+                if part.lines and at <= _rest(graphic) < at + step:
+                    ratios.append(_seen_contrast(frame.to_ndarray(format="rgb24"), graphic, part))
+    zone = safe_zone(*size, policy)
+    outside = sorted(kind for kind, box in boxes if not zone.holds(box))
+    inside = Check(
+        name="safe-zone",
+        passed=not outside,
+        measured=outside or f"{len(boxes)} inside",
+        wanted=f"zone {zone.width}x{zone.height}+{zone.x}+{zone.y}",
     )
+    read = Check(
+        name="contrast",
+        passed=bool(ratios) and min(ratios) >= MIN_CONTRAST,
+        measured=round(min(ratios, default=0.0), 2),
+        wanted=f"at least {MIN_CONTRAST}",
+    )
+    return [inside, *([read] if any(part.lines for _, part in laid.parts) else [])]
 
 
-def _readable(graphics: Sequence[Graphic]) -> list[Check]:
-    ratios = [readability(look_of(g)) for g in graphics if g.type != "progress_bar"]
-    if not ratios:
-        return []
-    return [
-        Check(
-            name="contrast",
-            passed=min(ratios) >= MIN_CONTRAST,
-            measured=round(min(ratios), 2),
-            wanted=f"at least {MIN_CONTRAST}",
-        )
-    ]
+def _rest(graphic: Graphic) -> float:
+    """A moment (s) at which a graphic has come, every letter is typed, and it is not leaving."""
+    return graphic.start_time + 0.6 * graphic.duration
+
+
+def _seen_contrast(seen: np.ndarray, graphic: Graphic, part: Part) -> float:
+    """The contrast of the letters' middle colour with that of what is drawn around them."""
+    import numpy as np
+
+    look, box = look_of(graphic), part.box
+    patch = seen[box.y : box.y + box.height, box.x : box.x + box.width]
+    solid = part.pixels[..., 3] > 200
+    off = np.abs(part.pixels[..., 2::-1].astype(int) - np.array(look.ink[:3])).max(axis=-1)
+    letters, around = patch[solid & (off < 24)], patch[solid & (off > 120)]
+    if not len(letters) or not len(around):
+        return 1.0
+    return contrast(_middle(letters), _middle(around))
+
+
+def _middle(pixels: np.ndarray) -> Rgba:
+    """The median colour of pixels (n, 3)."""
+    import numpy as np
+
+    red, green, blue = (round(float(value)) for value in np.median(pixels, axis=0))
+    return red, green, blue, 255

@@ -7,14 +7,13 @@ laid over it for its time. Sound tracks are mixed first and brought to the polic
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 from geminivideo.policy import RenderPolicy
 from geminivideo.video_agent import ffmpeg
-from geminivideo.video_agent.captions import Overlay
 from geminivideo.video_agent.encode import Drawn, encode
 from geminivideo.video_agent.ffmpeg import Progress
 from geminivideo.video_agent.grades import GRADES
@@ -43,12 +42,9 @@ def compose(
     workdir: Path,
     policy: RenderPolicy,
     *,
-    overlays: Sequence[Overlay] = (),
     progress: Progress | None = None,
 ) -> ProResult:
     """Render a timeline; ``media`` tells the local file of every medium that is shown.
-
-    ``overlays`` are texts that its pictures hold, for the check of the safe zone.
 
     Raises InvalidTimelineError for a timeline that breaks a rule, shows nothing, or misses a
     file, and RenderFailedError when a file cannot be read or ffmpeg fails.
@@ -67,7 +63,7 @@ def compose(
         height=timeline.height,
         fps=timeline.fps,
         frames=timeline.frames,
-        overlays=(*texts, *overlays),
+        overlays=texts,
     )
     silent = () if sound else ("no-audio",)
     degraded = (*timeline.degraded, *request.degraded, *lost, *silent)

@@ -367,3 +367,12 @@ def test_a_silent_video_has_no_volume_to_animate(plain, tmp_path):
         animate(
             plain("white", None), tmp_path, QUICK, name="volume", keyframes=[Key(time=0, value=1)]
         )
+
+
+def test_the_sound_of_a_whole_video_is_animated(plain, tmp_path, samples):
+    """The second half is heard at a quarter of the first, after loudness is set for the whole."""
+    keys = [Key(time=0, value=1, interpolation="hold"), Key(time=0.5, value=0.25)]
+    made = animate(plain("white"), tmp_path, QUICK, name="volume", keyframes=keys)
+    heard = samples(made.rendered.path).astype(float)
+    first, second = (heard[round(t * 48000) :][:9600].std() for t in (0.15, 0.65))
+    assert second / first == pytest.approx(0.25, rel=0.05)

@@ -20,11 +20,13 @@ from geminivideo.video_agent.motion_graphics import (
     LowContrastError,
     add_graphics,
     contrast,
+    laid_out,
     look_of,
     parts_of,
     readability,
 )
 from geminivideo.video_agent.options import UnknownOptionError
+from geminivideo.video_agent.timeline_engine import in_row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -153,13 +155,16 @@ def drawn(plain, tmp_path_factory, frames):
         Graphic(type="cta", text="Buy", style="bold", move="fade", start_time=0.4, duration=1.2),
         Graphic(type="lower_third", text="Ada", style="light", move="slide_right", duration=9),
     ]
-    made = add_graphics(plain("gray", 300, 2.0), graphics, tmp_path_factory.mktemp("drawn"), QUICK)
-    return made, frames(made.rendered.path).astype(int)
+    source = plain("gray", 300, 2.0)
+    made = add_graphics(source, graphics, tmp_path_factory.mktemp("drawn"), QUICK)
+    laid = laid_out(in_row([source], QUICK), graphics, QUICK)
+    boxes = {shown.type: part.box for shown, part in laid.parts}
+    return made, frames(made.rendered.path).astype(int), boxes
 
 
 def test_a_video_with_graphics_passes_its_checks(drawn):
     """Safe zone and contrast are among them; what was shortened is named."""
-    made, seen = drawn
+    made, seen, _ = drawn
     assert [c for c in made.checks if not c.passed] == []
     assert {"safe-zone", "contrast"} <= {c.name for c in made.checks}
     assert made.degraded == ("graphic-shortened:lower_third",)
@@ -168,8 +173,8 @@ def test_a_video_with_graphics_passes_its_checks(drawn):
 
 def test_the_bar_fills_evenly(drawn):
     """As much of it is in its colour as of the video has passed."""
-    made, seen = drawn
-    box = made.rendered.expected.overlays[0].box
+    _, seen, boxes = drawn
+    box = boxes["progress_bar"]
     row = seen[:, box.y + box.height // 2, box.x : box.x + box.width]
     yellow = (row[..., 0] > 200) & (row[..., 2] < 90)
     for number in (0, 12, 25, 38, 49):
@@ -178,9 +183,9 @@ def test_the_bar_fills_evenly(drawn):
 
 def test_the_button_fades_in_its_time_and_place(drawn):
     """Nothing before it starts and after it ends; the style's ground in between."""
-    made, seen = drawn
-    overlay = next(o for o in made.rendered.expected.overlays if o.kind == "cta")
-    corner = seen[:, overlay.box.y + 3, overlay.box.x + overlay.box.width // 2]
+    _, seen, boxes = drawn
+    box = boxes["cta"]
+    corner = seen[:, box.y + 3, box.x + box.width // 2]
     for number in (*range(10), *range(41, 50)):
         assert np.ptp(corner[number]) < 12, number
     assert corner[25] == pytest.approx((255, 214, 10), abs=14)
@@ -188,15 +193,13 @@ def test_the_button_fades_in_its_time_and_place(drawn):
 
 def test_what_is_seen_of_a_text_can_be_read(drawn):
     """The contrast of the brightest and darkest pixels of the resting box, as decoded."""
-    made, seen = drawn
-    for overlay in made.rendered.expected.overlays:
-        if not overlay.lines:
-            continue
-        box = overlay.box
+    _, seen, boxes = drawn
+    for kind in ("cta", "lower_third"):
+        box = boxes[kind]
         patch = seen[25, box.y : box.y + box.height, box.x : box.x + box.width].reshape(-1, 3)
         order = patch[patch.sum(axis=1).argsort()]
         dark, bright = order[len(order) // 40], order[-len(order) // 40]
-        assert contrast((*dark, 255), (*bright, 255)) >= MIN_CONTRAST, overlay.kind
+        assert contrast((*dark, 255), (*bright, 255)) >= MIN_CONTRAST, kind
 
 
 def test_graphics_give_way_to_each_other():
