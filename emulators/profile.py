@@ -62,7 +62,12 @@ def product() -> Profile:
     return Profile(
         project="geminivideo-local",
         # The value is never read: the token is a secret that the host hands out.
-        settings={"metaToken": "not-a-token", "vision": "local", "council": "default"},
+        settings={
+            "metaToken": "not-a-token",
+            "vision": "local",
+            "council": "default",
+            "embeddings": "local",
+        },
         places={
             **{name: door.local_port - PORT_BASE for name, door in https.items()},
             **{name: OTHER_FUNCTIONS_FROM + number for number, name in enumerate(others)},

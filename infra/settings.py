@@ -17,6 +17,7 @@ STRATEGY = {
     "GV_COUNCIL": "council",
     "GV_GEMINI_MODEL": "geminiModel",
     "GV_VERTEX_LOCATION": "vertexLocation",
+    "GV_EMBEDDINGS": "embeddings",
 }
 
 

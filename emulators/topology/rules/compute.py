@@ -32,6 +32,7 @@ RUNTIME = "python311"
 STRATEGIES = {
     "GV_VISION": ("video-intelligence", "local"),
     "GV_COUNCIL": ("gemini", "default"),
+    "GV_EMBEDDINGS": ("vertex", "local"),
 }
 MAX_PUSH_S = 600
 MAX_HTTP_S = 3600
