@@ -15,7 +15,7 @@ from geminivideo.policy import IngestPolicy
 
 from .mutants import BASES, COUNT, mutant
 
-IN_SHORT = (0, 3, 5, 8, 9, 10, 12, 15, 16, 21, 24, 30)
+IN_SHORT = (0, 3, 5, 6, 8, 11, 14, 16, 21, 22, 24, 26)
 PEAK_MIB = 1200.0
 CPU_S = 25.0
 FILES = 40
