@@ -74,9 +74,12 @@ def found_cuts(clips: tuple[Clip, ...]) -> Found:
     for clip in clips:
         if clip.cuts is None or clip.name.startswith(LEFT_OUT):
             continue
-        group = _group(clip)
+        group, times = _group(clip), _times(clip.path)
         for name in scores:
-            frames = _ours(clip) if name == OURS else _theirs(name, clip.path)
+            starts = _ours(clip.path) if name == OURS else _theirs(name, clip.path)
+            frames = [
+                min(range(len(times)), key=lambda n, at=at: abs(times[n] - at)) for at in starts
+            ]
             scores[name][group] += cut_score(frames, clip.cuts)
     return scores
 
@@ -86,22 +89,24 @@ def _group(clip: Clip) -> str:
     return "dissolve" if "dissolve" in kinds else "fade" if "fade" in kinds else "hard"
 
 
-def _ours(clip: Clip) -> list[int]:
-    """Positions counted as frames, as the truth counts them."""
-    with media.opened(clip.path) as container:
-        times = [at for at, _ in media.frames(container, media.picture(container))]
-    with media.opened(clip.path) as container:
-        starts = [shot.start_s for shot in decode_pass.shots(container, POLICY)][1:]
-    return [min(range(len(times)), key=lambda n: abs(times[n] - start)) for start in starts]
+def _times(path: Path) -> list[float]:
+    """When each frame is shown: all detectors' positions are counted as frames by these."""
+    with media.opened(path) as container:
+        return [at for at, _ in media.frames(container, media.picture(container))]
 
 
-def _theirs(name: str, path: Path) -> list[int]:
+def _ours(path: Path) -> list[float]:
+    with media.opened(path) as container:
+        return [shot.start_s for shot in decode_pass.shots(container, POLICY)][1:]
+
+
+def _theirs(name: str, path: Path) -> list[float]:
     import scenedetect
 
     manager = scenedetect.SceneManager()
     manager.add_detector(getattr(scenedetect, name)())
     manager.detect_scenes(scenedetect.open_video(str(path)))
-    return [scene[0].frame_num for scene in manager.get_scene_list()[1:]]
+    return [scene[0].seconds for scene in manager.get_scene_list()[1:]]
 
 
 def costs(clip: Clip, rounds: int = ROUNDS) -> Costs:

@@ -37,8 +37,10 @@ def tone_of(picture: np.ndarray) -> Tone:
     small = bounded(picture, GREY_PX)
     grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
     saturation = cv2.cvtColor(small, cv2.COLOR_BGR2HSV)[:, :, 1].mean()
-    levels = (grey.mean(), grey.std(), saturation)
-    return Tone(_sharpness(picture), *(float(level) / 255.0 for level in levels), grey)
+    bright, contrast, saturated = (
+        float(level) / 255.0 for level in (grey.mean(), grey.std(), saturation)
+    )
+    return Tone(_sharpness(picture), bright, contrast, saturated, grey)
 
 
 def small_grey(picture: np.ndarray) -> np.ndarray:
