@@ -419,7 +419,7 @@ def _letters(canvas: np.ndarray, block: _Set, left: int | None, top: int, look: 
             y = baseline - round(0.32 * block.px)
             mask[y : y + thick, max(0, x - thick) : x + width + thick] = 255
     if look.ground is None:
-        reach = 2 * max(1, round(0.09 * block.px)) + 1
+        reach = 2 * max(2, round(0.14 * block.px)) + 1
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
         captions._paint(canvas, cv2.dilate(mask, kernel), look.outline)
     captions._paint(canvas, mask, look.ink)
@@ -671,7 +671,7 @@ def _seen_contrast(seen: np.ndarray, graphic: Graphic, part: Part) -> float:
     patch = seen[box.y : box.y + box.height, box.x : box.x + box.width]
     solid = part.pixels[..., 3] > 200
     off = np.abs(part.pixels[..., 2::-1].astype(int) - np.array(look.ink[:3])).max(axis=-1)
-    letters, around = patch[solid & (off < 24)], patch[solid & (off > 120)]
+    letters, around = patch[solid & (off < 24)], patch[solid & (off > 0.9 * off[solid].max())]
     if not len(letters) or not len(around):
         return 1.0
     return contrast(_middle(letters), _middle(around))

@@ -33,6 +33,8 @@ from hypothesis import strategies as st
 POLICY = RenderPolicy()
 QUICK = RenderPolicy(preset="ultrafast", crf=10, preferred_short_px=90, max_short_px=90)
 FRAMES = [(720, 1280), (1280, 720), (720, 720), (360, 640), (160, 90)]
+# At 90 lines a letter is two pixels wide, and its colour is half that of its ground.
+LARGER = replace(QUICK, preferred_short_px=270, max_short_px=270, max_upscale=3.0)
 TEXTS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), min_size=1, max_size=120)
 
 
@@ -247,7 +249,7 @@ def test_every_type_in_every_style_renders(kind, style, plain, tmp_path):
         plain("gray", 300, 2.0),
         [graphic(kind, "Now 9", style=style, old_price="12", duration=2)],
         tmp_path,
-        QUICK,
+        LARGER,
     )
     assert [c for c in made.checks if not c.passed] == []
 
