@@ -93,7 +93,8 @@ def source_shows(path: Path, start_s: float, end_s: float) -> tuple[float, float
 def contrast(frame: Any, overlay: Overlay) -> float:
     """The contrast ratio (1-21, WCAG 2.2) of a text's letters to what is around them in a frame.
 
-    The middle of the letters against the middle of a ring about them, by relative luminance.
+    The middle of the letters against the middle of what lies at their edge, or of a ring about
+    that, whichever sets them off more (a small text's outline is one pixel), by luminance.
     """
     import cv2
     import numpy as np
@@ -101,14 +102,21 @@ def contrast(frame: Any, overlay: Overlay) -> float:
     box, letters = overlay.box, _ink(overlay)
     seen = frame.to_ndarray(format="rgb24")[box.y : box.y + box.height, box.x : box.x + box.width]
     letters = letters[: seen.shape[0], : seen.shape[1]]
+    edge = cv2.dilate(letters, np.ones((3, 3), np.uint8))
     reach = 2 * max(2, round(_RING * overlay.font_px)) + 1
-    near = cv2.dilate(letters, np.ones((reach, reach), np.uint8))
-    ring = (near > 0) & (cv2.dilate(letters, np.ones((3, 3), np.uint8)) == 0)
-    if not letters.any() or not ring.any():
+    rings = (
+        (edge > 0) & (letters == 0),
+        (cv2.dilate(edge, np.ones((reach, reach))) > 0) & (edge == 0),
+    )
+    if not letters.any():
         return 1.0
     light = _luminance(seen)
-    levels = sorted((float(np.median(light[letters > 0])), float(np.median(light[ring]))))
-    return (levels[1] + 0.05) / (levels[0] + 0.05)
+    ink = float(np.median(light[letters > 0]))
+    return max((_ratio(ink, float(np.median(light[r]))) for r in rings if r.any()), default=1.0)
+
+
+def _ratio(one: float, other: float) -> float:
+    return (max(one, other) + 0.05) / (min(one, other) + 0.05)
 
 
 def _ink(overlay: Overlay) -> np.ndarray:
