@@ -365,10 +365,10 @@ class SamplerPolicy:
     prior_ctr: float = 0.01
     prior_ctr_impressions: float = 500.0
     prior_ctr_strength: float = 3.0
-    prior_value_dispersion: float = 0.25  # variance between ads of value per click, mean 1
+    prior_value_dispersion: float = 0.30  # variance between ads of value per click, mean 1
     min_value_dispersion: float = 0.10
     max_value_dispersion: float = 2.0
-    prior_dispersion_strength: float = 20.0
+    prior_dispersion_strength: float = 4.0  # 1 / the relative variance of what is believed of it
     deal_value_dispersion: float = 0.08  # variance between ads of what a deal is worth, mean 1
     prior_credit_spread: float = 1.0  # squared coefficient of variation of one deal's credit
     draw_sharpness: float = 4.0  # the posterior's variance by that of its Thompson draws

@@ -95,8 +95,8 @@ def _deal_value(evidence: Evidence, size: float, policy: SamplerPolicy) -> float
 def _between(seen: Column, exposure: Column, policy: SamplerPolicy) -> tuple[float, float]:
     """(the mean rate of the ads, the variance between them relative to it).
 
-    Seen ~ Poisson(exposure * rate * Gamma(1 / variance)), solved by turns: each ad weighs by its
-    precision, which the variance says, which is the mean of what each ad says of it by its weight.
+    Seen ~ Poisson(exposure * rate * Gamma(1 / variance)), solved by turns: the variance says how
+    much each ad counts for the mean, and the mean how far each ad is from it.
     """
     spread = policy.prior_value_dispersion
     if not (seen.any() and exposure.any()):
@@ -105,15 +105,20 @@ def _between(seen: Column, exposure: Column, policy: SamplerPolicy) -> tuple[flo
     for _ in range(_TURNS):
         trust = 1.0 / (1.0 + spread * rate * exposure)
         rate = total(trust, seen) / total(trust, exposure)
-        spread = _spread(seen, rate * exposure, trust, policy)
+        spread = _spread(seen, rate * exposure, spread, policy)
     return rate, spread
 
 
-def _spread(seen: Column, expected: Column, trust: Column, policy: SamplerPolicy) -> float:
-    """The mean of ((seen - expected) ** 2 - expected) / expected ** 2, each ad by its trust."""
+def _spread(seen: Column, expected: Column, spread: float, policy: SamplerPolicy) -> float:
+    """The mean of what each ad says, ((seen - expected) ** 2 - expected) / expected ** 2.
+
+    An ad weighs by the square of its credibility c = v e / (1 + v e); the relative variance of the
+    mean is 2 / sum(c ** 2), by which it is weighed against the policy's.
+    """
+    trust = spread / (1.0 + spread * expected)
     beyond = total(trust, trust, (seen - expected) ** 2 - expected)
     told = total(trust, trust, expected, expected)
-    weight, prior = total(trust, expected), policy.prior_dispersion_strength
+    weight, prior = told / 2.0, policy.prior_dispersion_strength
     found = policy.prior_value_dispersion * prior + beyond / max(told, 1e-12) * weight
     return min(
         policy.max_value_dispersion, max(policy.min_value_dispersion, found / (prior + weight))
