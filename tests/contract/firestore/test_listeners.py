@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import queue
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 from geminivideo.runtime.clock import Clock
+from google.api_core import exceptions
 from google.cloud.firestore_v1 import FieldFilter
 from google.cloud.firestore_v1.watch import ChangeType
 
@@ -54,6 +56,40 @@ def listen():
     yield listened
     for watch in watches:
         watch.unsubscribe()
+
+
+class Servers:
+    """Servers on one state; those that still run at the end of a test are stopped."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._state_dir = state_dir
+        self._running: list[Server] = []
+
+    def start(self, **options: Any) -> Server:
+        server = Server(state_dir=self._state_dir, clock=Clock(), **options)
+        server.start()
+        self._running.append(server)
+        return server
+
+    def stop(self, server: Server) -> None:
+        self._running.remove(server)
+        server.stop()
+
+    def stop_all(self) -> None:
+        for server in list(self._running):
+            self.stop(server)
+
+
+@pytest.fixture
+def servers(tmp_path):
+    """Named before ``listen``, so that they stop after the listeners have ended.
+
+    The client reaches for a server that is gone in a loop without a pause, and a listener that is
+    ended in the middle of that goes on for good.
+    """
+    servers = Servers(tmp_path)
+    yield servers
+    servers.stop_all()
 
 
 @pytest.fixture
@@ -190,69 +226,51 @@ def test_a_listener_that_was_ended_hears_nothing_more(client):
     assert seen.got.empty()
 
 
-def test_a_listener_goes_on_over_a_restart(tmp_path, connect, listen):
+def test_a_listener_goes_on_over_a_restart(servers, connect, listen):
     """The client resumes with its token: what changed is told, what did not is not told again."""
-    server = Server(state_dir=tmp_path, clock=Clock())
-    server.start()
+    server = servers.start()
     client = connect(server, project="kept")
     kept, gone = client.document("c/kept"), client.document("c/gone")
     kept.set({"n": 1})
     gone.set({"n": 1})
     seen = listen(client.collection("c"))
     assert seen.next()[0].keys() == {"kept", "gone"}
-    port = server.port
-    server.stop()
-    server = Server(state_dir=tmp_path, clock=Clock(), port=port)
-    server.start()
-    try:
-        client.document("c/new").set({"n": 2})
-        assert seen.next()[1] == [("new", ADDED)]
-        gone.delete()
-        assert seen.next()[1] == [("gone", REMOVED)]
-    finally:
-        server.stop()
+    servers.stop(server)
+    servers.start(port=server.port)
+    client.document("c/new").set({"n": 2})
+    assert seen.next()[1] == [("new", ADDED)]
+    gone.delete()
+    assert seen.next()[1] == [("gone", REMOVED)]
 
 
-def test_a_listener_that_slept_through_a_restart_begins_anew(tmp_path, connect, listen):
+def test_a_listener_that_slept_through_a_restart_begins_anew(servers, connect, listen):
     """Commits of an earlier run cannot be told apart any more: the target is reset, not lost."""
-    server = Server(state_dir=tmp_path, clock=Clock())
-    server.start()
-    port = server.port
+    server = servers.start()
     client = connect(server, project="kept")
     client.document("c/gone").set({"n": 1})
     seen = listen(client.collection("c"))
     assert seen.next()[0].keys() == {"gone"}
-    server.stop()
-    elsewhere = Server(state_dir=tmp_path, clock=Clock())
-    elsewhere.start()
+    servers.stop(server)
+    elsewhere = servers.start()
     other = connect(elsewhere, project="kept")
     other.document("c/gone").delete()
     other.document("c/new").set({"n": 2})
-    elsewhere.stop()
-    server = Server(state_dir=tmp_path, clock=Clock(), port=port)
-    server.start()
-    try:
-        seen.until({"new": {"n": 2}})
-    finally:
-        server.stop()
+    servers.stop(elsewhere)
+    servers.start(port=server.port)
+    seen.until({"new": {"n": 2}})
 
 
-def test_a_listener_needs_the_index_that_its_query_needs(tmp_path, connect, listen):
+def test_a_listener_needs_the_index_that_its_query_needs(servers, connect, listen):
     """The target is removed with FAILED_PRECONDITION as its cause; the listener ends."""
-    server = Server(state_dir=tmp_path, clock=Clock(), indexes=[Index.of("d", "a", "b")])
-    server.start()
-    try:
-        client = connect(server)
-        refused = Seen()
-        query = client.collection("c").where(filter=FieldFilter("a", "==", 1)).order_by("b")
-        watch = query.on_snapshot(refused)
-        watch._consumer._thread.join(timeout=PATIENCE_S)
-        assert not watch.is_active
-        assert refused.got.empty()
-        served = client.collection("d").where(filter=FieldFilter("a", "==", 1)).order_by("b")
-        assert listen(served).next() == ({}, [])
-    finally:
-        server.stop()
+    client = connect(servers.start(indexes=[Index.of("d", "a", "b")]))
+    refused = Seen()
+    query = client.collection("c").where(filter=FieldFilter("a", "==", 1)).order_by("b")
+    watch = query.on_snapshot(refused)
+    watch._consumer._thread.join(timeout=PATIENCE_S)
+    assert not watch.is_active
+    assert refused.got.empty()
+    served = client.collection("d").where(filter=FieldFilter("a", "==", 1)).order_by("b")
+    assert listen(served).next() == ({}, [])
 
 
 @pytest.mark.ours_only("clears the database through our server")
@@ -266,14 +284,21 @@ def test_clear_empties_every_listener(server, connect, listen):
     assert seen.next()[0] == {}
 
 
-def test_a_stopping_server_does_not_wait_for_listeners(tmp_path, connect):
+def test_a_stopping_server_does_not_wait_for_listeners(servers, connect):
     """An open stream ends with UNAVAILABLE, at which clients connect again."""
-    server = Server(state_dir=tmp_path, clock=Clock())
-    server.start()
-    seen = Seen()
-    watch = connect(server).document("c/a").on_snapshot(seen)
-    seen.next()
+    server = servers.start()
+    client = connect(server)
+    name = f"{client._database_string}/documents/c/a"
+    target = {"documents": {"documents": [name]}, "target_id": 1}
+    asked: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    asked.put({"database": client._database_string, "add_target": target})
+    stream = client._firestore_api.listen(
+        requests=iter(asked.get, None), metadata=client._rpc_metadata, timeout=PATIENCE_S
+    )
+    next(stream)
     began = Clock().now()
-    server.stop()
+    servers.stop(server)
     assert Clock().now() - began < 1.0
-    watch.unsubscribe()
+    with pytest.raises(exceptions.ServiceUnavailable):
+        list(stream)
+    asked.put(None)
