@@ -6,7 +6,6 @@ the same measured loudness, the same checks.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,7 +18,7 @@ from geminivideo.video_agent.ffmpeg import Progress
 from geminivideo.video_agent.graph import Graph
 from geminivideo.video_agent.plan import RenderRequest
 from geminivideo.video_agent.pro import ProResult
-from geminivideo.video_agent.render import Expected, RenderedFile, encoding, poster
+from geminivideo.video_agent.render import Expected, encoding, finished
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,19 +84,5 @@ def encode(
         overlays=drawn.overlays,
         request=request,
     )
-    made = _rendered(path, expected, (*degraded, *silent))
+    made = finished(path, expected, (*degraded, *silent))
     return ProResult(rendered=made, checks=check(path, expected, policy), degraded=made.degraded)
-
-
-def _rendered(path: Path, expected: Expected, degraded: Sequence[str]) -> RenderedFile:
-    return RenderedFile(
-        path=path,
-        poster=poster(path, expected, path.with_suffix(".jpg")),
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-        size_bytes=path.stat().st_size,
-        width=expected.width,
-        height=expected.height,
-        duration_s=expected.duration_s,
-        expected=expected,
-        degraded=tuple(dict.fromkeys(degraded)),
-    )

@@ -6,7 +6,6 @@ the result says so. The picture goes through the renderer's own graph and is enc
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -22,7 +21,7 @@ from geminivideo.video_agent.geometry import Focus, Geometry, InvalidPlanError
 from geminivideo.video_agent.options import known
 from geminivideo.video_agent.plan import RenderRequest
 from geminivideo.video_agent.pro import ProResult, whole
-from geminivideo.video_agent.render import Expected, RenderedFile, cut_sound, poster
+from geminivideo.video_agent.render import Expected, RenderedFile, cut_sound, finished
 from geminivideo.video_agent.source import Source, look
 
 _GIF_SHORT_PX = 360
@@ -254,7 +253,7 @@ def _made(job: _Job, progress: Progress | None) -> tuple[RenderedFile, list[str]
         overlays=(),
         request=job.request,
     )
-    return _rendered(job.path, expected), losses
+    return finished(job.path, expected, job.request.degraded), losses
 
 
 def _passes(
@@ -306,20 +305,6 @@ def _run(
         timeout_s=request.policy.timeout_s,
         total_s=request.duration_s,
         progress=progress,
-    )
-
-
-def _rendered(path: Path, expected: Expected) -> RenderedFile:
-    return RenderedFile(
-        path=path,
-        poster=poster(path, expected, path.with_suffix(".jpg")),
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-        size_bytes=path.stat().st_size,
-        width=expected.width,
-        height=expected.height,
-        duration_s=expected.duration_s,
-        expected=expected,
-        degraded=expected.request.degraded,
     )
 
 

@@ -326,6 +326,11 @@ def encoding(request: RenderRequest, path: Path, *, with_sound: bool) -> list[st
 def _rendered(output: _Output) -> RenderedFile:
     path, expected = output.path, output.expected
     silent = ["silent-audio"] if expected.has_audio and output.normalise is None else []
+    return finished(path, expected, (*output.request.degraded, *output.losses, *silent))
+
+
+def finished(path: Path, expected: Expected, degraded: Sequence[str]) -> RenderedFile:
+    """A file that was encoded, with its poster and its digest."""
     return RenderedFile(
         path=path,
         poster=poster(path, expected, path.with_suffix(".jpg")),
@@ -335,7 +340,7 @@ def _rendered(output: _Output) -> RenderedFile:
         height=expected.height,
         duration_s=expected.duration_s,
         expected=expected,
-        degraded=tuple(dict.fromkeys((*output.request.degraded, *output.losses, *silent))),
+        degraded=tuple(dict.fromkeys(degraded)),
     )
 
 
