@@ -13,6 +13,8 @@ from typing import Any, ClassVar, Self
 
 import msgspec
 
+from geminivideo.decoding import learned
+
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectRef:
@@ -59,7 +61,7 @@ class Event:
     @classmethod
     def decode(cls, body: bytes | str) -> Self:
         """Parse and validate a message body; raises ``msgspec.ValidationError`` by member."""
-        return msgspec.json.decode(body, type=cls)
+        return msgspec.json.decode(body, type=learned(cls))
 
     @classmethod
     def of_delivery(cls, body: bytes, attributes: Mapping[str, str], delivery_id: str) -> Self:

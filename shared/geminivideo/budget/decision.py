@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from geminivideo.budget.signals import AccountPrior, AdSignals, LagCurve
+from geminivideo.decoding import learned
 from geminivideo.policy import Policy
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ class DecisionRecord:
     @classmethod
     def decode(cls, body: bytes) -> DecisionRecord:
         """Read a record; raises ``msgspec.ValidationError`` naming the member."""
-        return msgspec.json.decode(body, type=cls)
+        return msgspec.json.decode(body, type=learned(cls))
 
     def draws(self) -> Draws:
         """The stored draws as columns."""

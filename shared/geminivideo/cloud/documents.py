@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from geminivideo.decoding import learned
+
 if TYPE_CHECKING:
     from google.cloud import firestore
 
@@ -50,7 +52,7 @@ def decode(data: Mapping[str, Any] | None, kind: type[T]) -> T:
     loaded = _loaded(data or {})
     if isinstance(loaded.get(_TTL_FIELD), datetime):
         loaded[_TTL_FIELD] = loaded[_TTL_FIELD].timestamp()
-    return msgspec.convert(loaded, kind, strict=False)
+    return msgspec.convert(loaded, learned(kind), strict=False)
 
 
 def _chunks(items: Iterable[R]) -> Iterator[list[R]]:

@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from geminivideo.decoding import learned
+
 MAX_EVENTS = 100
 DEAL_STAGE = "dealstage"
 _DEALS = "0-3"  # HubSpot's object type id of deals, as apps of the new platform name it
@@ -83,7 +85,7 @@ def parse(body: bytes) -> Payload:
     told 200 for them.
     """
     try:
-        found = msgspec.json.decode(body, type=list[_Event])
+        found = msgspec.json.decode(body, type=learned(list[_Event]))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise PayloadError(f"not a list of HubSpot events: {error}") from error
     if len(found) > MAX_EVENTS:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from geminivideo import degraded as why
+from geminivideo.decoding import learned
 from geminivideo.ml import vectors
 from geminivideo.policy import RankPolicy, TrainingPolicy
 from geminivideo.records import Prediction, Scene
@@ -140,7 +141,7 @@ def _rate(logit: float) -> float:
 def load_champion(document: bytes) -> CtrModel:
     """The model of a JSON document; raises ``ModelUnreadableError``."""
     try:
-        model = msgspec.json.decode(document, type=CtrModel)
+        model = msgspec.json.decode(document, type=learned(CtrModel))
     except msgspec.DecodeError as error:
         raise ModelUnreadableError(f"the champion's document is not readable: {error}") from error
     _check(model)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from geminivideo.decoding import learned
 from geminivideo.runtime import logs
 from geminivideo.runtime.step import Ports
 
@@ -368,7 +369,7 @@ def _refused(error: Exception) -> ApiError | None:
 def parse(raw: bytes, kind: Any) -> Any:
     """A JSON body as ``kind``; raises ``ApiError`` 422 naming the member, or that it is no JSON."""
     try:
-        return msgspec.json.decode(raw or b"{}", type=kind, strict=False)
+        return msgspec.json.decode(raw or b"{}", type=learned(kind), strict=False)
     except msgspec.ValidationError as error:
         raise ApiError(422, f"the body is not understood: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

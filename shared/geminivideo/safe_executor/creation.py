@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from geminivideo.decoding import learned
 from geminivideo.events import ObjectRef
 from geminivideo.records import Campaign, PendingChange
 from geminivideo.safe_executor import ledger, saga
@@ -76,7 +77,7 @@ class Creation:
 
     def _video(self) -> str:
         payload = self.work.change.payload
-        media = msgspec.convert(payload["media"], ObjectRef)
+        media = msgspec.convert(payload["media"], learned(ObjectRef))
         named = payload["video"] | {"source": media.key}
         return self._ensure("video", self.work.account.ad_account_id, named)
 
@@ -189,7 +190,7 @@ class Creation:
         return self.work.ports.graph.create(name, act, params)
 
     def _fetched(self, raw: dict[str, Any]) -> Path:
-        ref = msgspec.convert(raw, ObjectRef)
+        ref = msgspec.convert(raw, learned(ObjectRef))
         try:
             return self.work.ports.fetch(ref, self.work.ports.workdir)
         except Exception as error:

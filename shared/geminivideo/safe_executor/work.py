@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from geminivideo.decoding import learned
 from geminivideo.policy import Policy
 from geminivideo.records import Account, Campaign, ChangeStatus, PendingChange
 from geminivideo.safe_executor import ledger, saga
@@ -21,7 +22,7 @@ from geminivideo.safe_executor.saga import Move, Step, StepState
 
 def step_of(raw: Any) -> Step:
     """A step as it is stored."""
-    return msgspec.convert(raw, Step, strict=False)
+    return msgspec.convert(raw, learned(Step), strict=False)
 
 
 @dataclass

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from geminivideo.cloud.files import Files, ObjectGoneError
+from geminivideo.decoding import learned
 from geminivideo.events import ProDue
 from geminivideo.policy import Policy
 from geminivideo.records import ProFile, ProJob, ProStatus
@@ -88,7 +89,7 @@ def task_of(
         length += 0.0 if role in tool.others else seconds_of(role, fetched[role])
     return Task(
         source_s=length,
-        body=msgspec.json.decode(job.request, type=tool.body),
+        body=msgspec.json.decode(job.request, type=learned(tool.body)),
         files=fetched,
         refs=job.sources,
         workdir=workdir,

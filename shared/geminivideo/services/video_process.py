@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from geminivideo.cloud.documents import Query
+from geminivideo.decoding import learned
 from geminivideo.degraded import DEFAULT_STRATEGY
 from geminivideo.policy import CouncilPolicy
 from geminivideo.records import Blueprint, Brief, Flow, Scene, Transcript, Video
@@ -130,7 +131,7 @@ def _known(asked: VideoOperation, result: Any, degraded: Sequence[str] = ()) -> 
 
 def _params(asked: VideoOperation, kind: type[T]) -> T:
     try:
-        return msgspec.convert(asked.params, kind, strict=False)
+        return msgspec.convert(asked.params, learned(kind), strict=False)
     except msgspec.ValidationError as error:
         raise ApiError(422, f"params are not understood: {error}") from error
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from geminivideo.decoding import learned
 from geminivideo.language import Completion, LanguageModel, ModelUnavailableError
 from geminivideo.policy import CouncilPolicy
 from geminivideo.records import Blueprint, HookType, MemberVerdict, Shot
@@ -143,7 +144,7 @@ def _shot(shot: DraftShot) -> Shot:
 
 def _converted(data: Any, kind: type[Any]) -> Any:
     try:
-        return msgspec.convert(data, kind, strict=False)
+        return msgspec.convert(data, learned(kind), strict=False)
     except msgspec.ValidationError as error:
         raise ModelUnavailableError(f"the model's answer has the wrong shape: {error}") from error
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from geminivideo.decoding import learned
 from geminivideo.policy import RenderPolicy
 from geminivideo.video_agent.captions import STYLES
 from geminivideo.video_agent.keyframe_engine import Animation, animation
@@ -414,7 +415,7 @@ def _builtin(value: Any) -> Any:
 
 
 def _read(value: Any, kind: Any) -> Any:
-    return msgspec.convert(value, kind, dec_hook=_decoded)
+    return msgspec.convert(value, learned(kind), dec_hook=_decoded)
 
 
 def _decoded(kind: type, value: Any) -> Any:
