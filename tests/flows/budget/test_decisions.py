@@ -224,13 +224,13 @@ def test_an_ad_that_surely_loses_is_stopped(world, make):
         clicks = 0 if number == 7 else 60
         world.show(*(world.row(ad, back, clicks=clicks, spend=5000) for back in range(20)))
     for number in range(60):
-        deal(world, f"1-{number}", ads[number % 7], credited=200000)
+        deal(world, f"1-{number}", ads[number % 7], credited=20000)
     gate = GatePolicy(order=("data_fresh", "kill", "approval"))
     surely = AllocationPolicy(kill_certainty=0.6)
     world.policy(replace(make.auto, gate=gate, allocation=surely))
     world.read_through()
     for ad in ads[:7]:
-        world.documents.update(f"ad_states/{ad}", {"pipeline_value": 1700000, "deals": 8})
+        world.documents.update(f"ad_states/{ad}", {"pipeline_value": 170000, "deals": 8})
     world.score()
     world.decide()
     stops = [c for c in world.changes() if c.change_type is ChangeType.STATUS_CHANGE]
