@@ -155,7 +155,7 @@ def _padded(
     for index, (start, end) in enumerate(spans):
         before = spans[index - 1][1] if index else -pad_s
         after = spans[index + 1][0] if index + 1 < len(spans) else end_s + pad_s
-        first = max(0.0, start - min(pad_s, (start - before) / 2))
-        last = min(end_s, end + min(pad_s, (after - end) / 2))
+        first = max(0.0, start - pad_s, (before + start) / 2)  # neighbours share the middle exactly
+        last = min(end_s, end + pad_s, (end + after) / 2)
         padded.append((first, last))
     return padded

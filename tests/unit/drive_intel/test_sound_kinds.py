@@ -12,7 +12,7 @@ from geminivideo.drive_intel.sound_kinds import judged, music_scores, parts
 from geminivideo.drive_intel.voice_activity import RATE, Track, decoded, stretches
 from geminivideo.policy import SoundPolicy
 from geminivideo.records import SoundKind, SoundPart
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 POLICY = SoundPolicy()
@@ -181,6 +181,7 @@ PROBABILITIES = st.lists(st.floats(0, 1), max_size=300)
 
 
 @given(PROBABILITIES, st.floats(0.2, 0.9), st.floats(0, 1), st.floats(0, 0.5))
+@example([0.0, 0.0, 1.0, *[0.0] * 8, 1.0], 0.5, 0.0, 0.5)  # once apart by less than nothing
 def test_stretches_are_ordered_and_inside(voice, threshold, gap_s, pad_s):
     """Apart, in order, inside the track; every sure window lies in one of them."""
     end_s = len(voice) * 0.032
