@@ -20,8 +20,8 @@ contract: $(STAMP)
 # What takes too long for every run: kill -9 of the local cloud at twenty moments, each seeded
 # (ARGS="--kills 100" for more), every test marked long, 200 random market histories, more of any request on any route.
 stress: $(STAMP)
-	$(BIN)/pytest -n 0 -q tests/stress --kills 20 --changes 1000 $(ARGS)
-	$(BIN)/pytest -n 2 -q -m long
+	$(BIN)/pytest -n 0 -q -m "" tests/stress --kills 20 --changes 1000 $(ARGS)
+	$(BIN)/pytest -n 2 -q -m long --ignore tests/stress
 	GV_HISTORIES=200 $(BIN)/pytest -n 2 -q tests/unit/simulation/test_histories.py
 	GV_EXAMPLES=60 $(BIN)/pytest -n 2 -q tests/flows/services/test_any_request.py
 

@@ -9,7 +9,8 @@ from geminivideo.records import ChangeStatus, FlowStatus, VariationStatus
 
 from emulators import verdict
 
-KINDS = ("landscape", "portrait", "silent", "single")
+KINDS = ("landscape", "silent", "single")
+EVERY_KIND = (*KINDS, pytest.param("portrait", marks=pytest.mark.long))
 
 
 @pytest.fixture(scope="module")
@@ -18,15 +19,17 @@ def site(new_site):
 
 
 @pytest.fixture(scope="module")
-def flows(site, clips):
-    """All clips dropped together, each followed to its end."""
-    dropped = {kind: site.drop(clips[kind]) for kind in KINDS}
+def flows(site, clips, request):
+    """All clips that are asked for dropped together, each followed to its end."""
+    asked = [getattr(item, "callspec", None) for item in request.session.items]
+    kinds = {spec.params.get("kind") for spec in asked if spec} & {*clips} | {*KINDS}
+    dropped = {kind: site.drop(clips[kind]) for kind in sorted(kinds)}
     return {kind: site.ended(flow_id) for kind, flow_id in dropped.items()}
 
 
 @pytest.mark.e2e
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY_KIND)
 def test_every_kind_of_video_becomes_true_ads(flows, kind):
     """COMPLETED; approved = rendered = queued = completed = paused ads at Meta, checks passed."""
     missing = ["Degraded for a reason that offline use does not explain: no-audio."]
@@ -52,7 +55,7 @@ def test_one_shot_is_one_scene_and_several_are_several(flows):
 
 @pytest.mark.e2e
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", EVERY_KIND)
 def test_every_file_is_vertical_and_as_planned(flows, kind):
     """Each rendered file is 9:16 (to the pixel that even sides allow) and has its length."""
     for variation in flows[kind].variations:
@@ -110,6 +113,7 @@ def test_only_the_executor_wrote_to_meta_and_every_object_is_owned(site, flows):
 
 
 @pytest.mark.e2e
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_new_account_waits_for_a_person(site, clips):
     """Without a policy of its own an account is in mode approve: changes wait, nothing at Meta."""

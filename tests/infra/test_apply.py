@@ -245,6 +245,7 @@ def test_a_subscription_moves_to_another_topic(cloud, graph):
     assert found.topic == topic
 
 
+@pytest.mark.long
 def test_a_restarted_cloud_takes_new_addresses(tree, graph, cloud, tools, tmp_path):
     """Functions on other ports: the subscriptions of an earlier run follow."""
     apply(graph, cloud.endpoints)
@@ -257,6 +258,7 @@ def test_a_restarted_cloud_takes_new_addresses(tree, graph, cloud, tools, tmp_pa
     assert updated - subscriptions <= {f"{PLACE}/jobs/render"}
 
 
+@pytest.mark.long
 def test_a_dropped_object_reaches_its_function(cloud, tree, tools, tmp_path):
     """The declared wiring carries a real upload to the first step, with the declared identity."""
     arrived = queue.Queue()

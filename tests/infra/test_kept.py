@@ -196,6 +196,7 @@ def test_a_torn_file_is_no_answer(tree, written):
     path.write_bytes(whole)
 
 
+@pytest.mark.long
 def test_a_program_with_findings_is_not_kept(tree):
     """What is wrong is said again at the next start."""
     path = tree.root / "infra/work.py"

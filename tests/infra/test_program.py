@@ -127,6 +127,7 @@ def test_secret_is_redacted(graph, graph_file, tools):
         assert version.secrets == ("secretData",)
 
 
+@pytest.mark.long
 def test_local_urls_take_the_place_of_the_clouds(tree, tools, tmp_path):
     """Push endpoints, audiences, exports and the executor's URL follow the given addresses."""
     urls = {s.resource_name: f"http://127.0.0.1:{9000 + n}" for n, s in enumerate(FUNCTIONS)}
@@ -144,6 +145,7 @@ def test_local_urls_take_the_place_of_the_clouds(tree, tools, tmp_path):
     assert not check(local)
 
 
+@pytest.mark.long
 def test_project_and_region_reach_every_name(tree, tools, tmp_path):
     """Nothing is tied to one project or region."""
     out = tmp_path / "graph.json"
@@ -173,6 +175,7 @@ def test_missing_token_is_named(tree, tools, tmp_path):
     assert not out.exists()
 
 
+@pytest.mark.long
 def test_settings_change_what_is_declared(tree, tools, tmp_path):
     """An alert e-mail makes a channel; the log level reaches every function."""
     config = {"metaToken": "x", "alertEmail": "ops@example.com", "logLevel": "DEBUG"}

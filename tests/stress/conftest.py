@@ -1,4 +1,4 @@
-"""How much of it: one kill and 48 changes in ``make test``, 20 and 1,000 in ``make stress``."""
+"""How much of it: one kill in ``make test``, 20 and 1,000 changes in ``make stress``."""
 
 import pytest
 

@@ -168,6 +168,7 @@ def check(meta, documents, adsets):
         assert abs(sent - 5400) <= 27
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_each_change_is_executed_exactly_once(world, request):
     """Every change is delivered three times to different executors at once: one effect each."""
@@ -183,6 +184,7 @@ def test_each_change_is_executed_exactly_once(world, request):
     assert executors.said["COMPLETED"] == count
 
 
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_killed_executors_lose_and_double_nothing(world, request):
     """Two of five processes die by SIGKILL with their hands full; the others take over."""

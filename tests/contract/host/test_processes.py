@@ -326,6 +326,7 @@ def test_every_caller_inside_hears_that_the_memory_was_exceeded(serve):
     assert all("over its memory limit" in reply.text for reply in replies)
 
 
+@pytest.mark.long
 def test_what_keeps_dying_is_started_with_growing_patience(serve, monkeypatch):
     """The wait before each start doubles; callers meanwhile wait for it, in the same line."""
     monkeypatch.setattr("emulators.host.state.FIRST_BACKOFF_S", 0.4)

@@ -87,6 +87,7 @@ def test_a_task_renders_its_variations_in_one_process(world, filmed, monkeypatch
     assert {one.status for one in variations(world, job).values()} == {"RENDERED"}
 
 
+@pytest.mark.long
 def test_a_rendering_that_exists_costs_nothing(world, filmed, monkeypatch, encoded):
     """The same plan for the same place in another job is the same file, and no process ran."""
     first = remixed(world, filmed, "square")
@@ -103,6 +104,7 @@ def test_a_rendering_that_exists_costs_nothing(world, filmed, monkeypatch, encod
     assert encoded == []
 
 
+@pytest.mark.long
 def test_a_file_that_was_deleted_is_made_again(world, filmed, monkeypatch, encoded):
     """What is written down counts only while the object is there."""
     first = remixed(world, filmed, "square")
@@ -132,6 +134,7 @@ def test_a_group_that_fails_is_rendered_one_by_one(world, filmed, monkeypatch, e
     assert {one.status for one in variations(world, job).values()} == {"RENDERED"}
 
 
+@pytest.mark.long
 def test_one_bad_variation_does_not_take_its_group_down(world, filmed, monkeypatch):
     """A variation that always fails its checks is FAILED in the end; its neighbour is RENDERED."""
     real = rendering.check
@@ -155,6 +158,7 @@ class Killed(BaseException):
     """The process ends here."""
 
 
+@pytest.mark.long
 def test_a_death_in_the_middle_loses_nothing_that_was_finished(world, filmed, monkeypatch, encoded):
     """After the first of two files is kept the task dies; its next run renders only the other."""
     real, kept = rendering.Renditions.keep, []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -61,8 +62,11 @@ def derive(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     folder = tmp_path_factory.mktemp("clips")
 
     def make(name: str, *arguments: str, before: Iterable[str] = ()) -> Path:
-        path = folder / name
+        before = tuple(before)
+        how = hashlib.sha256(repr((before, arguments)).encode()).hexdigest()[:12]
+        path = folder / how / name  # one name may be made in two ways
         if not path.exists():
+            path.parent.mkdir(exist_ok=True)
             quiet = [ffmpeg.executable(), "-v", "error", "-nostdin", "-y"]
             given = [*quiet, *before, "-i", str(SAMPLE), *arguments, str(path)]
             subprocess.run(given, check=True, timeout=120)

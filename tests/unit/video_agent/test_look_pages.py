@@ -27,6 +27,7 @@ from geminivideo.video_agent.smart_crop import ASPECTS, CropRequest, crop
 _spec = importlib.util.spec_from_file_location("clips", Path(__file__).with_name("conftest.py"))
 clips = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(clips)
+pytestmark = pytest.mark.long
 PAGES = Path(__file__).parents[3] / "docs" / "pro"
 POLICY = replace(clips.QUICK, crf=20, preferred_short_px=180)
 LARGEST = 80 * 1024

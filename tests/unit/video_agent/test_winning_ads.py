@@ -431,6 +431,7 @@ def test_clips_of_different_loudness_come_out_alike(footage, tmp_path):
     assert abs(np.mean(levels[0]) - np.mean(levels[1])) < 3
 
 
+@pytest.mark.long
 def test_an_a_b_batch_shares_its_footage_and_differs_where_it_should(footage, sources, tmp_path):
     """Variants show the same stretches; each differs in one thing; music lies under all."""
     base = ad("listicle", duration_target=6, captions=False, grade="natural")
@@ -470,6 +471,7 @@ def spoken(derive):
     return made
 
 
+@pytest.mark.long
 def test_spoken_words_become_captions_at_their_new_times(spoken, tmp_path):
     """Captions pass the checker's timing on the ad's own clock; the docs show every beat of it."""
     asked = ad(
