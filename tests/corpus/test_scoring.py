@@ -118,7 +118,6 @@ def test_a_transcript_is_compared_without_marks_case_and_hyphens():
 
 def test_one_wrong_one_lost_and_one_invented_word_of_six_are_a_rate_of_a_half():
     """The word error rate is (substituted + deleted + inserted) / spoken."""
-    pytest.importorskip("jiwer", reason="scores words in the bench only")
     found = scoring.word_errors("he was a an disposed old man", "he was an ill disposed man")
     assert found.spoken == 6
     assert found.rate == pytest.approx(3 / 6)

@@ -733,7 +733,7 @@ def _cases():
         yield pytest.param(mutant, id=mutant.name.replace(" ", "-"), marks=later)
 
 
-@pytest.mark.parametrize("mutant", _cases())
+@pytest.mark.parametrize("mutant", list(_cases()))
 def test_mistake_is_caught(mutant, sound_tree, server, tools, tmp_path):
     """A deliberately broken line is found, and the finding names the file and the line."""
     root = tmp_path / "root"
