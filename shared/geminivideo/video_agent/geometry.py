@@ -52,6 +52,20 @@ class Geometry:
     width: int
     height: int
 
+    @classmethod
+    def covering(cls, source_size: tuple[int, int], width: int, height: int) -> Geometry:
+        """The largest window of this shape in a source, brought to this size."""
+        wide, high = source_size
+        wanted = width / height
+        return cls(
+            source_width=wide,
+            source_height=high,
+            window_width=even(min(wide, high * wanted)),
+            window_height=even(min(high, wide / wanted)),
+            width=width,
+            height=height,
+        )
+
     @property
     def scale(self) -> float:
         """Output pixels per source pixel."""

@@ -142,26 +142,13 @@ def _as_rendered(studio: Studio, one: Shown) -> str:
     """A clip as the renderer cuts and frames it."""
     timeline, source = studio.timeline, studio.source(one.clip)
     cut = replace(cut_shown(timeline, one), fade_in=False, fade_out=False)
-    shape = _covering(source, timeline.width, timeline.height)
+    shape = Geometry.covering((source.width, source.height), timeline.width, timeline.height)
     return graph.framed_cut(studio.graph, cut, studio.request, shape, source, _film(studio, one))
 
 
 def _film(studio: Studio, one: Shown) -> str:
     cut = cut_shown(studio.timeline, one)
     return studio.open(graph.cut_input(studio.path(one.clip), cut, studio.timeline.fps, "-an"))
-
-
-def _covering(source: Source, width: int, height: int) -> Geometry:
-    """The largest window of the frame's shape in the source, scaled to the frame."""
-    wanted = width / height
-    return Geometry(
-        source_width=source.width,
-        source_height=source.height,
-        window_width=even(min(source.width, source.height * wanted)),
-        window_height=even(min(source.height, source.width / wanted)),
-        width=width,
-        height=height,
-    )
 
 
 def _fades(one: Shown, *, alpha: bool = False) -> list[str]:
@@ -264,7 +251,7 @@ def fitted(
 ) -> tuple[int, int, str | None]:
     """The size (px) at which a picture is shown, and the crop that it needs before scaling."""
     if fit == "cover":
-        shape = _covering(source, width, height)
+        shape = Geometry.covering((source.width, source.height), width, height)
         window = f"crop={shape.window_width}:{shape.window_height}"
         return even(width * size), even(height * size), None if shape.slack == (0, 0) else window
     share = 1.0 if fit == "own" else min(width / source.width, height / source.height)

@@ -222,7 +222,8 @@ def _stack(
     for number, cut in enumerate(request.cuts):
         source = cutting.sources[cut.source]
         inputs += graph.cut_input(cutting.paths[cut.source], cut, request.fps, "-an")
-        parts.append(graph.cut_graph(number, cut, request, _window(source, *half), source))
+        shape = Geometry.covering((source.width, source.height), *half)
+        parts.append(graph.cut_graph(number, cut, request, shape, source))
     width, height = half
     line = (
         f"drawbox=x=0:y={height - _DIVIDER_PX // 2}:w=iw:h={_DIVIDER_PX}"
@@ -240,17 +241,4 @@ def _stack(
             *("-r", str(request.fps), str(path)),
         ],
         timeout_s=request.policy.timeout_s,
-    )
-
-
-def _window(source: Source, width: int, height: int) -> Geometry:
-    """The largest window of this shape in a source, brought to this size."""
-    wanted = width / height
-    return Geometry(
-        source_width=source.width,
-        source_height=source.height,
-        window_width=even(min(source.width, source.height * wanted)),
-        window_height=even(min(source.height, source.width / wanted)),
-        width=width,
-        height=height,
     )
