@@ -215,7 +215,9 @@ class Server:
 
     def processes(self) -> list[ProcessInfo]:
         """The function processes that run now."""
-        return self._on_loop(self._snapshot)
+        # Memory is measured here: it reads every process of the machine, and a loop that does
+        # so leaves requests unsent for as long.
+        return [_shown(*running) for running in self._on_loop(self._running)]
 
     def kill(self, function: str) -> int:
         """SIGKILL the function's process group as a crash would; returns its pid.
@@ -244,15 +246,9 @@ class Server:
 
         return asyncio.run_coroutine_threadsafe(answer(), self._service.loop).result()
 
-    def _snapshot(self) -> list[ProcessInfo]:
+    def _running(self) -> list[tuple[Child, int]]:
         return [
-            ProcessInfo(
-                function.spec.name,
-                instance.child.pid,
-                instance.child.started_at,
-                instance.in_flight,
-                memory_of(instance.child.pid),
-            )
+            (instance.child, instance.in_flight)
             for function in self._functions.values()
             for instance in function.instances
             if instance.child.alive
@@ -539,16 +535,16 @@ class Jobs:
         """The tasks that run now; the name of one is JOB-EXECUTION-TASK-ATTEMPT."""
         with self._lock:
             running = [child for children in self._running.values() for child in children]
-        return [
-            ProcessInfo(child.name, child.pid, child.started_at, 1, memory_of(child.pid))
-            for child in running
-            if child.alive
-        ]
+        return [_shown(child, 1) for child in running if child.alive]
 
     def _forget(self, job: str, child: Child) -> None:
         with self._lock:
             remaining = [c for c in self._running.get(job, []) if c is not child]
             self._running[job] = remaining
+
+
+def _shown(child: Child, in_flight: int) -> ProcessInfo:
+    return ProcessInfo(child.name, child.pid, child.started_at, in_flight, memory_of(child.pid))
 
 
 def machine_env() -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ def main(request):
     with lock:
         inside += 1
         peak = max(peak, inside)
+    print("a request came in", flush=True)
     try:
         time.sleep(float(request.args.get("sleep", 0)))
         if "die" in request.args:
@@ -83,6 +85,16 @@ class Caller:
     issuer: Issuer
     specs: dict[str, FunctionSpec]
     invoker: str = INVOKER
+
+    def wait_for_requests(self, name: str, count: int) -> None:
+        """Until the function itself has said that so many requests ever came in.
+
+        What the host has in flight may not have reached the process, and is then sent to another.
+        """
+        log, deadline = self.host.log_of(name), time.monotonic() + 15
+        while not log.exists() or log.read_text().count("a request came in") < count:
+            assert time.monotonic() < deadline, "the request did not come in"
+            time.sleep(0.02)
 
     def __call__(
         self,

@@ -44,7 +44,7 @@ def test_kill_is_felt_by_the_caller_in_flight_and_starts_a_new_process_next(serv
     before = call.host.processes()[0].pid if call("echo").status == 200 else 0
     with ThreadPoolExecutor(1) as pool:
         flying = pool.submit(call, "echo", "/?sleep=20")
-        wait_until(lambda: call.host.processes()[0].in_flight == 1)
+        call.wait_for_requests("echo", 2)
         assert call.host.kill("echo") == before
         assert flying.result().status == 503
     assert call("echo").status == 200
@@ -113,7 +113,7 @@ def test_stopping_the_host_ends_every_process(serve):
     pid = call.host.processes()[0].pid
     with ThreadPoolExecutor(1) as pool:
         flying = pool.submit(call, "echo", "/?sleep=20")
-        wait_until(lambda: call.host.processes()[0].in_flight == 1)
+        call.wait_for_requests("echo", 2)
         call.host.stop()
         assert isinstance(flying.exception(), (OSError, http.client.HTTPException))
     assert not psutil.pid_exists(pid)
@@ -313,14 +313,13 @@ def test_running_tasks_are_shown_with_their_memory(jobs):
     wait_until(lambda: not jobs.processes())
 
 
-@pytest.mark.long  # beside other clouds it sometimes ends by its time-out: not understood
 def test_every_caller_inside_hears_that_the_memory_was_exceeded(serve):
     """The one that ate and the one that did not: 503 with the reason."""
     call = serve(echo={"memory_mib": 160, "concurrency": 2})
     call("echo")
     with ThreadPoolExecutor(2) as pool:
         innocent = pool.submit(call, "echo", "/?sleep=20")
-        wait_until(lambda: call.host.processes()[0].in_flight == 1)
+        call.wait_for_requests("echo", 2)
         guilty = pool.submit(call, "echo", "/?eat_mib=300")
         replies = [innocent.result(), guilty.result()]
     assert [reply.status for reply in replies] == [503, 503]
