@@ -311,6 +311,94 @@ class SweepDue(_Tick, Event):
     TOPIC: ClassVar[str] = "sweep-due"
 
 
+def cycle_id_of(account_id: str, tick: str) -> str:
+    """The learning cycle of one account and one tick: the same tick is the same cycle."""
+    return "lc-" + hashlib.sha256(f"{account_id}/{tick}".encode()).hexdigest()[:20]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningDue(Event):
+    """Cloud Scheduler's learning cycle (no account: every one), or one account's share of it.
+
+    ``accuracy_threshold`` (fraction) stands in for the account's policy when it is given.
+    """
+
+    TOPIC: ClassVar[str] = "learning-due"
+
+    flow_id: str = ""
+    tick: str = ""
+    account_id: str = ""
+    trigger: str = "schedule"
+    trigger_retrain: bool = True
+    accuracy_threshold: float | None = None
+
+    @property
+    def key(self) -> str:
+        return f"{self.tick}/{self.account_id}" if self.account_id else self.tick
+
+    @classmethod
+    def of_delivery(cls, body: bytes, attributes: Mapping[str, str], delivery_id: str) -> Self:
+        """Scheduler's message is the tick; ours names an account."""
+        asked = msgspec.json.decode(body, type=dict[str, Any]) if body else {}
+        return cls.decode(body) if asked.get("account_id") else cls(tick=delivery_id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopDue(Event):
+    """A loop of the learning cycle ``flow_id`` is next; subclasses name the loop's topic."""
+
+    account_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActualsDue(LoopDue):
+    """Loop 1: what became of the ads."""
+
+    TOPIC: ClassVar[str] = "actuals-due"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracyDue(LoopDue):
+    """Loop 2: how right the predictions were."""
+
+    TOPIC: ClassVar[str] = "accuracy-due"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainDue(LoopDue):
+    """Loop 3: a challenger is trained if it is wanted."""
+
+    TOPIC: ClassVar[str] = "retrain-due"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatternsDue(LoopDue):
+    """Loop 4: what winners have in common."""
+
+    TOPIC: ClassVar[str] = "patterns-due"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromotionDue(LoopDue):
+    """Loop 5: winners get more, through the gate and the SafeExecutor."""
+
+    TOPIC: ClassVar[str] = "promotion-due"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharingDue(LoopDue):
+    """Loop 6: what opted-in accounts may know of each other."""
+
+    TOPIC: ClassVar[str] = "sharing-due"
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexingDue(LoopDue):
+    """Loop 7: new winners enter the index."""
+
+    TOPIC: ClassVar[str] = "indexing-due"
+
+
 @dataclass(frozen=True, kw_only=True)
 class DeadLettered(Event):
     """A message that Pub/Sub gave up on, with the subscription that it was for."""

@@ -524,6 +524,36 @@ class RevenuePolicy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WinnerPolicy:
+    """The one definition of a winner; CTR is a fraction, money minor units, age hours."""
+
+    min_ctr: float = 0.03
+    min_roas: float = 3.0
+    min_impressions: int = 1_000
+    min_age_hours: float = 24.0
+    min_spend: int = 50_00
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningPolicy:
+    """The self-learning cycle.
+
+    Ads aged ``min_age_hours`` to ``max_age_days`` are looked at. A loop stops taking up work after
+    ``loop_s`` and goes on with what it has (partial data, said); one that has not ended
+    ``lost_after_s`` after its start is recorded as timed out, and the cycle goes on. The model is
+    retrained when its accuracy is below ``min_accuracy`` or its errors drift.
+    """
+
+    min_age_hours: float = 24.0
+    max_age_days: float = 30.0
+    loop_s: float = 240.0
+    lost_after_s: float = 1800.0
+    lost_retrain_s: float = 5400.0
+    min_accuracy: float = 0.80
+    max_data_age_hours: float = 24.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Policy:
     """All sections; ``Policy()`` is the default of a new ad account."""
 
@@ -550,3 +580,5 @@ class Policy:
     insights: InsightsPolicy = field(default_factory=InsightsPolicy)
     attribution: AttributionPolicy = field(default_factory=AttributionPolicy)
     revenue: RevenuePolicy = field(default_factory=RevenuePolicy)
+    winner: WinnerPolicy = field(default_factory=WinnerPolicy)
+    learning: LearningPolicy = field(default_factory=LearningPolicy)

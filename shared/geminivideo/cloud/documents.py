@@ -81,6 +81,12 @@ def _loaded(value: Any) -> Any:
     return value
 
 
+def _there(path: str, found: T | None) -> T:
+    if found is None:
+        raise DocumentMissingError(f"no document at {path}; the step before it writes it")
+    return found
+
+
 class Transaction:
     """Reads first, then writes, as Firestore requires; every write waits for the commit."""
 
@@ -101,6 +107,10 @@ class Transaction:
         if snapshot is None:
             snapshot = self._documents.reference(path).get(transaction=self._inner)
         return decode(snapshot.to_dict(), kind) if snapshot.exists else None
+
+    def require(self, path: str, kind: type[T]) -> T:
+        """The document at ``path``; raises ``DocumentMissingError`` when there is none."""
+        return _there(path, self.get(path, kind))
 
     def query(self, query: Query, kind: type[T]) -> list[T]:
         """The documents a query finds, inside the transaction."""
@@ -195,10 +205,7 @@ class Documents:
 
     def require(self, path: str, kind: type[T]) -> T:
         """The document at ``path``; raises ``DocumentMissingError`` when there is none."""
-        found = self.get(path, kind)
-        if found is None:
-            raise DocumentMissingError(f"no document at {path}; the step before it writes it")
-        return found
+        return _there(path, self.get(path, kind))
 
     def create(self, path: str, record: Any) -> None:
         """Write a new document; raises ``AlreadyExistsError`` when there is one."""

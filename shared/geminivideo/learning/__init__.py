@@ -1,0 +1,1 @@
+"""What a cycle learns: accuracy, patterns, winners, and what accounts may share. Pure decisions."""

@@ -1,0 +1,231 @@
+"""Typed documents of the self-learning cycle; units as in ``records``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from geminivideo.events import ObjectRef
+from geminivideo.records import Prediction
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreativeFeatures:
+    """What an ad is made of, as known when it was published; ``None`` is unknown, never a default.
+
+    Measured members are means over the ad's shots, weighted by their time. ``cuts_per_s``,
+    ``words_per_s`` and ``letters_per_s`` are rates over the ad's duration; ``first_frame`` is what
+    its opening shows (``face``, ``text``, ``motion`` or ``still``).
+    """
+
+    hook_type: str | None = None
+    hook_words: int | None = None
+    hook_has_number: bool | None = None
+    cta_type: str | None = None
+    grade: str | None = None
+    first_frame: str | None = None
+    duration_s: float | None = None
+    opening_shot_s: float | None = None
+    cuts_per_s: float | None = None
+    words_per_s: float | None = None
+    letters_per_s: float | None = None
+    has_speech: bool | None = None
+    has_music: bool | None = None
+    motion: float | None = None
+    sharpness: float | None = None
+    quality: float | None = None
+    brightness: float | None = None
+    contrast: float | None = None
+    saturation: float | None = None
+    loudness_lufs: float | None = None
+    object_kinds: float | None = None
+    faces: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShadowPrediction:
+    """What a model that is not in use said of the same ad at the same time."""
+
+    model_version: str
+    ctr: float
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictionRecord:
+    """``predictions/{id}``: what was predicted of an ad before it was shown; append-only.
+
+    ``id`` is the variation's (or the ad's, for an ad that was not made here). ``features`` are
+    those of prediction time. ``predicted.ctr`` is ``None`` while no model has learned from actuals.
+    """
+
+    id: str
+    account_id: str
+    at: float
+    features: CreativeFeatures
+    predicted: Prediction | None
+    variation_id: str | None = None
+    blueprint_id: str | None = None
+    campaign_id: str | None = None
+    ad_id: str | None = None
+    shadows: tuple[ShadowPrediction, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Actual:
+    """``actuals/{ad_id}``: what became of an ad, linked to the prediction that preceded it.
+
+    Totals are the ad's life up to ``until_at``. ``partial`` says why they are not whole (insights
+    older than they should be, days missing); ``features`` are copied from the prediction, so that
+    training reads one document for each ad. ``first_shown_at`` orders ads in time.
+    """
+
+    id: str
+    ad_id: str
+    account_id: str
+    currency: str
+    impressions: int
+    clicks: int
+    spend: int
+    pipeline_value: int
+    cash_revenue: int
+    first_shown_at: float
+    until_at: float
+    linked_at: float
+    prediction_id: str | None = None
+    model_version: str | None = None
+    predicted_ctr: float | None = None
+    interval: tuple[float, float] | None = None
+    features: CreativeFeatures | None = None
+    shadows: tuple[ShadowPrediction, ...] = ()
+    partial: tuple[str, ...] = ()
+
+    @property
+    def ctr(self) -> float | None:
+        """Clicks per impression (fraction); unknown without an impression."""
+        return self.clicks / self.impressions if self.impressions else None
+
+
+class CycleStatus(StrEnum):
+    """Whether a cycle still runs."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+
+
+class LoopStatus(StrEnum):
+    """What became of one loop; the cycle goes on in every case."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopRun:
+    """One loop of a cycle. ``result`` has the members of the loop's own HTTP route."""
+
+    number: int
+    name: str
+    status: LoopStatus
+    started_at: float
+    lost_at: float
+    finished_at: float | None = None
+    duration_seconds: float | None = None
+    result: dict[str, Any] = field(default_factory=dict)
+    reason: str | None = None
+    degraded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningCycle:
+    """``learning_cycles/{id}``: one run of the seven loops for one account.
+
+    ``steps`` is keyed "1" to "7". ``trigger`` is who asked (schedule, http, command).
+    """
+
+    id: str
+    account_id: str
+    trigger: str
+    status: CycleStatus
+    started_at: float
+    trigger_retrain: bool = True
+    accuracy_threshold: float | None = None
+    steps: dict[str, LoopRun] = field(default_factory=dict)
+    finished_at: float | None = None
+    duration_seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelVersion:
+    """``model_registry/ctr/versions/{version}``: one trained model and how it was judged.
+
+    ``state`` is ``shadow`` (predicts beside the champion), ``champion``, ``retired`` or
+    ``rejected``; ``reason`` says why. ``checksum`` is the artifact's SHA-256; ``card`` the model
+    card (gs://). Scores are log loss per impression on held-out later ads.
+    """
+
+    version: str
+    state: str
+    artifact: ObjectRef
+    checksum: str
+    trained_at: float
+    trained_from: float
+    trained_to: float
+    kind: str
+    champion_version: str | None = None
+    champion_score: float | None = None
+    challenger_score: float | None = None
+    baseline_score: float | None = None
+    test: dict[str, Any] = field(default_factory=dict)
+    accounts: tuple[str, ...] = ()
+    reason: str = ""
+    card: ObjectRef | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WinningPattern:
+    """``winning_patterns/{account_id}-{id}``: a trait that winners share more than others.
+
+    ``support`` is ads with the trait, ``lift`` its winners' share over the others', ``interval``
+    that of the lift, ``q_value`` after control of the false discovery rate. ``strength`` (0-1)
+    decays when the pattern is no longer confirmed.
+    """
+
+    id: str
+    account_id: str
+    pattern_type: str
+    pattern: str
+    support: int
+    winners: int
+    lift: float
+    interval: tuple[float, float]
+    p_value: float
+    q_value: float
+    strength: float
+    found_at: float
+    confirmed_at: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreativeDna:
+    """``creative_dna_extractions/{ad_id}``: an ad in six parts, each a sentence of known facts.
+
+    A part whose facts are unknown is ``None`` and named in ``missing``; ``score`` (0-1) is unknown
+    without a model or actuals.
+    """
+
+    id: str
+    account_id: str
+    at: float
+    hook: str | None = None
+    visual: str | None = None
+    audio: str | None = None
+    pacing: str | None = None
+    copy: str | None = None
+    cta: str | None = None
+    score: float | None = None
+    features: CreativeFeatures | None = None
+    missing: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""The index of winners: Creative DNA, its directions, and the search over them."""
