@@ -535,6 +535,20 @@ class WinnerPolicy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CreativePolicy:
+    """When something is known of a whole ad (``ml/creative.py``); shares are of its time.
+
+    ``opening_s`` is what its first frame's kind is read from; ``min_motion`` is that of
+    ``ScenePolicy``.
+    """
+
+    min_known: float = 0.5
+    min_sound_share: float = 0.2
+    opening_s: float = 1.0
+    min_motion: float = 0.004
+
+
+@dataclass(frozen=True, kw_only=True)
 class LearningPolicy:
     """The self-learning cycle.
 
@@ -581,4 +595,5 @@ class Policy:
     attribution: AttributionPolicy = field(default_factory=AttributionPolicy)
     revenue: RevenuePolicy = field(default_factory=RevenuePolicy)
     winner: WinnerPolicy = field(default_factory=WinnerPolicy)
+    creative: CreativePolicy = field(default_factory=CreativePolicy)
     learning: LearningPolicy = field(default_factory=LearningPolicy)

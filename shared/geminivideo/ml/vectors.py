@@ -24,15 +24,21 @@ def _log(count: float) -> float:
     return math.log1p(count)
 
 
-def _kinds(found: tuple[Detection, ...] | None) -> float | None:
+def kinds(found: tuple[Detection, ...] | None) -> float | None:
+    """How many different kinds were found."""
     return None if found is None else float(len({one.label for one in found}))
 
 
-def _at_once(found: tuple[Detection, ...] | None) -> float | None:
+def at_once(found: tuple[Detection, ...] | None) -> float | None:
     """The most that were seen in one moment: the same face in eight samples is one face."""
     if found is None:
         return None
-    return _log(max(Counter(one.at_s for one in found).values(), default=0))
+    return float(max(Counter(one.at_s for one in found).values(), default=0))
+
+
+def _faces(features: Features) -> float | None:
+    most = at_once(features.faces)
+    return None if most is None else _log(most)
 
 
 def _letters(features: Features) -> float | None:
@@ -53,8 +59,8 @@ _MEASURES: dict[str, Callable[[Features], float | None]] = {
     "contrast": lambda f: f.contrast,
     "saturation": lambda f: f.saturation,
     "loudness_lufs": lambda f: f.loudness_lufs,
-    "object_kinds": lambda f: _kinds(f.objects),
-    "faces": lambda f: _at_once(f.faces),
+    "object_kinds": lambda f: kinds(f.objects),
+    "faces": _faces,
     "letters": _letters,
 }
 NAMES = (*_MEASURES, "duration_s", "words")
