@@ -13,11 +13,22 @@ from geminivideo.runtime.outbox import KEEP_S, OutboxRow
 from geminivideo.topology import STEPS, Topic
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from geminivideo.cloud.documents import Documents, Transaction
     from geminivideo.events import DeadLettered, Event
     from geminivideo.runtime.clock import Clock
 
-_BY_TOPIC: dict[str, type[Event]] = {kind.TOPIC: kind for kind in events.Event.__subclasses__()}
+
+def _kinds(kind: type[Event]) -> Iterator[type[Event]]:
+    """Every event that has a topic; some only share members with others."""
+    for one in kind.__subclasses__():
+        if hasattr(one, "TOPIC"):
+            yield one
+        yield from _kinds(one)
+
+
+_BY_TOPIC: dict[str, type[Event]] = {kind.TOPIC: kind for kind in _kinds(events.Event)}
 EVENTS_OF_STEP: dict[str, type[Event]] = {
     spec.name: _BY_TOPIC[spec.wakes_on.name]
     for spec in STEPS.values()
