@@ -229,3 +229,73 @@ class CreativeDna:
     score: float | None = None
     features: CreativeFeatures | None = None
     missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class WinnerPerformance:
+    """How an ad did: CTR is a fraction, ROAS is value per unit of spend; ``None`` is unknown."""
+
+    ctr: float | None = None
+    roas: float | None = None
+    pipeline_roas: float | None = None
+    impressions: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WinnerEntry:
+    """``winner_entries/{account_id}-{ad_id}``: one winner as it can be found: the truth from which
+    an index is built.
+
+    ``text`` is what was embedded, ``vector`` its direction (little-endian float32) by the model
+    ``source``; both are empty while no model could be had. ``revision`` is a digest of all that an
+    index holds of it. ``origin`` is ``loop`` (found by the cycle) or ``http`` (told by a caller).
+    """
+
+    id: str
+    account_id: str
+    ad_id: str
+    dna: CreativeDna
+    performance: WinnerPerformance
+    text: str
+    origin: str
+    revision: str
+    indexed_at: float
+    source: str = ""
+    vector: bytes = b""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CachedSearch:
+    """A question that was answered: its normalised words, its direction (float32), and what was
+    found (ad id, similarity)."""
+
+    text: str
+    vector: bytes
+    found: tuple[tuple[str, float], ...]
+    at: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CachePage:
+    """``semantic_cache_entries/{scope}``: the latest questions of one account with the same filters.
+
+    It holds for one version of the index and one model; ``expire_at`` deletes it.
+    """
+
+    id: str
+    account_id: str
+    index_version: str
+    source: str
+    expire_at: float
+    searches: tuple[CachedSearch, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheCounts:
+    """``semantic_cache_counts/{process}``: how the searches of one process were answered."""
+
+    id: str
+    expire_at: float
+    exact: int = 0
+    near: int = 0
+    miss: int = 0

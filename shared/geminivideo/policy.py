@@ -554,8 +554,9 @@ class LearningPolicy:
 
     Ads aged ``min_age_hours`` to ``max_age_days`` are looked at. A loop stops taking up work after
     ``loop_s`` and goes on with what it has (partial data, said); one that has not ended
-    ``lost_after_s`` after its start is recorded as timed out, and the cycle goes on. The model is
-    retrained when its accuracy is below ``min_accuracy`` or its errors drift.
+    ``lost_after_s`` after its start is recorded as timed out, and the cycle goes on; one that
+    raises is recorded as failed at its try number ``tries``. The model is retrained when its
+    accuracy is below ``min_accuracy`` or its errors drift.
     """
 
     min_age_hours: float = 24.0
@@ -563,8 +564,64 @@ class LearningPolicy:
     loop_s: float = 240.0
     lost_after_s: float = 1800.0
     lost_retrain_s: float = 5400.0
+    tries: int = 3
     min_accuracy: float = 0.80
     max_data_age_hours: float = 24.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DnaPolicy:
+    """Words for measures: below the first bound it is little, from the second on much.
+
+    motion, brightness, contrast and saturation are 0-1; cuts and words are per second; ``quotes``
+    bounds the words that are quoted of what is said, ``shown`` the things that are named.
+    """
+
+    motion: tuple[float, float] = (0.05, 0.2)
+    brightness: tuple[float, float] = (0.35, 0.6)
+    contrast: tuple[float, float] = (0.15, 0.3)
+    saturation: tuple[float, float] = (0.2, 0.45)
+    cuts_per_s: tuple[float, float] = (0.2, 0.5)
+    words_per_s: tuple[float, float] = (1.0, 2.5)
+    quotes: int = 60
+    shown: int = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class WinnersPolicy:
+    """The index of winners (measured: ``python -m bench winners``).
+
+    Up to ``flat_up_to`` vectors every one is compared; above, cells (IVF) of which ``probes`` are
+    looked into, all of them when fewer than ``narrow`` of the rows are wanted. Cells are learned
+    anew once the index has grown by ``regrow``. ``conflicts`` is how often a writer that was
+    overtaken tries again; objects that no manifest names are deleted after ``orphan_s``.
+    ``top_k`` bounds one search; ``embed_batch`` winners are embedded between two looks at the clock.
+    """
+
+    flat_up_to: int = 50_000
+    probes: int = 16
+    narrow: float = 0.1
+    regrow: float = 2.0
+    conflicts: int = 30
+    orphan_s: float = 86_400.0
+    top_k: int = 100
+    embed_batch: int = 32
+    examples: int = 3
+    min_similarity: float = 0.25
+    dna: DnaPolicy = field(default_factory=DnaPolicy)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SemanticCachePolicy:
+    """Bands: the same words are ``exact``; a question at least ``near`` (cosine) is answered with
+    what was found for the other; all else is a miss. A page holds the ``kept`` latest questions and
+    lives for ``ttl_s``; counts are stored at least every ``count_every_s``."""
+
+    near: float = 0.95
+    kept: int = 64
+    ttl_s: float = 86_400.0
+    count_every_s: float = 5.0
+    counts_ttl_s: float = 7 * 86_400.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -597,3 +654,5 @@ class Policy:
     winner: WinnerPolicy = field(default_factory=WinnerPolicy)
     creative: CreativePolicy = field(default_factory=CreativePolicy)
     learning: LearningPolicy = field(default_factory=LearningPolicy)
+    winners: WinnersPolicy = field(default_factory=WinnersPolicy)
+    semantic_cache: SemanticCachePolicy = field(default_factory=SemanticCachePolicy)
