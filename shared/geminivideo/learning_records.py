@@ -186,12 +186,40 @@ class ModelVersion:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WinningPattern:
-    """``winning_patterns/{account_id}-{id}``: a trait that winners share more than others.
+class Condition:
+    """One thing that an ad has: a member of its features equals ``equals``, or lies in a range.
 
-    ``support`` is ads with the trait, ``lift`` its winners' share over the others', ``interval``
-    that of the lift, ``q_value`` after control of the false discovery rate. ``strength`` (0-1)
-    decays when the pattern is no longer confirmed.
+    A range is ``low`` <= value < ``high`` in the member's own unit; ``None`` is open.
+    """
+
+    member: str
+    equals: str | bool | None = None
+    low: float | None = None
+    high: float | None = None
+
+    def met_by(self, features: CreativeFeatures) -> bool | None:
+        """Whether an ad has it; ``None`` while the member is unknown."""
+        value = getattr(features, self.member)
+        if value is None:
+            return None
+        if self.equals is not None:
+            return bool(value == self.equals)
+        return (self.low is None or value >= self.low) and (self.high is None or value < self.high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WinningPattern:
+    """``winning_patterns/{account_id}-{id}``: a trait, or two, of winners (or losers).
+
+    ``pattern_type`` is the part of the ad (hook, visual, audio, pacing, copy, cta; ``pair`` of two
+    traits), ``support`` the units that have it: ads, or whole campaigns where the trait never
+    varies inside one (``design`` ``within`` or ``between`` campaigns). ``basis`` says what ``lift``
+    compares: ``winners`` (share of winners) or ``ctr``, with / without the trait; below 1 the
+    trait is one to avoid. ``interval`` is that of the lift; ``p_value`` that of the test, and
+    ``q_value`` after control of the false discovery rate. ``confounded_by`` names stronger
+    patterns that account for this one. ``strength`` (0-1) halves with each ``half_life_days`` of
+    newer data that do not confirm it; the pattern ends (``ended_at``) below the floor.
+    ``confirmed_through`` is until when (epoch s) ads are counted in its last confirmation.
     """
 
     id: str
@@ -207,6 +235,72 @@ class WinningPattern:
     strength: float
     found_at: float
     confirmed_at: float
+    basis: str = "winners"
+    design: str = "within"
+    conditions: tuple[Condition, ...] = ()
+    others: int = 0
+    other_winners: int = 0
+    confounded_by: tuple[str, ...] = ()
+    confirmed_through: float = 0.0
+    confirmed_strength: float = 0.0
+    confirmations: int = 1
+    ended_at: float | None = None
+    expire_at: float | None = None
+
+    @property
+    def raises(self) -> bool:
+        """Whether the trait goes with more success, not less."""
+        return self.lift > 1
+
+    def met_by(self, features: CreativeFeatures) -> bool | None:
+        """Whether an ad has all of it; ``None`` while that is unknown."""
+        met = [condition.met_by(features) for condition in self.conditions]
+        return False if False in met else None if None in met or not met else True
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnowledgeNode:
+    """``knowledge_nodes/{account_id}-{id}``: something that is known to matter.
+
+    ``kind`` is a part of the ad (as a pattern's type), ``pair``, or ``outcome``. ``sources`` are
+    who says so: ``ads`` for what was measured; others told it, and ``told`` holds the effectiveness
+    each of them claims, which is no evidence.
+    """
+
+    id: str
+    account_id: str
+    kind: str
+    name: str
+    added_at: float
+    updated_at: float
+    sources: tuple[str, ...] = ()
+    told: dict[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnowledgeEdge:
+    """``knowledge_edges/{account_id}-{from_id}-{to_id}``: how one node bears on another.
+
+    ``relation`` is ``raises`` or ``lowers`` (an outcome) with the evidence: units with and without
+    the trait, how often newer ads confirmed it, lift and its interval; or ``part_of`` (a pair).
+    """
+
+    id: str
+    account_id: str
+    from_id: str
+    to_id: str
+    relation: str
+    added_at: float
+    updated_at: float
+    pattern_id: str | None = None
+    evidence: int = 0
+    evidence_without: int = 0
+    confirmations: int = 0
+    lift: float | None = None
+    interval: tuple[float, float] | None = None
+    strength: float = 0.0
+    ended_at: float | None = None
+    expire_at: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
