@@ -371,7 +371,7 @@ class CachedSearch:
 
 @dataclass(frozen=True, kw_only=True)
 class CachePage:
-    """``semantic_cache_entries/{scope}``: the latest questions of one account with the same filters.
+    """``semantic_cache_entries/{scope}``: an account's latest questions with the same filters.
 
     It holds for one version of the index and one model; ``expire_at`` deletes it.
     """

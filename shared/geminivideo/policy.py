@@ -595,7 +595,8 @@ class WinnersPolicy:
     looked into, all of them when fewer than ``narrow`` of the rows are wanted. Cells are learned
     anew once the index has grown by ``regrow``. ``conflicts`` is how often a writer that was
     overtaken tries again; objects that no manifest names are deleted after ``orphan_s``.
-    ``top_k`` bounds one search; ``embed_batch`` winners are embedded between two looks at the clock.
+    ``top_k`` bounds one search; ``embed_batch`` winners are embedded between two looks at the
+    clock. The Director is given ``examples`` winners at least ``min_similarity`` near (cosine).
     """
 
     flat_up_to: int = 50_000
@@ -622,6 +623,64 @@ class SemanticCachePolicy:
     ttl_s: float = 86_400.0
     count_every_s: float = 5.0
     counts_ttl_s: float = 7 * 86_400.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TraitPolicy:
+    """Where a measure of an ad changes its name (``learning/traits.py``): ascending cut points.
+
+    A value below the first cut has the first name, and so on. Units are those of
+    ``CreativeFeatures``: words, seconds, rates per second, fractions of full scale.
+    """
+
+    hook_words: tuple[float, ...] = (5, 8)
+    duration_s: tuple[float, ...] = (10.0, 13.5)
+    opening_shot_s: tuple[float, ...] = (1.5, 3.0)
+    cuts_per_s: tuple[float, ...] = (0.25, 0.5)
+    words_per_s: tuple[float, ...] = (1.0, 2.5)
+    letters_per_s: tuple[float, ...] = (4.0, 12.0)
+    motion: tuple[float, ...] = (0.01, 0.04)
+    brightness: tuple[float, ...] = (0.35, 0.6)
+    saturation: tuple[float, ...] = (0.2, 0.45)
+    contrast: tuple[float, ...] = (0.15, 0.25)
+    faces: tuple[float, ...] = (0.5,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatternPolicy:
+    """Compound learning (``learning/patterns.py``).
+
+    Ads first shown in the last ``window_days`` are compared, at most ``max_ads`` (the newest), with
+    at least ``min_impressions``. A trait needs ``min_support`` units with it and without it, a pair
+    ``min_pair_support``; winners are compared with others from ``min_winners`` of each on. Units of
+    no common campaign are compared within the same ``stratum_days``. ``false_discovery_rate`` is
+    that of all patterns found at once; ``shuffles`` of the permutation test (more when many traits
+    are compared, at most ``max_shuffles``). Beside a stronger pattern one must keep
+    ``kept_share`` of its logarithmic lift, or it is called confounded. ``strength`` halves every
+    ``half_life_days`` of newer data; a pattern is confirmed by ``min_newer`` newer units with and
+    without it that point the same way, ends below ``floor``, and is deleted ``kept_days`` later.
+    """
+
+    window_days: float = 120.0
+    max_ads: int = 2000
+    min_impressions: int = 200
+    min_support: int = 5
+    min_pair_support: int = 8
+    min_winners: int = 5
+    stratum_days: float = 30.0
+    false_discovery_rate: float = 0.10
+    interval: float = 0.95
+    shuffles: int = 2000
+    max_shuffles: int = 10_000
+    kept_share: float = 0.5
+    half_life_days: float = 30.0
+    min_newer: int = 2
+    floor: float = 0.2
+    kept_days: float = 180.0
+    max_patterns: int = 40
+    taught: int = 12
+    following_share: float = 0.7
+    traits: TraitPolicy = field(default_factory=TraitPolicy)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -654,5 +713,6 @@ class Policy:
     winner: WinnerPolicy = field(default_factory=WinnerPolicy)
     creative: CreativePolicy = field(default_factory=CreativePolicy)
     learning: LearningPolicy = field(default_factory=LearningPolicy)
+    patterns: PatternPolicy = field(default_factory=PatternPolicy)
     winners: WinnersPolicy = field(default_factory=WinnersPolicy)
     semantic_cache: SemanticCachePolicy = field(default_factory=SemanticCachePolicy)

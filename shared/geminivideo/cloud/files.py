@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import builtins
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -42,6 +43,13 @@ class ObjectConflictError(RuntimeError):
 
     def __init__(self, uri: str) -> None:
         super().__init__(f"{uri} exists with another content; derive the name from the content")
+
+
+class ObjectChangedError(RuntimeError):
+    """Another writer was faster: the object is not of the generation that was read."""
+
+    def __init__(self, uri: str, generation: int) -> None:
+        super().__init__(f"{uri} is not of generation {generation} any more; read it and try again")
 
 
 class NotAnObjectUriError(ValueError):
@@ -179,6 +187,40 @@ class Files:
             )
 
         return self._create(bucket, name, metadata, send, lambda: _crc32c([data]))
+
+    def replace(
+        self, data: bytes, bucket: str, name: str, content_type: str, generation: int
+    ) -> ObjectRef:
+        """Write an object that must still be of ``generation`` (0: that must not be there yet).
+
+        Raises ``ObjectChangedError`` when it is not.
+        """
+        from google.api_core.exceptions import PreconditionFailed
+
+        blob = self._bucket(bucket).blob(name, chunk_size=_UPLOAD_CHUNK)
+        try:
+            blob.upload_from_string(
+                data,
+                content_type=content_type,
+                if_generation_match=generation,
+                checksum="crc32c",
+                timeout=_TIMEOUT_S,
+            )
+        except PreconditionFailed as error:
+            raise ObjectChangedError(f"gs://{bucket}/{name}", generation) from error
+        return _ref(blob)
+
+    def delete(self, ref: ObjectRef) -> None:
+        """Delete exactly this generation; one that is gone already is no error."""
+        from google.api_core.exceptions import NotFound
+
+        with contextlib.suppress(NotFound):
+            self._blob(ref).delete(**self._patience)
+
+    def older(self, bucket: str, prefix: str, before: float) -> builtins.list[ObjectRef]:
+        """The live objects below a prefix that were written before then (epoch s)."""
+        found = self.client.list_blobs(bucket, prefix=prefix or None, timeout=_TIMEOUT_S)
+        return [_ref(blob) for blob in found if blob.time_created.timestamp() < before]
 
     def store(
         self,
