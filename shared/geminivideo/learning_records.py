@@ -393,3 +393,94 @@ class CacheCounts:
     exact: int = 0
     near: int = 0
     miss: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Override:
+    """What a person said of one ad's promotion, when and why."""
+
+    by: str
+    at: float
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromotionOverrides:
+    """``promotion_overrides/{account_id}``: what people decided about promotion, by ad id.
+
+    ``excluded`` ads are never promoted. ``forced`` ones are promoted once without being a winner,
+    within the same limits. While it is ``paused`` nothing is promoted.
+    """
+
+    id: str
+    excluded: dict[str, Override] = field(default_factory=dict)
+    forced: dict[str, Override] = field(default_factory=dict)
+    paused: Override | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromotionState:
+    """``promotion_states/{adset_id}``: how often a budget's ads were looked at, and its promotion.
+
+    ``cycle_id`` is the cycle of the last of ``looks``, taken at ``clicks``; ``promoted_at`` and
+    ``change_id`` are of the last promotion, ``forced_at`` of the wish that it fulfilled.
+    """
+
+    id: str
+    account_id: str
+    looks: int = 0
+    clicks: int = 0
+    cycle_id: str = ""
+    promoted_at: float | None = None
+    change_id: str | None = None
+    forced_at: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromotionEntry:
+    """A raise that was queued, by its change's id, or a flow of variations by its own."""
+
+    id: str
+    at: float
+    raised: int = 0  # minor units a day
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromotionLedger:
+    """``promotion_ledgers/{account_id}``: what the limits on an account's promotions look at."""
+
+    id: str
+    raises: tuple[PromotionEntry, ...] = ()
+    variations: tuple[PromotionEntry, ...] = ()
+
+
+class VariationsStatus(StrEnum):
+    """Where a request for new variations stands."""
+
+    ASKED = "ASKED"  # a person must confirm
+    STARTED = "STARTED"
+    REJECTED = "REJECTED"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariationRequest:
+    """``variation_requests/{flow_id}``: new ads of a winner's own video, in a flow of their own.
+
+    ``blueprint_id`` is the winner's plan; ``dna`` what is known of it, a sentence each; ``ads`` is
+    the most that are made. ``decided_by`` confirmed or rejected it.
+    """
+
+    id: str
+    account_id: str
+    ad_id: str
+    blueprint_id: str
+    source_flow_id: str
+    campaign_id: str
+    cycle_id: str
+    at: float
+    ads: int
+    status: VariationsStatus
+    reason: str
+    dna: tuple[str, ...] = ()
+    decided_by: str | None = None
+    decided_at: float | None = None

@@ -684,6 +684,32 @@ class PatternPolicy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PromotionPolicy:
+    """When an ad is promoted, and what its promotion may do (docs/promotion.md).
+
+    An ad must beat the others of its set with ``min_probability`` after allowance for all ads
+    that are looked at and for every look: it is looked at again when its clicks grew by
+    ``look_growth``. A set has at least ``min_others`` other ads of which enough is known. A
+    promotion raises a daily budget by ``raise_step`` before the gate and the executor limit it, at
+    most once in ``cooldown_hours``; all raises of an account within ``growth_days`` sum up to at
+    most ``max_growth`` of its live daily budgets. Of its winners' videos ``variation_flows`` are
+    planned anew within ``growth_days``, with up to ``variation_ads`` ads each.
+    """
+
+    min_probability: float = 0.95
+    draws: int = 2000
+    look_growth: float = 0.25
+    min_others: int = 1
+    raise_step: float = 0.20
+    cooldown_hours: float = 24.0
+    max_growth: float = 0.10
+    growth_days: float = 7.0
+    variation_flows: int = 2
+    variation_ads: int = 3
+    shown_held: int = 100  # in a loop's result; every verdict is in promotion_checks
+
+
+@dataclass(frozen=True, kw_only=True)
 class Policy:
     """All sections; ``Policy()`` is the default of a new ad account."""
 
@@ -713,6 +739,7 @@ class Policy:
     winner: WinnerPolicy = field(default_factory=WinnerPolicy)
     creative: CreativePolicy = field(default_factory=CreativePolicy)
     learning: LearningPolicy = field(default_factory=LearningPolicy)
+    promotion: PromotionPolicy = field(default_factory=PromotionPolicy)
     patterns: PatternPolicy = field(default_factory=PatternPolicy)
     winners: WinnersPolicy = field(default_factory=WinnersPolicy)
     semantic_cache: SemanticCachePolicy = field(default_factory=SemanticCachePolicy)
