@@ -5,8 +5,10 @@ The product has one; a program that is not ours runs without.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from emulators.topology.program import Program
 
@@ -67,6 +69,7 @@ def product() -> Profile:
             "vision": "local",
             "council": "default",
             "embeddings": "local",
+            **_models(os.environ),
         },
         places={
             **{name: door.local_port - PORT_BASE for name, door in https.items()},
@@ -77,3 +80,18 @@ def product() -> Profile:
         doubles=("meta", "vertex", "vision", "hubspot"),
         buckets={f"GV_{suffix.upper()}_BUCKET": suffix for suffix in (UPLOADS, MEDIA, MODELS)},
     )
+
+
+def _models(environ: Mapping[str, str]) -> dict[str, str]:
+    """The models that whoever starts the cloud names, as settings of the stack.
+
+    A path is made absolute: functions run in folders of their own.
+    """
+    from geminivideo.topology import MODEL_SETTINGS
+
+    named = {key: environ.get(name, "") for name, key in MODEL_SETTINGS.items()}
+    return {
+        key: str(Path(said).resolve()) if Path(said).exists() else said
+        for key, said in named.items()
+        if said
+    }

@@ -24,6 +24,7 @@ ENABLED = (
     "run",
     "secretmanager",
     "storage",
+    "texttospeech",
     "videointelligence",
 )
 

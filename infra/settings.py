@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pulumi
-from geminivideo.topology import NOT_CONFIGURED, BucketSpec, Need, StepSpec
+from geminivideo.topology import MODEL_SETTINGS, NOT_CONFIGURED, BucketSpec, Need, StepSpec
 from pulumi_gcp import organizations
 
 RUNTIME = "python311"
@@ -56,7 +56,10 @@ class Deployment:
             number=organizations.get_project_output(project_id=project).number,
             region=gcp.require("region"),
             log_level=own.get("logLevel") or "INFO",
-            strategy={name: own.require(key) for name, key in STRATEGY.items()},
+            strategy={
+                **{name: own.require(key) for name, key in STRATEGY.items()},
+                **{name: said for name, key in MODEL_SETTINGS.items() if (said := own.get(key))},
+            },
             callers=_members(own.get("callers") or ""),
             alert_email=own.get("alertEmail") or "",
             webhook_urls=own.get("hubspotUrl") or "",

@@ -48,7 +48,7 @@ def _give_up(queued: Variation, error: Exception, step: Step) -> Variation:
 
 @step("render")
 def pro(event: ProDue, step: Step) -> None:
-    pro_work.work(event, step, BY_NAME, LocalSenses())
+    pro_work.work(event, step, BY_NAME, LocalSenses(step.files))
 
 
 def main() -> int:

@@ -32,6 +32,14 @@ class Need(StrEnum):
 
 # Each is a secret of that name, handed to the steps that need it as META_TOKEN and so on.
 SECRETS = (Need.META_TOKEN, Need.META_READ_TOKEN, Need.HUBSPOT_TOKEN, Need.HUBSPOT_SECRET)
+# What a deployment may name, by environment variable: its setting in the stack. Without it the
+# default models serve, and say so.
+MODEL_SETTINGS = {
+    "GV_OBJECT_MODEL": "objectModel",
+    "GV_SPEECH_MODEL": "speechModel",
+    "GV_TTS_VOICE": "ttsVoice",
+    "GV_TTS_PRICE": "ttsPrice",
+}
 NOT_CONFIGURED = "not-configured"  # the value of a secret that this deployment does without
 
 
@@ -395,6 +403,7 @@ JOBS = (
         Need.READ_UPLOADS,
         Need.READ_MEDIA,
         Need.WRITE_MEDIA,
+        Need.READ_MODELS,
         emits=("variations-rendered",),
         timeout_s=1800,
         memory_mib=4096,

@@ -177,12 +177,20 @@ def test_missing_token_is_named(tree, tools, tmp_path):
 
 @pytest.mark.long
 def test_settings_change_what_is_declared(tree, tools, tmp_path):
-    """An alert e-mail makes a channel; the log level reaches every function."""
-    config = {"metaToken": "x", "alertEmail": "ops@example.com", "logLevel": "DEBUG"}
+    """An alert e-mail makes a channel; log level and model reach every function and job."""
+    config = {
+        "metaToken": "x",
+        "alertEmail": "ops@example.com",
+        "logLevel": "DEBUG",
+        "objectModel": "gs://m/yolo.onnx",
+    }
     graph = tools.record_tree(tree, tmp_path / "graph.json", config=config)
     (channel,) = graph.of_type("gcp:monitoring/notificationChannel:NotificationChannel")
     assert channel.inputs["labels"] == {"email_address": "ops@example.com"}
-    assert {f.env["LOG_LEVEL"] for f in graph.functions()} == {"DEBUG"}
+    deployed = [*graph.functions(), *graph.jobs()]
+    assert {one.env["LOG_LEVEL"] for one in deployed} == {"DEBUG"}
+    assert {one.env["GV_OBJECT_MODEL"] for one in deployed} == {"gs://m/yolo.onnx"}
+    assert not any("GV_SPEECH_MODEL" in one.env for one in deployed)
     assert not check(graph)
 
 
