@@ -27,7 +27,9 @@ LANGUAGE_UNSURE = "language-unsure"
 SOUND_JUDGED_IN_PART = "sound-judged-in-part"
 NO_MEANING = "searched-by-words-only"
 CHAMPION_UNREADABLE = "champion-unreadable"
+SHADOW_UNREADABLE = "shadow-unreadable"
 INSIGHTS_NOT_CONFIGURED = "insights-not-configured"
+LOOP_LOST = "learning-loop-lost"
 
 OFFLINE_REASONS: dict[str, str] = {
     OBJECTS_UNAVAILABLE: (
@@ -131,6 +133,9 @@ FAULT_REASONS: dict[str, str] = {
     CHAMPION_UNREADABLE: (
         "The champion model's document cannot be used; scenes were ranked without it. Roll back to "
         "the model before it."
+    ),
+    SHADOW_UNREADABLE: (
+        "A model on trial cannot be read: it says nothing of these ads, and is not judged by them."
     ),
 }
 

@@ -14,6 +14,7 @@ from geminivideo.records import (
     Video,
 )
 from geminivideo.runtime.step import Permanent, Step, step
+from geminivideo.services.ad_predictions import predict_ads
 
 
 @step("publish_ads")
@@ -48,6 +49,7 @@ def main(event: VariationsRendered, step: Step) -> list[ChangeDue]:
         step.update(f"campaigns/{campaign.id}", {"plan": plan.as_plan(), "flow_id": event.flow_id})
     else:
         step.put(f"campaigns/{plan.campaign_id}", plan.record(event.flow_id, account, brief, now))
+    predict_ads(step, changes, {v.id: blueprints[v.blueprint_id] for v in variations})
     return _queue(changes, step)
 
 

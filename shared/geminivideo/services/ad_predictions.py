@@ -1,0 +1,151 @@
+"""What is predicted of each ad before it is shown: written once, when the ad is asked for.
+
+The record is the variation's. Which ad came of a variation is known by the change that made it:
+``pending_ad_changes`` has the variation from the beginning and Meta's id (``meta_id``) once the
+SafeExecutor has seen the ad at Meta. Nobody else knows both, so everybody finds an ad's prediction
+through it; ads that were not made here have none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from geminivideo.cloud.documents import Query
+from geminivideo.cloud.files import ObjectGoneError
+from geminivideo.degraded import CHAMPION_UNREADABLE, SHADOW_UNREADABLE
+from geminivideo.learning_records import ModelVersion, PredictionRecord, ShadowPrediction
+from geminivideo.ml import creative
+from geminivideo.ml.ctr import ModelUnreadableError, load_champion
+from geminivideo.records import (
+    Blueprint,
+    ChampionModel,
+    ChangeType,
+    PendingChange,
+    Prediction,
+    Scene,
+    Transcript,
+)
+
+if TYPE_CHECKING:
+    from geminivideo.cloud.documents import Documents, Transaction
+    from geminivideo.events import ObjectRef
+    from geminivideo.learning_records import CreativeFeatures
+    from geminivideo.ml.vectors import Vector
+    from geminivideo.runtime.step import Step
+
+SHADOW = "shadow"
+VERSIONS = "model_registry/ctr/versions"
+_IN = 30  # values that one ``in`` filter takes
+
+
+class Model(Protocol):
+    """A model that says what an ad's click-through rate will be."""
+
+    def predict_vector(self, values: Vector) -> Prediction: ...
+
+
+def path_of(prediction_id: str) -> str:
+    """``predictions/{id}``."""
+    return f"predictions/{prediction_id}"
+
+
+def predict_ads(
+    step: Step, changes: Sequence[PendingChange], blueprints: Mapping[str, Blueprint]
+) -> None:
+    """Keep what is predicted of the ads that ``changes`` will make, when the step commits.
+
+    ``blueprints`` are by variation. A variation that has a prediction keeps it: what was said
+    first, before anything was shown, is what actuals are compared with.
+    """
+    scenes = step.documents.query(Query("scenes", [("flow_id", "==", step.flow_id)]), Scene)
+    heard = step.documents.get(f"transcripts/{step.flow_id}", Transcript)
+    champion, shadows = _champion(step), dict(_shadows(step))
+    now, records = step.clock.now(), []
+    for change in changes:
+        blueprint = blueprints[str(change.variation_id)]
+        policy = step.policy_of(change.account_id).creative
+        features = creative.of_blueprint(blueprint, scenes, heard, policy)
+        records.append(_record(change, blueprint, features, champion, shadows, now))
+    step.decide(lambda transaction: _unpredicted(transaction, records))
+
+
+def _unpredicted(
+    transaction: Transaction, records: Sequence[PredictionRecord]
+) -> list[tuple[str, Any]]:
+    """The records of what has none yet."""
+    paths = {path_of(record.id): record for record in records}
+    if not paths:
+        return []
+    transaction.read_ahead(*paths)
+    return [
+        (path, record)
+        for path, record in paths.items()
+        if transaction.get(path, PredictionRecord) is None
+    ]
+
+
+def _record(
+    change: PendingChange,
+    blueprint: Blueprint,
+    features: CreativeFeatures,
+    champion: Model | None,
+    shadows: Mapping[str, Model],
+    now: float,
+) -> PredictionRecord:
+    values = creative.vector(features)
+    said = {version: model.predict_vector(values) for version, model in shadows.items()}
+    return PredictionRecord(
+        id=str(change.variation_id),
+        account_id=change.account_id,
+        at=now,
+        features=features,
+        predicted=champion.predict_vector(values) if champion else blueprint.predicted,
+        variation_id=change.variation_id,
+        blueprint_id=blueprint.id,
+        campaign_id=change.campaign_id,
+        shadows=tuple(
+            ShadowPrediction(model_version=version, ctr=one.ctr, interval=one.interval)
+            for version, one in sorted(said.items())
+            if one.ctr is not None
+        ),
+    )
+
+
+def _champion(step: Step) -> Model | None:
+    """The model in use; without one, the plan's own prediction (of its scenes) is the record's."""
+    registered = step.documents.get("model_registry/ctr", ChampionModel)
+    if registered is None:
+        return None
+    return _loaded(step, registered.artifact, CHAMPION_UNREADABLE)
+
+
+def _shadows(step: Step) -> Iterator[tuple[str, Model]]:
+    found = step.documents.query(Query(VERSIONS, [("state", "==", SHADOW)]), ModelVersion)
+    for one in found:
+        model = _loaded(step, one.artifact, f"{SHADOW_UNREADABLE}:{one.version}")
+        if model is not None:
+            yield one.version, model
+
+
+def _loaded(step: Step, artifact: ObjectRef, otherwise: str) -> Model | None:
+    try:
+        return load_champion(step.files.read(artifact))
+    except (ModelUnreadableError, ObjectGoneError) as error:
+        step.degrade(otherwise)
+        step.log("a model cannot be used", artifact=artifact.key, reason=str(error))
+        return None
+
+
+def made_here(documents: Documents, ad_ids: Iterable[str]) -> dict[str, str]:
+    """The variation of each ad that was made here from one, by the ad's id."""
+    wanted, found = list(ad_ids), {}
+    for start in range(0, len(wanted), _IN):
+        some = wanted[start : start + _IN]
+        for change in documents.query(
+            Query("pending_ad_changes", [("meta_id", "in", some)]), PendingChange
+        ):
+            made = change.change_type is ChangeType.CREATE_AD and change.variation_id
+            if made and change.meta_id:
+                found[change.meta_id] = str(change.variation_id)
+    return found
