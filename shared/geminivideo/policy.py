@@ -162,12 +162,51 @@ class RankPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPolicy:
-    """What the CTR model needs before it may be trained, and how it is judged."""
+    """What the CTR model learns from, how it is judged, and what it takes to replace the champion.
+
+    ``held_out`` are the latest ads, by which the challenger is judged; ``validation`` is the latest
+    part of the rest, by which one candidate is chosen: a logistic regression for each of ``ridges``,
+    with all ads alike or with their weight halving every ``half_life_days``, and boosted trees from
+    ``boosting_rows`` ads on. A test is a bootstrap over ads (``resamples``, ``seed``) of the
+    difference in log loss; it is won when the one-sided bound at ``level`` is above zero, on at
+    least ``min_judged`` ads, or ``min_shadow_ads`` for a shadow, which has ``max_shadow_days``.
+    ``max_graph_difference`` is how far (probability) the served graph may be from the trained model.
+    An account with ``pooled`` False keeps its ads out of the deployment's model.
+
+    Guards: an ad with more than ``max_ctr`` of at least ``min_extreme_impressions`` is no ad's
+    truth; a day whose rate is ``outlier_factor`` times the usual and ``outlier_z`` deviations away
+    is left out; above ``max_refused`` of impossible ads or ``max_outlying`` of ads on such days
+    nothing is learned at all.
+    """
 
     min_rows: int = 50
     min_clicks: int = 100
     held_out: float = 0.25
     ridge: float = 1.0
+    validation: float = 0.20
+    ridges: tuple[float, ...] = (1.0, 10.0, 100.0)
+    half_life_days: float = 21.0
+    boosting_rows: int = 400
+    window_days: float = 365.0
+    max_rows: int = 50_000
+    account_rows: int = 10  # ads that an account needs for a level of its own in the model
+    level: float = 0.95
+    resamples: int = 2000
+    seed: int = 20261122
+    min_judged: int = 10
+    shadows: int = 3
+    min_shadow_ads: int = 20
+    max_shadow_days: float = 45.0
+    max_graph_difference: float = 1e-5
+    pooled: bool = True
+    max_ctr: float = 0.5
+    min_extreme_impressions: int = 100
+    max_refused: float = 0.10
+    outlier_z: float = 6.0
+    outlier_factor: float = 3.0
+    min_outlier_clicks: int = 20
+    max_outlying: float = 0.25
+    wait_s: float = 40.0  # how long the HTTP route waits for the job before it answers 202
 
 
 @dataclass(frozen=True, kw_only=True)

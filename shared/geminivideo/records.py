@@ -307,12 +307,20 @@ def scene_id_of(flow_id: str, index: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class ChampionModel:
-    """``model_registry/{name}``: the model in use, and where its artifact is."""
+    """``model_registry/{name}``: the model in use, and where its artifact is.
+
+    ``checksum`` is the artifact's SHA-256 (empty: it was registered without). ``previous`` are the
+    champions before it, the latest first: where a rollback goes.
+    """
 
     name: str
     version: str
     artifact: ObjectRef
     promoted_at: float
+    checksum: str = ""
+    previous: tuple[str, ...] = ()
+    by: str = ""
+    reason: str = ""
 
 
 class HookType(StrEnum):
