@@ -165,12 +165,12 @@ class TrainingPolicy:
     """What the CTR model learns from, how it is judged, and what it takes to replace the champion.
 
     ``held_out`` are the latest ads, by which the challenger is judged; ``validation`` is the latest
-    part of the rest, by which one candidate is chosen: a logistic regression for each of ``ridges``,
+    part of the rest, by which one candidate is chosen: logistic regressions of each of ``ridges``,
     with all ads alike or with their weight halving every ``half_life_days``, and boosted trees from
     ``boosting_rows`` ads on. A test is a bootstrap over ads (``resamples``, ``seed``) of the
     difference in log loss; it is won when the one-sided bound at ``level`` is above zero, on at
     least ``min_judged`` ads, or ``min_shadow_ads`` for a shadow, which has ``max_shadow_days``.
-    ``max_graph_difference`` is how far (probability) the served graph may be from the trained model.
+    ``max_graph_difference`` is how far (probability) what is served may be from what was trained.
     An account with ``pooled`` False keeps its ads out of the deployment's model.
 
     Guards: an ad with more than ``max_ctr`` of at least ``min_extreme_impressions`` is no ad's
