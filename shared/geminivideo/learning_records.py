@@ -200,10 +200,14 @@ class Condition:
     def met_by(self, features: CreativeFeatures) -> bool | None:
         """Whether an ad has it; ``None`` while the member is unknown."""
         value = getattr(features, self.member)
-        if value is None:
-            return None
+        return None if value is None else self.allows(value)
+
+    def allows(self, value: str | float | bool) -> bool:
+        """Whether a known value meets it."""
         if self.equals is not None:
             return bool(value == self.equals)
+        if isinstance(value, str):
+            return False
         return (self.low is None or value >= self.low) and (self.high is None or value < self.high)
 
 

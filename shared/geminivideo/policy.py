@@ -691,11 +691,11 @@ class PatternPolicy:
 
     Ads first shown in the last ``window_days`` are compared, at most ``max_ads`` (the newest), with
     at least ``min_impressions``. A trait needs ``min_support`` units with it and without it, a pair
-    ``min_pair_support``; winners are compared with others from ``min_winners`` of each on. Units of
-    no common campaign are compared within the same ``stratum_days``. ``false_discovery_rate`` is
-    that of all patterns found at once; ``shuffles`` of the permutation test (more when many traits
-    are compared, at most ``max_shuffles``). Beside a stronger pattern one must keep
-    ``kept_share`` of its logarithmic lift, or it is called confounded. ``strength`` halves every
+    ``min_pair_support`` (at most ``max_pairs``, the best supported); winners are compared with
+    others from ``min_winners`` of each on. Units of no common campaign are compared within the same
+    ``stratum_days``. ``false_discovery_rate`` is that of all patterns found at once; ``shuffles``
+    of the permutation test (more when many traits are compared, at most ``max_shuffles``). Beside a
+    stronger pattern one must keep ``kept_share`` of its logarithmic lift, or it is confounded. ``strength`` halves every
     ``half_life_days`` of newer data; a pattern is confirmed by ``min_newer`` newer units with and
     without it that point the same way, ends below ``floor``, and is deleted ``kept_days`` later.
     """
@@ -705,6 +705,7 @@ class PatternPolicy:
     min_impressions: int = 200
     min_support: int = 5
     min_pair_support: int = 8
+    max_pairs: int = 150
     min_winners: int = 5
     stratum_days: float = 30.0
     false_discovery_rate: float = 0.10
