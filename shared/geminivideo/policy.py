@@ -588,6 +588,44 @@ class CreativePolicy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlausibilityPolicy:
+    """Which days of actuals are not believed (``learning/plausible.py``).
+
+    A day of all ads is doubted when the median ad's CTR is ``jump_factor`` times (or that part of)
+    its other days', ``jump_share`` of the ads moved the same way, and the clicks are
+    ``jump_sigmas`` deviations of counting off. Ads count with ``min_day_impressions`` that day.
+    """
+
+    min_ads: int = 5
+    min_day_impressions: int = 100
+    jump_factor: float = 3.0
+    jump_share: float = 0.8
+    jump_sigmas: float = 6.0
+    max_jumps: int = 7
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracyPolicy:
+    """How predictions are judged by actuals (``learning/accuracy.py``, ``learning/drift.py``).
+
+    Below ``min_ads`` ads or ``min_clicks`` clicks the accuracy is unknown. ``interval`` is the
+    level of every interval, of ``resamples`` bootstrap samples of ads. Drift is looked for from
+    ``drift_min_ads`` on, with ``drift_false_alarms`` per look, by ``permutations`` of their order.
+    """
+
+    min_ads: int = 3
+    min_clicks: int = 20
+    interval: float = 0.90
+    bins: int = 10
+    min_bin_ads: int = 5
+    resamples: int = 400
+    drift_min_ads: int = 20
+    drift_false_alarms: float = 0.01
+    permutations: int = 999
+    max_ads: int = 20_000
+
+
+@dataclass(frozen=True, kw_only=True)
 class LearningPolicy:
     """The self-learning cycle.
 
@@ -778,6 +816,8 @@ class Policy:
     revenue: RevenuePolicy = field(default_factory=RevenuePolicy)
     winner: WinnerPolicy = field(default_factory=WinnerPolicy)
     creative: CreativePolicy = field(default_factory=CreativePolicy)
+    plausibility: PlausibilityPolicy = field(default_factory=PlausibilityPolicy)
+    accuracy: AccuracyPolicy = field(default_factory=AccuracyPolicy)
     learning: LearningPolicy = field(default_factory=LearningPolicy)
     promotion: PromotionPolicy = field(default_factory=PromotionPolicy)
     patterns: PatternPolicy = field(default_factory=PatternPolicy)
