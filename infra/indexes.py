@@ -45,9 +45,10 @@ INDEXES = (
     Index("pending_ad_changes", ("status", "not_before_at")),
     Index("pending_ad_changes", ("account_id", "finished_at")),
     Index("ad_change_history", ("change_id", "at")),
+    Index("learning_cycles", ("account_id", "-started_at")),
     Index("clicks", ("click_id", "-at")),
     Index("clicks", ("fbclid", "-at")),
     Index("clicks", ("fingerprint", "-at")),
     Index("clicks", ("ip", "user_agent", "-at")),
 )
-TTL_FIELDS = (("step_runs", "expire_at"), ("outbox", "expire_at"))
+TTL_FIELDS = (("privacy_ledger", "expire_at"), ("step_runs", "expire_at"), ("outbox", "expire_at"))

@@ -30,6 +30,8 @@ CHAMPION_UNREADABLE = "champion-unreadable"
 SHADOW_UNREADABLE = "shadow-unreadable"
 INSIGHTS_NOT_CONFIGURED = "insights-not-configured"
 LOOP_LOST = "learning-loop-lost"
+NOTHING_SHARED = "nothing-shared-yet"
+PRIVACY_BUDGET_SPENT = "privacy-budget-spent"
 
 OFFLINE_REASONS: dict[str, str] = {
     OBJECTS_UNAVAILABLE: (
@@ -129,6 +131,15 @@ BUDGET_REASONS: dict[str, str] = {
         "More changes were decided than one cycle queues: the smallest moves wait for the next."
     ),
 }
+LEARNING_REASONS: dict[str, str] = {
+    NOTHING_SHARED: (
+        "No shared patterns yet: too few accounts contribute for what the noise must hide."
+    ),
+    PRIVACY_BUDGET_SPENT: (
+        "The account's privacy budget is spent: it is in no new release until old losses leave the "
+        "budget's window; the release before it stands."
+    ),
+}
 FAULT_REASONS: dict[str, str] = {
     CHAMPION_UNREADABLE: (
         "The champion model's document cannot be used; scenes were ranked without it. Roll back to "
@@ -147,7 +158,14 @@ def partial(missing: Iterable[str]) -> str:
 
 def sentence(reason: str) -> str:
     """What a reason means, for people; the reason itself when it is not documented."""
-    documented = OFFLINE_REASONS | INPUT_REASONS | RENDER_REASONS | BUDGET_REASONS | FAULT_REASONS
+    documented = (
+        OFFLINE_REASONS
+        | INPUT_REASONS
+        | RENDER_REASONS
+        | BUDGET_REASONS
+        | LEARNING_REASONS
+        | FAULT_REASONS
+    )
     name, _, detail = reason.partition(":")
     if reason in documented:
         return documented[reason]

@@ -488,3 +488,98 @@ class VariationRequest:
     dna: tuple[str, ...] = ()
     decided_by: str | None = None
     decided_at: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contribution:
+    """What one account puts into the next release: bounded, in whole units, read by nobody else.
+
+    ``base`` is its CTR against the policy's, ``lifts`` its CTR with a trait against without, both
+    as logs of ratios, clipped and in the policy's units. ``vocabulary`` names the list of traits.
+    """
+
+    vocabulary: str
+    at: float
+    base: int
+    lifts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharingConsent:
+    """``sharing_consents/{account_id}``: whether an account shares; without one it does not.
+
+    Opting out removes the ``contribution`` in the same write.
+    """
+
+    id: str
+    opted_in: bool
+    changed_at: float
+    by: str
+    contribution: Contribution | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrivacyLoss:
+    """What one release may have told of an account; ``at`` is the beginning of its slot."""
+
+    release: str
+    at: float
+    epsilon: float
+    delta: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrivacyLedger:
+    """``privacy_ledger/{digest of the account's id}``: the account's losses; append-only.
+
+    It outlives consent and account, so that neither opting in again nor making the account anew
+    gives a budget back; ``expire_at`` is when its last loss leaves the budget's window.
+    """
+
+    id: str
+    losses: tuple[PrivacyLoss, ...] = ()
+    expire_at: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlobalPattern:
+    """A trait that stands out over the accounts: CTR with it over CTR without it.
+
+    ``lift`` is shrunk by what the noise leaves uncertain; ``interval`` (90 %) is of the noise and
+    the spread between traits, not of the sampling of accounts.
+    """
+
+    trait: str
+    condition: Condition
+    lift: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedRelease:
+    """``cross_account_patterns/{slot}``: what accounts told each other in one slot; never changed.
+
+    Everything but the mechanism's own numbers follows from ``noisy``, whose noise is discrete
+    Laplace of ``scale`` (units) a cell. A release that is withheld holds no cell: ``released_at``
+    is ``None`` and ``reason`` says why. ``accounts`` is the noisy count; ``base_ctr`` a new
+    account's expected CTR with its interval (90 %).
+    """
+
+    id: str
+    at: float
+    from_at: float
+    until_at: float
+    vocabulary: str
+    mechanism: str
+    epsilon: float
+    delta: float
+    sensitivity: int
+    scale: float
+    min_accounts: int
+    released_at: float | None = None
+    reason: str = ""
+    accounts: int | None = None
+    noisy: dict[str, int] = field(default_factory=dict)
+    patterns: tuple[GlobalPattern, ...] = ()
+    base_ctr: float | None = None
+    base_interval: tuple[float, float] | None = None

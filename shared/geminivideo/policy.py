@@ -788,6 +788,47 @@ class PromotionPolicy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SharingPolicy:
+    """What opted-in accounts share, and what that may cost each of them (docs/privacy.md).
+
+    One for the deployment: the section of ``policies/_deployment``; an account's own is not looked
+    at. There is one release in each ``release_days`` (slots are counted from 1970), a measurement
+    of (``epsilon``, ``delta``) differential privacy for an account as a whole; no account is in
+    releases of more than ``budget_epsilon`` within ``budget_days``. A cell that fewer than
+    ``min_accounts`` contribute to holds none of their data.
+
+    One account's vector is at most ``count_units`` + ``base_units`` + ``max_traits`` *
+    ``lift_units`` long (L1): the sensitivity. ``lift_clip`` and ``base_clip`` are the logs of
+    ratios that the last two units stand for; the base is the CTR against ``base_ctr``. An ad counts
+    with ``min_impressions``, a trait with ``min_ads`` ads that have it and as many that have not;
+    ``prior_impressions`` of the account's CTR are added to each ad. A contribution older than
+    ``max_age_days`` is left out. ``lift_spread`` and ``base_spread`` (logs) are how much traits and
+    accounts differ; a pattern stands out by ``min_z`` standard errors of the noise.
+    """
+
+    min_accounts: int = 5
+    release_days: float = 56.0
+    epsilon: float = 2.0
+    delta: float = 1e-6
+    budget_epsilon: float = 14.0
+    budget_days: float = 364.0
+    max_traits: int = 8
+    count_units: int = 3000
+    base_units: int = 1000
+    lift_units: int = 750
+    lift_clip: float = 0.25
+    base_clip: float = 1.5
+    base_ctr: float = 0.01
+    min_impressions: int = 200
+    min_ads: int = 2
+    prior_impressions: float = 100.0
+    max_age_days: float = 35.0
+    lift_spread: float = 0.10
+    base_spread: float = 0.70
+    min_z: float = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Policy:
     """All sections; ``Policy()`` is the default of a new ad account."""
 
@@ -823,3 +864,4 @@ class Policy:
     patterns: PatternPolicy = field(default_factory=PatternPolicy)
     winners: WinnersPolicy = field(default_factory=WinnersPolicy)
     semantic_cache: SemanticCachePolicy = field(default_factory=SemanticCachePolicy)
+    sharing: SharingPolicy = field(default_factory=SharingPolicy)
