@@ -29,6 +29,9 @@ _GRID = 41
 _REACH = 3.0  # standard deviations of the prior that the grid covers
 _SHORTEST = 1.0 / 24.0  # an hour: delays below it are told apart no further
 _BINS = 400
+_AT_ONCE = 32  # bins whose points of the grid are worked out side by side
+_GROUP = 16  # bins that one bound stands for
+_NOTHING = 45.0  # exp(-45) of the posterior is less than its rounding
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,15 +64,14 @@ def learn(delays: Sequence[Delay], policy: LagPolicy) -> LagCurve:
     """
     import numpy as np
 
-    for delay in delays:
-        if not 0 <= delay.days <= delay.observed_days or delay.weight <= 0:
-            raise ValueError(f"{delay}: a delay is 0 to observed_days, with a weight above zero")
     medians, shapes, belief = _prior(policy)
     if delays:
-        belief = belief + _log_likelihood(delays, medians, shapes)
+        belief = _posterior(_binned(delays), medians, shapes, belief)
     weights = np.exp(belief - belief.max())
     weights /= weights.sum()
     days = _days(policy)
+    held = weights > 0
+    weights, medians, shapes = weights[held], medians[held], shapes[held]
     shares = np.array([float((weights * _share(day, medians, shapes)).sum()) for day in days])
     shares = np.minimum(np.maximum.accumulate(shares / shares[-1]), 1.0)
     return LagCurve(
@@ -92,41 +94,105 @@ def _prior(policy: LagPolicy) -> tuple[Matrix, Matrix, Matrix]:
     )
 
 
-def _share(days: float, medians: Matrix, shapes: Matrix) -> Matrix:
+def _share(days: float, medians: Column, shapes: Column) -> Column:
     """Weibull's distribution function, by its median."""
     import numpy as np
 
     return -np.expm1(-math.log(2.0) * (days / medians) ** shapes)
 
 
-def _log_likelihood(delays: Sequence[Delay], medians: Matrix, shapes: Matrix) -> Matrix:
+@dataclass(frozen=True)
+class _Bins:
+    """Delays that are alike, averaged: their days, the days observed, and their weight."""
+
+    days: Column
+    observed: Column
+    weight: Column
+
+
+def _posterior(bins: _Bins, medians: Matrix, shapes: Matrix, prior: Matrix) -> Matrix:
+    """The log of the posterior (up to a constant) on the grid; -inf where nothing of it is.
+
+    The truncation costs most: -log F falls with the time observed, so that groups of bins bound it
+    on both sides, and only the points that may hold more than exp(-``_NOTHING``) of the posterior
+    are worked out bin by bin.
+    """
     import numpy as np
 
-    total = np.zeros_like(medians)
-    for days, observed, weight in _binned(delays):
-        hazard = math.log(2.0) * (days / medians) ** shapes
-        density = np.log(shapes) - math.log(days) + np.log(hazard) - hazard
-        seen = np.maximum(_share(observed, medians, shapes), 1e-300)
-        total += weight * (density - np.log(seen))
+    shape, median = shapes.ravel(), np.log(medians.ravel())
+    known = prior.ravel() + _seen_density(bins, median, shape)
+    low, high = _bounds(bins, median, shape)
+    held = np.flatnonzero(known + high >= (known + low).max() - _NOTHING)
+    found = np.full(len(known), -np.inf)
+    found[held] = known[held] + _unseen(bins.observed, bins.weight, median[held], shape[held])
+    return found.reshape(prior.shape)
+
+
+def _seen_density(bins: _Bins, median: Column, shape: Column) -> Column:
+    """The weighted log densities of the delays, summed."""
+    import numpy as np
+
+    at = np.log(bins.days)
+    grown = np.exp(np.outer(shape[:_GRID], at)) @ bins.weight  # shapes repeat along the grid
+    hazard = math.log(2.0) * np.exp(-shape * median) * np.tile(grown, len(shape) // _GRID)
+    whole, logs = bins.weight.sum(), float(bins.weight @ at)
+    slope = np.log(shape) + math.log(math.log(2.0)) - shape * median
+    return np.asarray(whole * slope + (shape - 1.0) * logs - hazard)
+
+
+def _unseen(observed: Column, weight: Column, median: Column, shape: Column) -> Column:
+    """What the truncation adds: the sum of -log F(observed), for each (median, shape)."""
+    import numpy as np
+
+    total = np.zeros(len(shape))
+    for start in range(0, len(observed), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        reach = (np.log(observed[part])[:, None] - median) * shape
+        np.exp(reach, out=reach)
+        reach *= -math.log(2.0)
+        np.expm1(reach, out=reach)
+        np.negative(reach, out=reach)
+        np.log(np.maximum(reach, 1e-300, out=reach), out=reach)
+        total -= weight[part] @ reach
     return total
 
 
-def _binned(delays: Sequence[Delay]) -> list[tuple[float, float, float]]:
-    """(delay, observed, weight); many deals are averaged in bins of similar delay and cut-off.
+def _bounds(bins: _Bins, median: Column, shape: Column) -> tuple[Column, Column]:
+    """Of ``_unseen``: every bin as long observed as the longest of its group, or the shortest."""
+    import numpy as np
+
+    order = np.argsort(bins.observed, kind="stable")
+    observed, weight = bins.observed[order], bins.weight[order]
+    starts = np.arange(0, len(observed), _GROUP)
+    sums = np.add.reduceat(weight, starts)
+    shortest, longest = observed[starts], observed[np.append(starts[1:], len(observed)) - 1]
+    return _unseen(longest, sums, median, shape), _unseen(shortest, sums, median, shape)
+
+
+def _binned(delays: Sequence[Delay]) -> _Bins:
+    """Many deals are averaged in bins of similar delay and cut-off.
 
     Weights are scaled so that they sum to the number of delays: value must not pose as evidence.
+    Raises ``ValueError`` as ``learn``.
     """
-    scale = len(delays) / math.fsum(delay.weight for delay in delays)
-    ordered = sorted(delays, key=lambda d: (round(math.log1p(d.observed_days) * 6), d.days))
-    size = math.ceil(len(ordered) / _BINS)
-    bins = []
-    for start in range(0, len(ordered), size):
-        group = ordered[start : start + size]
-        weight = math.fsum(delay.weight for delay in group)
-        days = math.fsum(delay.weight * delay.days for delay in group) / weight
-        observed = math.fsum(delay.weight * delay.observed_days for delay in group) / weight
-        bins.append((max(days, _SHORTEST), max(observed, days, _SHORTEST), weight * scale))
-    return bins
+    import numpy as np
+
+    given = np.array([(delay.days, delay.observed_days, delay.weight) for delay in delays])
+    days, observed, weight = given.T
+    wrong = np.flatnonzero(~((days >= 0) & (days <= observed) & (weight > 0)))
+    if len(wrong):
+        words = "a delay is 0 to observed_days, with a weight above zero"
+        raise ValueError(f"{delays[int(wrong[0])]}: {words}")
+    order = np.lexsort((days, np.rint(np.log1p(observed) * 6)))
+    starts = np.arange(0, len(delays), math.ceil(len(delays) / _BINS))
+    sums = np.add.reduceat((given * weight[:, None])[order], starts)
+    whole = np.add.reduceat(weight[order], starts)
+    mean = np.maximum(sums[:, 0] / whole, _SHORTEST)
+    return _Bins(
+        days=mean,
+        observed=np.maximum(sums[:, 1] / whole, mean),
+        weight=whole * (len(delays) / weight.sum()),
+    )
 
 
 def _days(policy: LagPolicy) -> Column:
