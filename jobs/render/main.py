@@ -53,7 +53,7 @@ def pro(event: ProDue, step: Step) -> None:
 
 def main() -> int:
     """The task's exit code: 0 when its variation, or its Pro job, is done."""
-    pro_job = os.environ.get(pro_work.JOB_ENV, "")
+    pro_job = os.environ.get(ProDue.VARIABLE, "")
     return _pro(pro_job) if pro_job else _variation()
 
 

@@ -188,9 +188,13 @@ class RenderVariation(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ProDue(Event):
-    """A Pro job's execution: not a message, but the same kind of work; it belongs to no flow."""
+    """A Pro job's execution: not a message, but the same kind of work; it belongs to no flow.
+
+    ``VARIABLE`` names the job to an execution of the render job.
+    """
 
     TOPIC: ClassVar[str] = ""
+    VARIABLE: ClassVar[str] = "PRO_JOB_ID"
 
     flow_id: str = ""
     pro_job_id: str

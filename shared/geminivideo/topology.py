@@ -227,7 +227,6 @@ CREATIVE = (
         "publish_ads",
         Topic("variations-rendered"),
         Need.ENQUEUE_CHANGES,
-        Need.READ_MODELS,
         timeout_s=120,
         concurrency=4,
     ),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from geminivideo.events import ObjectRef
+from geminivideo.events import ObjectRef, ProDue
 from geminivideo.policy import Policy
 from geminivideo.records import Check, ProJob, ProStatus
 from geminivideo.runtime.http import ApiError, Call, Reply
@@ -32,7 +32,6 @@ from geminivideo.services.pro_task import (
     account_of,
 )
 from geminivideo.services.pro_work import (
-    JOB_ENV,
     OPEN,
     completed,
     failed,
@@ -279,7 +278,7 @@ def _hand_over(ports: Ports, job: ProJob) -> ProJob:
 
     queued = _keep(ports, replace(job, status=ProStatus.QUEUED))
     try:
-        execution = RunJobs().run(required("GV_RENDER_JOB"), {JOB_ENV: job.id})
+        execution = RunJobs().run(required("GV_RENDER_JOB"), {ProDue.VARIABLE: job.id})
     except Exception:
         _keep(ports, failed(job, "the render job could not be started"))
         raise

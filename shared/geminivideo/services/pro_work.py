@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from geminivideo.cloud.documents import Documents
 
 FOLDER = "pro"
-JOB_ENV = "PRO_JOB_ID"
 OPEN = (ProStatus.QUEUED, ProStatus.RUNNING)
 _DOMAINS = (
     "geminivideo.video_agent",
