@@ -442,9 +442,13 @@ class PromotionState:
 
 @dataclass(frozen=True, kw_only=True)
 class PromotionEntry:
-    """A raise that was queued, by its change's id, or a flow of variations by its own."""
+    """A raise that was queued, by its change's id, or a flow of variations by its own.
+
+    ``of`` is the ad set that was raised, or the ad that is varied.
+    """
 
     id: str
+    of: str
     at: float
     raised: int = 0  # minor units a day
 
@@ -471,7 +475,8 @@ class VariationRequest:
     """``variation_requests/{flow_id}``: new ads of a winner's own video, in a flow of their own.
 
     ``blueprint_id`` is the winner's plan; ``dna`` what is known of it, a sentence each; ``ads`` is
-    the most that are made. ``decided_by`` confirmed or rejected it.
+    the most that are made, the ``turn``-th time (from 0) for this ad. ``decided_by`` confirmed or
+    rejected it.
     """
 
     id: str
@@ -483,6 +488,7 @@ class VariationRequest:
     cycle_id: str
     at: float
     ads: int
+    turn: int
     status: VariationsStatus
     reason: str
     dna: tuple[str, ...] = ()

@@ -27,7 +27,8 @@ class FlowStatus(StrEnum):
 class Flow:
     """``flows/{id}``: one video's way through the creative generation, or one budget cycle.
 
-    ``kind`` is ``creative`` (with its ``video``) or ``budget`` (one account, one cycle).
+    ``kind`` is ``creative`` (with its ``video``), ``variations`` (new ads of a video that another
+    flow analysed), or ``budget`` (one account, one cycle).
     """
 
     id: str
@@ -44,7 +45,10 @@ class Flow:
 
 @dataclass(frozen=True, kw_only=True)
 class Video:
-    """``videos/{flow_id}``: what the probe found. Rotation is applied to width and height."""
+    """``videos/{flow_id}``: what the probe found. Rotation is applied to width and height.
+
+    ``material_flow_id`` names the flow that analysed the same video before, if this one did not.
+    """
 
     id: str
     account_id: str
@@ -62,6 +66,12 @@ class Video:
     title: str
     created_at: float
     vision: VisionRequest | None = None
+    material_flow_id: str | None = None
+
+    @property
+    def material_id(self) -> str:
+        """The flow whose scenes and transcript are this video's."""
+        return self.material_flow_id or self.id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -337,7 +347,10 @@ class HookType(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Brief:
-    """What the advertiser said; everything may be unknown (``None`` or empty)."""
+    """What the advertiser said; everything may be unknown (``None`` or empty).
+
+    ``proven`` is not said but measured: what a winning ad is made of, of which new ones are wanted.
+    """
 
     product_name: str | None = None
     offer: str | None = None
@@ -345,6 +358,8 @@ class Brief:
     pain_points: tuple[str, ...] = ()
     desires: tuple[str, ...] = ()
     link_url: str | None = None
+    # Not in the repr: campaigns are named by what the advertiser said.
+    proven: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,14 +75,14 @@ def plan(
     now: float,
 ) -> list[Planned]:
     """Each verdict with its changes; the same flow plans the same changes again."""
-    ours = _our_campaigns(documents, record.request.account_id)
+    ours = our_campaigns(documents, record.request.account_id)
     shared = _shared_ads(documents, flow_id, record)
     planner = _Planner(flow_id, record.request.account_id, policy, now, ours, shared)
     rows = zip(verdicts, record.recommendations, record.request.ads, strict=True)
     return [planner.planned(*row) for row in rows]
 
 
-def _our_campaigns(documents: Documents, account_id: str) -> dict[str, str]:
+def our_campaigns(documents: Documents, account_id: str) -> dict[str, str]:
     """Our id of every campaign that was made here, by Meta's: rates are counted under ours."""
     of_account = Query("campaigns", [("account_id", "==", account_id)])
     made = (

@@ -10,13 +10,16 @@ from geminivideo.titan_core.material import Material
 def material_of(documents: Documents, flow_id: str, brief: Brief) -> Material | None:
     """The material of a flow, or None while it is not analysed."""
     video = documents.get(f"videos/{flow_id}", Video)
-    scenes = documents.query(Query("scenes", [("flow_id", "==", flow_id)]), Scene)
-    if video is None or not scenes:
+    if video is None:
+        return None
+    analysed = video.material_id
+    scenes = documents.query(Query("scenes", [("flow_id", "==", analysed)]), Scene)
+    if not scenes:
         return None
     return Material(
         flow_id=flow_id,
         brief=brief,
         video=video,
         scenes=tuple(sorted(scenes, key=lambda scene: scene.index)),
-        transcript=documents.get(f"transcripts/{flow_id}", Transcript),
+        transcript=documents.get(f"transcripts/{analysed}", Transcript),
     )

@@ -78,12 +78,12 @@ class Rendering:
     def _scenes(self) -> list[Scene]:
         from geminivideo.cloud.documents import Query
 
-        of_flow = Query("scenes", where=[("flow_id", "==", self.job.flow_id)])
+        of_flow = Query("scenes", where=[("flow_id", "==", self._video.material_id)])
         return self.step.documents.query(of_flow, Scene)
 
     @cached_property
     def _transcript(self) -> Transcript | None:
-        return self.step.documents.get(f"transcripts/{self.job.flow_id}", Transcript)
+        return self.step.documents.get(f"transcripts/{self._video.material_id}", Transcript)
 
     @cached_property
     def _video(self) -> Video:
