@@ -29,6 +29,13 @@ NO_MEANING = "searched-by-words-only"
 CHAMPION_UNREADABLE = "champion-unreadable"
 SHADOW_UNREADABLE = "shadow-unreadable"
 INSIGHTS_NOT_CONFIGURED = "insights-not-configured"
+ACTUALS_LATE = "actuals-stopped-late"
+ACTUALS_PARTIAL = "actuals-partial"
+ACTUALS_UNBELIEVABLE = "actuals-unbelievable"
+DAY_DOUBTED = "day-doubted"
+ADS_CONTRADICT = "ads-contradict"
+NOT_MADE_HERE = "ads-without-prediction"
+OTHER_MODELS = "accuracy-of-earlier-models"
 LOOP_LOST = "learning-loop-lost"
 NOTHING_SHARED = "nothing-shared-yet"
 PRIVACY_BUDGET_SPENT = "privacy-budget-spent"
@@ -132,6 +139,17 @@ BUDGET_REASONS: dict[str, str] = {
     ),
 }
 LEARNING_REASONS: dict[str, str] = {
+    ACTUALS_LATE: "Time was up before every ad's actuals were fetched; the next cycle goes on.",
+    ACTUALS_PARTIAL: (
+        "Ads whose insights are old or lack days were counted with what is known of them."
+    ),
+    ACTUALS_UNBELIEVABLE: "Ads were left out, because nothing that is told of them can be true.",
+    DAY_DOUBTED: "A day was left out: nearly all ads' click rates jumped together on it.",
+    ADS_CONTRADICT: "Days of ads with more clicks than impressions were left out.",
+    NOT_MADE_HERE: "Ads have no prediction that preceded them, so they judge no model.",
+    OTHER_MODELS: (
+        "The model in use has predicted too few ads: the accuracy is that of all that predicted."
+    ),
     NOTHING_SHARED: (
         "No shared patterns yet: too few accounts contribute for what the noise must hide."
     ),
