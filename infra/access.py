@@ -29,6 +29,8 @@ BUCKET_ROLES: dict[Need, tuple[BucketSpec, tuple[str, ...]]] = {
     Need.READ_MEDIA: (MEDIA, ("roles/storage.objectViewer",)),
     Need.WRITE_MEDIA: (MEDIA, ("roles/storage.objectViewer", "roles/storage.objectCreator")),
     Need.READ_MODELS: (MODELS, ("roles/storage.objectViewer",)),
+    # The index of winners is replaced under a precondition, which takes the right to replace.
+    Need.WRITE_MODELS: (MODELS, ("roles/storage.objectUser",)),
 }
 PROJECT_ROLES: dict[Need, str] = {
     Need.DOCUMENTS: "roles/datastore.user",
@@ -147,12 +149,12 @@ class Access(Concern):
                 opts=self.child(),
             )
 
-    def to_render(self, job: cloudrunv2.Job) -> None:
-        """Start executions of the render job with their own arguments, and watch them."""
-        for step in _needing(Need.RUN_RENDER):
+    def to_run(self, name: str, job: cloudrunv2.Job, need: Need) -> None:
+        """Start executions of a job with their own arguments, and watch them."""
+        for step in _needing(need):
             for role in ("roles/run.jobsExecutorWithOverrides", "roles/run.viewer"):
                 cloudrunv2.JobIamMember(
-                    f"{step.resource_name}-render-{role.rpartition('.')[2]}",
+                    f"{step.resource_name}-{name}-{role.rpartition('.')[2]}",
                     project=self._deployment.project,
                     location=self._deployment.region,
                     name=job.name,

@@ -11,6 +11,7 @@ from infra.settings import Deployment
 
 UNTAKEN_FOR = "600s"
 QUIET_FOR = "300s"
+RUNS = 'resource.type=("cloud_run_revision" OR "cloud_run_job")'
 # What the harness and the SafeExecutor log when they record a dead letter themselves.
 DIED = 'jsonPayload.message=~"^step ended dead" OR jsonPayload.alert:*'
 
@@ -62,7 +63,7 @@ class Alerts(Concern):
                 monitoring.AlertPolicyConditionArgs(
                     display_name="A step or a change ended dead",
                     condition_matched_log=monitoring.AlertPolicyConditionConditionMatchedLogArgs(
-                        filter=f'resource.type="cloud_run_revision" AND ({DIED})'
+                        filter=f"{RUNS} AND ({DIED})"
                     ),
                 )
             ],

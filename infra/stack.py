@@ -14,6 +14,7 @@ from geminivideo.topology import (
     STEPS,
     UPLOADS,
     Https,
+    Need,
     Topic,
 )
 
@@ -36,7 +37,7 @@ from infra.work import Queues, Schedules
 EXECUTOR = "execute_change"
 WEBHOOKS = ("hubspot_webhook", "gateway")  # who serves HubSpot's webhook
 WEBHOOK_PATH = "/api/webhook/hubspot"
-RENDER = "render"
+RENDER, RETRAIN = "render", "retrain"
 
 
 def declare(root: Path) -> None:
@@ -55,12 +56,14 @@ def declare(root: Path) -> None:
     environment = _environment(deployment, accounts, buckets, queues)
     jobs = Jobs(deployment, apis, accounts, access, buckets, images, bundles, environment)
     environment["GV_RENDER_JOB"] = jobs.by_step[RENDER].id
+    environment["GV_RETRAIN_JOB"] = jobs.by_step[RETRAIN].id
     functions = Functions(
         deployment, apis, accounts, access, buckets, images, vault, bundles, environment
     )
     access.to_enqueue(queues.by_name[CHANGES_QUEUE.name])
     access.to_pause(queues.by_name[CHANGES_QUEUE.name])
-    access.to_render(jobs.by_step[RENDER])
+    access.to_run(RENDER, jobs.by_step[RENDER], Need.RUN_RENDER)
+    access.to_run(RETRAIN, jobs.by_step[RETRAIN], Need.RUN_RETRAIN)
     subscriptions = Subscriptions(deployment, apis, accounts, topics, functions)
     buckets.notify(accounts, topics.by_name)
     Schedules(deployment, apis, accounts, topics)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import msgspec
@@ -342,9 +342,9 @@ class LearningDue(Event):
 
     @classmethod
     def of_delivery(cls, body: bytes, attributes: Mapping[str, str], delivery_id: str) -> Self:
-        """Scheduler's message is the tick; ours names an account."""
-        asked = msgspec.json.decode(body, type=dict[str, Any]) if body else {}
-        return cls.decode(body) if asked.get("account_id") else cls(tick=delivery_id)
+        """Scheduler's message is the tick; one of ours names its own, and may name an account."""
+        asked = cls.decode(body) if body else cls()
+        return asked if asked.tick else replace(asked, tick=delivery_id)
 
 
 @dataclass(frozen=True, kw_only=True)

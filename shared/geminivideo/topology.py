@@ -19,7 +19,9 @@ class Need(StrEnum):
     READ_MEDIA = "read-media"
     WRITE_MEDIA = "write-media"
     READ_MODELS = "read-models"
+    WRITE_MODELS = "write-models"  # models and the winners' index, each under a precondition
     RUN_RENDER = "run-render"  # start executions of the render job
+    RUN_RETRAIN = "run-retrain"  # start executions of the retrain job
     ENQUEUE_CHANGES = "enqueue-changes"  # create tasks on the SafeExecutor's queue
     VERTEX = "vertex"
     VISION = "vision"
@@ -141,6 +143,16 @@ CHANGES_QUEUE = QueueSpec(
     max_backoff_s=300,
 )
 QUEUES = (CHANGES_QUEUE,)
+# What wakes the seven loops of the learning cycle, in their order.
+LOOP_TOPICS = (
+    "actuals-due",
+    "accuracy-due",
+    "retrain-due",
+    "patterns-due",
+    "promotion-due",
+    "sharing-due",
+    "indexing-due",
+)
 
 
 def _step(group: str, name: str, trigger: Trigger, *needs: Need, **rest: object) -> StepSpec:
@@ -227,6 +239,7 @@ CREATIVE = (
         "publish_ads",
         Topic("variations-rendered"),
         Need.ENQUEUE_CHANGES,
+        Need.READ_MODELS,
         timeout_s=120,
         concurrency=4,
     ),
@@ -248,6 +261,7 @@ EXECUTOR = (
         Topic("sweep-due"),
         Need.ENQUEUE_CHANGES,
         Need.RUN_RENDER,
+        Need.RUN_RETRAIN,
         timeout_s=300,
         schedule="* * * * *",
         emits=(
@@ -262,9 +276,17 @@ EXECUTOR = (
             "scenes-ranked",
             "blueprints-approved",
             "variations-rendered",
+            "learning-due",
+            *LOOP_TOPICS,
         ),
     ),
-    _step("functions/executor", "dead_letters", Topic(DEAD_LETTERS), concurrency=4),
+    _step(
+        "functions/executor",
+        "dead_letters",
+        Topic(DEAD_LETTERS),
+        emits=LOOP_TOPICS[1:],
+        concurrency=4,
+    ),
 )
 BUDGET = (
     _step(
@@ -329,6 +351,79 @@ BUDGET = (
         schedule="*/30 * * * *",
     ),
 )
+# A loop is given up after ``LearningPolicy.tries``. Pub/Sub also counts deliveries that find it in
+# other hands (after a kill, until its lease has ended), so there are more of them.
+_LOOP: dict[str, object] = {
+    "timeout_s": 540,
+    "memory_mib": 1024,
+    "concurrency": 1,
+    "max_attempts": 12,
+    "max_backoff_s": 60,
+}
+LEARNING = (
+    _step(
+        "functions/learning",
+        "start_cycle",
+        Topic("learning-due"),
+        emits=("learning-due", "actuals-due"),
+        timeout_s=120,
+        concurrency=4,
+        schedule="30 3 * * *",
+    ),
+    _step(
+        "functions/learning",
+        "fetch_actuals",
+        Topic("actuals-due"),
+        emits=("accuracy-due",),
+        **_LOOP,
+    ),
+    _step(
+        "functions/learning",
+        "track_accuracy",
+        Topic("accuracy-due"),
+        emits=("retrain-due",),
+        **_LOOP,
+    ),
+    _step(
+        "functions/learning",
+        "retrain_model",
+        Topic("retrain-due"),
+        Need.READ_MODELS,
+        Need.RUN_RETRAIN,
+        emits=("patterns-due",),
+        **_LOOP,
+    ),
+    _step(
+        "functions/learning",
+        "learn_patterns",
+        Topic("patterns-due"),
+        emits=("promotion-due",),
+        **_LOOP,
+    ),
+    _step(
+        "functions/learning",
+        "promote_winners",
+        Topic("promotion-due"),
+        Need.ENQUEUE_CHANGES,
+        emits=("sharing-due",),
+        **_LOOP,
+    ),
+    _step(
+        "functions/learning",
+        "share_patterns",
+        Topic("sharing-due"),
+        emits=("indexing-due",),
+        **_LOOP,
+    ),
+    _step(
+        "functions/learning",
+        "index_winners",
+        Topic("indexing-due"),
+        Need.WRITE_MODELS,
+        Need.VERTEX,
+        **_LOOP | {"memory_mib": 2048},
+    ),
+)
 SERVICES = (
     _step(
         "functions/services",
@@ -379,6 +474,7 @@ SERVICES = (
         Need.META_READ_TOKEN,
         Need.RUN_RENDER,
         Need.READ_MODELS,
+        emits=("learning-due",),
         concurrency=16,
         timeout_s=120,
     ),
@@ -388,6 +484,7 @@ SERVICES = (
         Https(8004),
         Need.RUN_RENDER,
         Need.READ_MODELS,
+        emits=("learning-due",),
         concurrency=16,
         timeout_s=120,
     ),
@@ -410,8 +507,19 @@ JOBS = (
         cpu=2,
         max_attempts=4,
     ),
+    _step(
+        "jobs",
+        "retrain",
+        Execution("retrain"),
+        Need.WRITE_MODELS,
+        emits=("patterns-due",),
+        timeout_s=1800,
+        memory_mib=4096,
+        cpu=2,
+        max_attempts=3,
+    ),
 )
-FUNCTIONS = CREATIVE + EXECUTOR + BUDGET + SERVICES
+FUNCTIONS = CREATIVE + EXECUTOR + BUDGET + LEARNING + SERVICES
 STEPS = {step.name: step for step in FUNCTIONS + JOBS}
 
 

@@ -28,15 +28,15 @@ def main(request):
 '''
 
 
-ALL_FUNCTIONS = "FUNCTIONS = CREATIVE + EXECUTOR + BUDGET + SERVICES"
+ALL_FUNCTIONS = "FUNCTIONS = CREATIVE + EXECUTOR + BUDGET + LEARNING + SERVICES"
 FEW_FUNCTIONS = """
 from dataclasses import replace  # noqa: E402
 
 _KEPT = (
     *("ingest_video", "publish_ads", "execute_change", "sweep", "dead_letters"),
-    *("gateway", "hubspot_webhook"),
+    *("gateway", "hubspot_webhook", "learn_patterns"),
 )
-FUNCTIONS = tuple(s for s in CREATIVE + EXECUTOR + BUDGET + SERVICES if s.name in _KEPT)
+FUNCTIONS = tuple(s for s in CREATIVE + EXECUTOR + BUDGET + LEARNING + SERVICES if s.name in _KEPT)
 _HEARD = {s.wakes_on.name for s in FUNCTIONS if isinstance(s.wakes_on, Topic)}
 FUNCTIONS = tuple(replace(s, emits=tuple(filter(_HEARD.__contains__, s.emits))) for s in FUNCTIONS)
 """

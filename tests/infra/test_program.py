@@ -49,14 +49,15 @@ def test_functions_are_as_the_map_says(graph):
         assert function.entry_point == "main"
 
 
-def test_job_is_as_the_map_says(graph):
-    """The render job counts retries as Cloud Run does: one less than the map's attempts."""
-    (job,) = graph.jobs()
-    step = STEPS["render"]
+@pytest.mark.parametrize("name", [step.name for step in JOBS])
+def test_jobs_are_as_the_map_says(graph, name):
+    """A job counts retries as Cloud Run does: one less than the map's attempts."""
+    job = next(job for job in graph.jobs() if job.name == name)
+    step = STEPS[name]
     assert (job.timeout_s, job.max_retries) == (step.timeout_s, step.max_attempts - 1)
     assert (job.memory_mib, job.cpu, job.task_count) == (step.memory_mib, step.cpu, 1)
-    assert job.resource == "projects/demo-project/locations/us-central1/jobs/render"
-    assert job.image.endswith(f"/geminivideo/render:{job.bundle_path.stem}")
+    assert job.resource == f"projects/demo-project/locations/us-central1/jobs/{name}"
+    assert job.image.endswith(f"/geminivideo/{name}:{job.bundle_path.stem}")
     assert job.bundle_path.is_file()
 
 

@@ -149,8 +149,9 @@ def _wanted_env(view: View, step: MapStep) -> dict[str, str]:
         wanted["GV_EXECUTOR_URL"] = view.url(executor.resource_name)
         wanted["GV_CHANGES_QUEUE"] = f"{parent}/queues/{executor.target}"
         wanted["GV_EXECUTOR_INVOKER"] = invoker_of(view, executor)
-    if "run-render" in step.needs:
-        wanted["GV_RENDER_JOB"] = f"{parent}/jobs/render"
+    for job in ("render", "retrain"):
+        if f"run-{job}" in step.needs:
+            wanted[f"GV_{job.upper()}_JOB"] = f"{parent}/jobs/{job}"
     return wanted
 
 

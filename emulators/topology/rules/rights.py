@@ -160,10 +160,8 @@ def rights(view: View, step: MapStep) -> set[Grant]:
             ("bucket", media, "roles/storage.objectCreator"),
         },
         "read-models": {("bucket", models, "roles/storage.objectViewer")},
-        "run-render": {
-            ("job", "render", "roles/run.jobsExecutorWithOverrides"),
-            ("job", "render", "roles/run.viewer"),
-        },
+        "write-models": {("bucket", models, "roles/storage.objectUser")},
+        **{f"run-{job}": _to_run(job) for job in ("render", "retrain")},
         "enqueue-changes": {
             ("queue", queue, "roles/cloudtasks.enqueuer"),
             (
@@ -179,6 +177,13 @@ def rights(view: View, step: MapStep) -> set[Grant]:
     }
     published = {("topic", topic, PUBLISHER) for topic in step.emits}
     return published.union(*(table[need] for need in step.needs))
+
+
+def _to_run(job: str) -> set[Grant]:
+    return {
+        ("job", job, "roles/run.jobsExecutorWithOverrides"),
+        ("job", job, "roles/run.viewer"),
+    }
 
 
 @rule

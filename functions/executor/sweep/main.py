@@ -5,6 +5,7 @@ from geminivideo.events import SweepDue
 from geminivideo.runtime import outbox
 from geminivideo.runtime.step import Step, step
 from geminivideo.runtime.sweeping import lost_changes, lost_renders, wake_change, wake_render
+from geminivideo.services import learning_rescue, pro_rescue
 
 OUTBOX_AGE_S = 30.0
 BATCH = 200
@@ -19,4 +20,15 @@ def main(event: SweepDue, step: Step) -> None:
     renders = lost_renders(step.documents, step.clock.now())
     for job in renders:
         wake_render(step.documents, RunJobs(), step.settings.render_job, job)
-    step.log("swept", published=published, changes=len(changes), renders=len(renders))
+    pro = pro_rescue.rescue(step.documents, RunJobs(), step.settings.render_job, step.clock.now())
+    cycles = learning_rescue.rescue(
+        step.documents, step.outlet, step.clock, RunJobs(), step.settings.retrain_job
+    )
+    step.log(
+        "swept",
+        published=published,
+        changes=len(changes),
+        renders=len(renders),
+        pro_jobs=pro,
+        cycles=cycles,
+    )

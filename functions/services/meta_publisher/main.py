@@ -1,7 +1,14 @@
 """The Meta publisher's face (:8003): what the SafeExecutor is asked to do, and insights."""
 
 from geminivideo.runtime.http import Api
-from geminivideo.services import battle_hardened, changes, meta_objects, prediction, video_process
+from geminivideo.services import (
+    battle_hardened,
+    changes,
+    learning_cycle,
+    meta_objects,
+    prediction,
+    video_process,
+)
 
 api = Api("meta_publisher")
 
@@ -15,6 +22,7 @@ api.get("/api/ad-change-history", answer=changes.ChangeHistory, query=("change_i
 )
 meta_objects.serve(api)
 battle_hardened.serve(api)
+learning_cycle.serve(api)
 prediction.serve(api)
 video_process.serve(api)
 

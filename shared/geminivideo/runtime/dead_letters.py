@@ -63,10 +63,15 @@ def path_of(letter_id: str) -> str:
     return f"dead_letters/{letter_id}"
 
 
-def record(documents: Documents, clock: Clock, letter: DeadLetter) -> None:
-    """Keep the letter, and end the flow it belongs to as DEAD with the same reason."""
+def record(
+    documents: Documents, clock: Clock, letter: DeadLetter, *, goes_on: bool = False
+) -> None:
+    """Keep the letter, and end the flow it belongs to as DEAD with the same reason.
+
+    With ``goes_on`` the flow is left running: others see to it.
+    """
     documents.set(path_of(letter.id), letter)
-    if letter.flow_id:
+    if letter.flow_id and not goes_on:
         flows.finish(documents, clock, letter.flow_id, FlowStatus.DEAD, letter.reason)
 
 
@@ -106,8 +111,13 @@ def settle(documents: Documents, clock: Clock, dead: DeadLettered) -> str:
     )
     letter = _letter(dead, run_id, spec.name, clock, reason)
     bury_run(documents, run_id, reason)
-    record(documents, clock, replace(letter, flow_id=event.flow_id or None))
+    record(documents, clock, replace(letter, flow_id=event.flow_id or None), goes_on=goes_on(event))
     return "dead"
+
+
+def goes_on(event: Event) -> bool:
+    """Whether a flow outlives the death of this work: a learning cycle goes on without a loop."""
+    return isinstance(event, events.LoopDue)
 
 
 def _letter(dead: DeadLettered, letter_id: str, step: str, clock: Clock, reason: str) -> DeadLetter:

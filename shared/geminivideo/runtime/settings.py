@@ -40,6 +40,7 @@ class Settings:
     executor_invoker: str = ""
     changes_queue: str = ""
     render_job: str = ""
+    retrain_job: str = ""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -54,4 +55,5 @@ class Settings:
             executor_invoker=environ.get("GV_EXECUTOR_INVOKER", ""),
             changes_queue=environ.get("GV_CHANGES_QUEUE", ""),
             render_job=environ.get("GV_RENDER_JOB", ""),
+            retrain_job=environ.get("GV_RETRAIN_JOB", ""),
         )

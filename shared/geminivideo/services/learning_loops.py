@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from geminivideo.degraded import LOOP_LOST
 from geminivideo.events import (
     AccuracyDue,
     ActualsDue,
@@ -110,31 +111,65 @@ def path_of(cycle_id: str) -> str:
     return f"learning_cycles/{cycle_id}"
 
 
-def run_loop(event: LoopDue, step: Step, work: Work) -> LoopDue | None:
+def loop_of(event: LoopDue) -> Loop:
+    """The loop that an event wakes."""
+    return next(one for one in LOOPS if isinstance(event, one.event))
+
+
+def due(cycle: LearningCycle, loop: Loop) -> LoopDue:
+    """The event that wakes a loop of a cycle."""
+    return loop.event(flow_id=cycle.id, account_id=cycle.account_id)
+
+
+def after(loop: Loop) -> Loop | None:
+    """The next loop; None after the last."""
+    return LOOPS[loop.number] if loop.number < len(LOOPS) else None
+
+
+def run_loop(
+    event: LoopDue, step: Step, work: Work, hand_over: Callable[[LoopContext], object] | None = None
+) -> LoopDue | None:
     """Do one loop of a cycle and wake the next.
 
-    A loop that fails is tried again as often as the map says; then its failure is recorded, with
-    its reason, and the cycle goes on.
+    A loop that raises is tried again as often as the policy says; then its failure is recorded,
+    with its reason, and the cycle goes on. ``hand_over`` starts those who go on with a result
+    that is pending.
     """
-    loop = next(one for one in LOOPS if isinstance(event, one.event))
+    loop = loop_of(event)
     cycle = _begun(step, loop)
+    if _is_done(cycle, loop):
+        following = after(loop)
+        return due(cycle, following) if following else None
     limits = step.policy_of(cycle.account_id).learning
     context = LoopContext(step, cycle, step.clock.now() + limits.loop_s)
     try:
         result = work(context)
+        if result.pending and hand_over is not None:
+            hand_over(context)
     except LeaseLostError:
         raise
     except Exception as error:
-        if not isinstance(error, Permanent) and step.attempt < step.max_attempts:
+        if not isinstance(error, Permanent) and step.attempt < limits.tries:
             raise
-        step.forget()
-        reason = (
-            error.reason if isinstance(error, StepFailure) else f"{type(error).__name__}: {error}"
-        )
-        return end(step, loop, LoopStatus.FAILED, LoopResult({}), logs.redact(reason))
-    if result.pending:
-        return None
-    return end(step, loop, LoopStatus.COMPLETED, result)
+        return _failed(step, loop, error)
+    return None if result.pending else end(step, loop, LoopStatus.COMPLETED, result)
+
+
+def _is_done(cycle: LearningCycle, loop: Loop) -> bool:
+    """Whether others have ended the loop meanwhile; one that was given up may still be done."""
+    run = cycle.steps.get(str(loop.number))
+    return run is not None and run.status in (LoopStatus.COMPLETED, LoopStatus.FAILED)
+
+
+def _failed(step: Step, loop: Loop, error: Exception) -> LoopDue | None:
+    step.forget()
+    reason = error.reason if isinstance(error, StepFailure) else f"{type(error).__name__}: {error}"
+    reason = logs.redact(reason)
+    step.logger.error(
+        "learning loop failed: %s", reason, extra={"alert": "learning-loop-failed"}, exc_info=error
+    )
+    nothing = LoopResult({}, degraded=(loss_of(loop, LoopStatus.FAILED),))
+    return end(step, loop, LoopStatus.FAILED, nothing, reason)
 
 
 def _begun(step: Step, loop: Loop) -> LearningCycle:
@@ -177,27 +212,34 @@ def end(
     now = step.clock.now()
     for why in result.degraded:
         step.degrade(why)
-    if status is not LoopStatus.COMPLETED:
-        step.degrade(f"learning-loop-{status.value}:{loop.name}")
     cycle = step.documents.require(path_of(step.flow_id), LearningCycle)
-    step.decide(lambda transaction: ended(transaction, cycle.id, loop, status, result, reason, now))
-    if loop is LOOPS[-1]:
+
+    def decision(transaction: Transaction) -> Iterable[tuple[str, Any]]:
+        found = transaction.require(path_of(cycle.id), LearningCycle)
+        return [(path_of(cycle.id), ended(found, loop, status, result, reason, now))]
+
+    step.decide(decision)
+    following = after(loop)
+    if following is None:
         step.finish_flow()
         return None
-    return LOOPS[loop.number].event(flow_id=cycle.id, account_id=cycle.account_id)
+    return due(cycle, following)
+
+
+def loss_of(loop: Loop, status: LoopStatus) -> str:
+    """The degraded reason of a cycle that went on without a loop."""
+    return f"{LOOP_LOST}:{loop.name} {status.value.replace('_', ' ')}"
 
 
 def ended(
-    transaction: Transaction,
-    cycle_id: str,
+    cycle: LearningCycle,
     loop: Loop,
     status: LoopStatus,
     result: LoopResult,
     reason: str | None,
     now: float,
-) -> Iterable[tuple[str, Any]]:
-    """The cycle's document with a loop's end in it, as a decision of a committing step."""
-    cycle = transaction.require(path_of(cycle_id), LearningCycle)
+) -> LearningCycle:
+    """The cycle with a loop's end in it; the last one's end is the cycle's."""
     begun = cycle.steps.get(str(loop.number))
     started_at = begun.started_at if begun else now
     run = LoopRun(
@@ -213,14 +255,14 @@ def ended(
         degraded=result.degraded,
     )
     grown = _with(cycle, run)
-    if loop is LOOPS[-1]:
-        grown = replace(
-            grown,
-            status=CycleStatus.COMPLETED,
-            finished_at=now,
-            duration_seconds=now - cycle.started_at,
-        )
-    return [(path_of(cycle_id), grown)]
+    if after(loop) is not None:
+        return grown
+    return replace(
+        grown,
+        status=CycleStatus.COMPLETED,
+        finished_at=now,
+        duration_seconds=now - cycle.started_at,
+    )
 
 
 def _with(cycle: LearningCycle, run: LoopRun) -> LearningCycle:
