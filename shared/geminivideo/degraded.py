@@ -29,6 +29,10 @@ NO_MEANING = "searched-by-words-only"
 CHAMPION_UNREADABLE = "champion-unreadable"
 SHADOW_UNREADABLE = "shadow-unreadable"
 INSIGHTS_NOT_CONFIGURED = "insights-not-configured"
+INDEX_REBUILT = "winner-index-rebuilt"
+WINNERS_NOT_COMPARED = "winners-not-compared"
+WINNERS_UNKNOWN = "winners-without-dna"
+WINNERS_IN_PART = "winners-indexed-in-part"
 ACTUALS_LATE = "actuals-stopped-late"
 ACTUALS_PARTIAL = "actuals-partial"
 ACTUALS_UNBELIEVABLE = "actuals-unbelievable"
@@ -139,6 +143,12 @@ BUDGET_REASONS: dict[str, str] = {
     ),
 }
 LEARNING_REASONS: dict[str, str] = {
+    WINNERS_NOT_COMPARED: (
+        "Winners were not compared by meaning: the model that does was not reached, or has not "
+        "read them yet; the next cycle brings them in."
+    ),
+    WINNERS_UNKNOWN: "Of some winners nothing is known that could be searched; they were left out.",
+    WINNERS_IN_PART: "There was not time for every winner: the next cycle indexes the rest.",
     ACTUALS_LATE: "Time was up before every ad's actuals were fetched; the next cycle goes on.",
     ACTUALS_PARTIAL: (
         "Ads whose insights are old or lack days were counted with what is known of them."
@@ -159,6 +169,9 @@ LEARNING_REASONS: dict[str, str] = {
     ),
 }
 FAULT_REASONS: dict[str, str] = {
+    INDEX_REBUILT: (
+        "The index of winners could not be read and was built again from the entries it comes from."
+    ),
     CHAMPION_UNREADABLE: (
         "The champion model's document cannot be used; scenes were ranked without it. Roll back to "
         "the model before it."

@@ -682,6 +682,8 @@ class WinnersPolicy:
     regrow: float = 2.0
     conflicts: int = 30
     orphan_s: float = 86_400.0
+    kept_bytes: int = 256 * 1024**2  # of indices that one process keeps in memory
+    spare: int = 8  # found beyond what was asked for: an entry may be gone meanwhile
     top_k: int = 100
     embed_batch: int = 32
     examples: int = 3

@@ -139,8 +139,9 @@ class Transaction:
 class Query:
     """A query as data: collection path, ``(field, operator, value)`` filters, order and limit.
 
-    Order fields take a leading ``-`` for descending. Every combination of filters and orders that
-    needs a composite index must be declared in infra.
+    Order fields take a leading ``-`` for descending; with ``members`` only these are read of each
+    document. Every combination of filters and orders that needs a composite index must be declared
+    in infra.
     """
 
     def __init__(
@@ -149,8 +150,10 @@ class Query:
         where: Iterable[tuple[str, str, Any]] = (),
         order: Iterable[str] = (),
         limit: int | None = None,
+        members: Iterable[str] = (),
     ) -> None:
         self.collection = collection
+        self.members = tuple(members)
         self.where = tuple(where)
         self.order = tuple(order)
         self.limit = limit
@@ -160,6 +163,8 @@ class Query:
         from google.cloud import firestore
 
         query: Any = documents.client.collection(self.collection)
+        if self.members:
+            query = query.select(self.members)
         for name, operator, value in self.where:
             query = query.where(filter=firestore.FieldFilter(name, operator, value))
         for name in self.order:
