@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from geminivideo.cloud.documents import Documents, Query
-from geminivideo.records import Flow, FlowStatus, Scene, Video
+from geminivideo.records import Flow, FlowStatus, Scene, Video, VisionRequest
 from geminivideo.runtime.flows import path_of
 from geminivideo.runtime.http import Api, ApiError, Call
 
@@ -19,8 +19,23 @@ _STATUS = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class VisionCost:
+    """What a look by the Video Intelligence API costs: an estimate, by the prices of that date.
+
+    ``minutes`` are started minutes per feature, the free ones of a month among them.
+    """
+
+    estimate_microusd: int
+    minutes: dict[str, int]
+    prices_of: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Asset:
-    """One uploaded video; ``status`` PROCESSING, READY or FAILED with its reason."""
+    """One uploaded video; ``status`` PROCESSING, READY or FAILED with its reason.
+
+    ``vision_cost`` is null for a video that our own models looked at, which costs no fee.
+    """
 
     asset_id: str
     status: str
@@ -32,6 +47,7 @@ class Asset:
     duration: float | None = None
     width: int | None = None
     height: int | None = None
+    vision_cost: VisionCost | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +101,13 @@ def asset_of(flow: Flow, video: Video | None) -> Asset:
         duration=video.duration_s if video else None,
         width=video.width if video else None,
         height=video.height if video else None,
+        vision_cost=_cost(video.vision) if video and video.vision else None,
+    )
+
+
+def _cost(asked: VisionRequest) -> VisionCost:
+    return VisionCost(
+        estimate_microusd=asked.cost_microusd, minutes=asked.minutes, prices_of=asked.prices_of
     )
 
 

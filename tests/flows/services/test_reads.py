@@ -11,6 +11,7 @@ from geminivideo.records import (
     RenderJob,
     Variation,
     VariationStatus,
+    VisionRequest,
 )
 from geminivideo.runtime.runs import RunState, StepRun
 
@@ -52,6 +53,20 @@ def test_one_asset(world, analysed):
     """One asset by its id; an unknown id is a 404."""
     assert world.get("gateway", f"/api/assets/{analysed}").json["duration"] == 12.0
     assert world.get("gateway", "/api/assets/cf-none").status == 404
+
+
+def test_an_asset_tells_what_the_cloud_looking_at_it_costs(world, analysed):
+    """An estimate with the date of its prices; null where our own models looked."""
+    assert world.get("gateway", f"/api/assets/{analysed}").json["vision_cost"] is None
+    asked = VisionRequest(
+        operation="op-1", minutes={"shots": 1}, cost_microusd=50_000, prices_of="2026-11-01"
+    )
+    world.documents.update(f"videos/{analysed}", {"vision": asked})
+    assert world.get("gateway", f"/api/assets/{analysed}").json["vision_cost"] == {
+        "estimate_microusd": 50_000,
+        "minutes": {"shots": 1},
+        "prices_of": "2026-11-01",
+    }
 
 
 def test_clips_in_order_of_the_video(world, analysed):
