@@ -107,6 +107,82 @@ class Actual:
         return self.clicks / self.impressions if self.impressions else None
 
 
+@dataclass(frozen=True, kw_only=True)
+class CalibrationBin:
+    """Ads of alike predictions: the mean predicted and the seen CTR (fractions)."""
+
+    predicted: float
+    observed: float
+    interval: tuple[float, float]
+    ads: int
+    impressions: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracyScore:
+    """How good predictions were over ``n`` ads (``learning/accuracy.py``); ``None`` is unknown.
+
+    ``accuracy`` (0-1) leaves out what counting clicks makes, ``accuracy_as_seen`` does not;
+    ``counting_error`` is the relative error of a perfect model. ``rmse``, ``mae`` are fractions of
+    impressions; ``bias`` is predicted over seen clicks. ``intervals`` are by the measure's name.
+    """
+
+    n: int
+    impressions: int = 0
+    clicks: int = 0
+    accuracy: float | None = None
+    accuracy_as_seen: float | None = None
+    counting_error: float | None = None
+    bias: float | None = None
+    rmse: float | None = None
+    rmse_beyond_counting: float | None = None
+    mae: float | None = None
+    r_squared: float | None = None
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    calibration: tuple[CalibrationBin, ...] = ()
+    calibration_error: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftFound:
+    """Whether errors changed over time (``learning/drift.py``); ``found`` ``None``: unknown.
+
+    ``kind`` is ``level`` (they moved to one side) or ``spread`` (they grew or shrank);
+    ``before`` and ``after`` are clicks over the expected ones, less 1.
+    """
+
+    found: bool | None
+    n: int
+    reason: str
+    p_value: float | None = None
+    kind: str | None = None
+    since_at: float | None = None
+    before: float | None = None
+    after: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracyReport:
+    """``accuracy_reports/{account_id}-{cycle_id}``: how good the predictions of an account were.
+
+    ``overall`` is that of ``model_version``, the model in use, or of all models together (``None``)
+    while that one has predicted too few ads. ``models`` has every version, those on trial too.
+    ``excluded`` names ads whose actuals cannot be.
+    """
+
+    id: str
+    account_id: str
+    at: float
+    overall: AccuracyScore
+    drift: DriftFound
+    seed: int
+    model_version: str | None = None
+    models: dict[str, AccuracyScore] = field(default_factory=dict)
+    excluded: tuple[str, ...] = ()
+    partial_ads: int = 0
+    policy_version: str = ""
+
+
 class CycleStatus(StrEnum):
     """Whether a cycle still runs."""
 

@@ -620,9 +620,11 @@ class AccuracyPolicy:
     min_bin_ads: int = 5
     resamples: int = 400
     drift_min_ads: int = 20
+    drift_min_clicks: float = 5.0  # expected of an ad that tells of drift
     drift_false_alarms: float = 0.01
     permutations: int = 999
-    max_ads: int = 20_000
+    window_days: float = 90.0  # ads first shown in these are judged, the latest ``max_ads``
+    max_ads: int = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
