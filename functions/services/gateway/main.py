@@ -14,6 +14,7 @@ from geminivideo.services import (
     intake,
     prediction,
     renders,
+    shared_patterns,
     storyboard,
     video_process,
 )
@@ -56,6 +57,7 @@ api.get("/api/flows", answer=flows_view.Flows, query=("kind", "status", "limit")
 )
 api.get("/api/flows/{id}", answer=flows_view.FlowView)(flows_view.show_flow)
 prediction.serve(api)
+shared_patterns.serve_consents(api)
 video_process.serve(api)
 
 main = api.entry()

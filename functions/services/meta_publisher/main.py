@@ -7,6 +7,7 @@ from geminivideo.services import (
     learning_cycle,
     meta_objects,
     prediction,
+    shared_patterns,
     video_process,
 )
 
@@ -24,6 +25,7 @@ meta_objects.serve(api)
 battle_hardened.serve(api)
 learning_cycle.serve(api)
 prediction.serve(api)
+shared_patterns.serve(api)
 video_process.serve(api)
 
 main = api.entry()

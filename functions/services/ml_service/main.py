@@ -1,13 +1,20 @@
 """The ML service (:8004): predictions of scenes, budget splits, stages' worth, videos."""
 
 from geminivideo.runtime.http import Api
-from geminivideo.services import battle_hardened, learning_cycle, prediction, video_process
+from geminivideo.services import (
+    battle_hardened,
+    learning_cycle,
+    prediction,
+    shared_patterns,
+    video_process,
+)
 
 api = Api("ml_service")
 
 battle_hardened.serve(api)
 learning_cycle.serve(api)
 prediction.serve(api)
+shared_patterns.serve(api)
 video_process.serve(api)
 
 main = api.entry()
