@@ -16,7 +16,7 @@ from geminivideo.events import flow_id_of
 from geminivideo.records import Flow, FlowStatus
 from rich.table import Table
 
-from emulators.commands import apply, changes, clock, env, fault, logs, simulate, snapshot
+from emulators.commands import apply, changes, clock, env, fault, learn, logs, simulate, snapshot
 from emulators.commands.console import (
     STATE,
     Exit,
@@ -42,6 +42,7 @@ app.command("logs")(logs.logs)
 app.command("apply")(apply.apply)
 app.command("env")(env.env)
 app.command("simulate")(simulate.simulate)
+app.command("learn")(learn.learn)
 for command in changes.COMMANDS:
     app.command(command.__name__)(command)
 

@@ -169,6 +169,7 @@ LEARNING_REASONS: dict[str, str] = {
     ),
 }
 FAULT_REASONS: dict[str, str] = {
+    LOOP_LOST: "The learning cycle went on without one of its loops; its record says why.",
     INDEX_REBUILT: (
         "The index of winners could not be read and was built again from the entries it comes from."
     ),

@@ -82,6 +82,29 @@ def _running(account_id: str) -> Query:
     return Query("learning_cycles", where)
 
 
+def ask(
+    documents: Documents, outlet: outbox.Outlet, now: float, asked: LearningDue
+) -> tuple[LearningCycle, bool]:
+    """Begin an account's cycle from outside: the cycle, and whether it is a new one.
+
+    The record and the message that starts it are one commit: what dies before it is published is
+    published by the sweeper.
+    """
+    row = outbox.row_of(asked, f"learning-cycle:{asked.flow_id}", 0, now)
+
+    def body(transaction: Transaction) -> LearningCycle:
+        cycle = _opened(transaction, asked, now)
+        if cycle.id == asked.flow_id:
+            transaction.set(row.path, row)
+        return cycle
+
+    cycle = documents.transact(body)
+    if cycle.id != asked.flow_id:
+        return cycle, False
+    outbox.publish(documents, outlet, [row])
+    return cycle, True
+
+
 # The routes ----------------------------------------------------------------------------------
 
 
@@ -174,7 +197,8 @@ def start(call: Call) -> CycleStarted:
         trigger_retrain=asked.trigger_retrain,
         accuracy_threshold=asked.accuracy_threshold,
     )
-    opened = [_open(call, share(tick, account_id)) for account_id in accounts]
+    documents, now = call.ports.documents, call.ports.clock.now()
+    opened = [ask(documents, call.ports, now, share(tick, each)) for each in accounts]
     return CycleStarted(
         cycle_id=opened[0][0].id,
         status=opened[0][0].status,
@@ -198,24 +222,6 @@ def _accounts(call: Call, asked: CycleRequest) -> list[str]:
         return sorted(account.id for account in found)
     account_id = identifier(asked.account_id, "account_id")
     return [account_id] if documents.get(f"accounts/{account_id}", Account) else []
-
-
-def _open(call: Call, asked: LearningDue) -> tuple[LearningCycle, bool]:
-    """The account's cycle, and whether this call began it: its message is in the same commit."""
-    documents, now = call.ports.documents, call.ports.clock.now()
-    row = outbox.row_of(asked, f"learning-cycle:{asked.flow_id}", 0, now)
-
-    def body(transaction: Transaction) -> LearningCycle:
-        cycle = _opened(transaction, asked, now)
-        if cycle.id == asked.flow_id:
-            transaction.set(row.path, row)
-        return cycle
-
-    cycle = documents.transact(body)
-    if cycle.id != asked.flow_id:
-        return cycle, False
-    outbox.publish(documents, call.ports, [row])
-    return cycle, True
 
 
 def show(call: Call) -> CycleView:
