@@ -196,6 +196,7 @@ class TrainingPolicy:
     min_judged: int = 10
     shadows: int = 3
     min_shadow_ads: int = 20
+    shadow_level: float = 0.80  # of resamples in which a shadow must be better, or worse to go
     max_shadow_days: float = 45.0
     max_graph_difference: float = 1e-5
     pooled: bool = True

@@ -4,7 +4,8 @@ import itertools
 
 import pytest
 from geminivideo.events import ObjectRef
-from geminivideo.ml.ctr import Row, train
+from geminivideo.ml.judging import Row
+from geminivideo.ml.training import train
 from geminivideo.policy import RankPolicy, TrainingPolicy
 from geminivideo.records import ChampionModel
 from geminivideo.runtime import http

@@ -10,15 +10,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from geminivideo.ml import vectors
-from geminivideo.ml.ctr import (
-    CtrModel,
-    ModelUnreadableError,
-    Row,
-    TooFewActualsError,
-    load_champion,
-    train,
-)
+from geminivideo.ml.ctr import CtrModel, ModelUnreadableError, load_champion
+from geminivideo.ml.judging import Row
 from geminivideo.ml.ranking import rank
+from geminivideo.ml.training import TooFewActualsError, train
 from geminivideo.policy import RankPolicy, TrainingPolicy
 from geminivideo.records import Box, Detection, Features, Scene, TextSeen
 from hypothesis import given, settings
@@ -172,7 +167,7 @@ def test_a_damaged_champion_is_refused(model):
     good = json.loads(model.dump())
     bad = {
         "not readable": b"\x80\x04pickle",
-        "format 2": {**good, "format": 2},
+        "format 1": {**good, "format": 1},
         "differ in length": {**good, "means": good["means"][:-1]},
         "covariance does not fit": {**good, "covariance": good["covariance"][:-1]},
         "numbers that cannot be": {**good, "spreads": [0.0] * len(good["names"])},

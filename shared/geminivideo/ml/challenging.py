@@ -1,0 +1,149 @@
+"""A challenger against the champion: on ads that neither has seen, and then on trial with new ads.
+
+A model that wins its first judgement is a shadow: what it says of new ads is recorded beside what
+the champion says, and nobody acts on it. What becomes of those ads judges it again. The first model
+of a deployment has nobody beside it and takes its place at once when it beats the base rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from geminivideo.ml.ctr import CtrModel
+from geminivideo.ml.guarding import guarded
+from geminivideo.ml.judging import Comparison, Row, compare
+from geminivideo.ml.training import base_rates, split, train
+from geminivideo.policy import RankPolicy, TrainingPolicy
+
+
+class State(StrEnum):
+    """What a version is: in use, on trial, or neither any more."""
+
+    CHAMPION = "champion"
+    SHADOW = "shadow"
+    RETIRED = "retired"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Challenge:
+    """A trained challenger, how it was judged, and what it is to be; ``left_out`` are sentences."""
+
+    model: CtrModel
+    state: State
+    reason: str
+    over_baseline: Comparison
+    over_champion: Comparison | None
+    accounts: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """How a shadow stands: its new state (``SHADOW``: it waits on), and why."""
+
+    state: State
+    reason: str
+    comparison: Comparison | None = None
+
+
+def rates_of(model: CtrModel, rows: Sequence[Row]) -> list[float]:
+    """What a model says of ads, each at its account's level."""
+    return model.predict_many([model.of_account(row.values, row.account_id) for row in rows])
+
+
+def challenge(
+    rows: Sequence[Row],
+    champion: CtrModel | None,
+    policy: TrainingPolicy,
+    ranking: RankPolicy,
+    now: float,
+) -> Challenge:
+    """Train a challenger and judge it against the base rate and the champion.
+
+    The champion is compared on those of the held-out ads that began after all it learned from.
+    Raises ``TooFewActualsError``, ``PoisonedActualsError``, ``GraphDiffersError``.
+    """
+    found = guarded(rows, policy, now)
+    earlier, later = split(found.rows, policy)
+    model = train(found.rows, policy, ranking)
+    likeness, rates = model.report.likeness, rates_of(model, later)
+    baseline = compare(base_rates(earlier, later, policy), rates, later, likeness, policy)
+    against = None
+    if champion is not None:
+        fresh = [row for row in later if row.at > champion.trained_to]
+        if len(fresh) >= policy.min_judged:
+            said = rates_of(champion, fresh), rates_of(model, fresh)
+            against = compare(*said, fresh, likeness, policy)
+    state, reason = _verdict(baseline, against, champion, policy)
+    return Challenge(
+        model=model,
+        state=state,
+        reason=reason,
+        over_baseline=baseline,
+        over_champion=against,
+        accounts=tuple(sorted({row.account_id for row in found.rows if row.account_id})),
+        left_out=found.left_out,
+    )
+
+
+def _verdict(
+    baseline: Comparison,
+    against: Comparison | None,
+    champion: CtrModel | None,
+    policy: TrainingPolicy,
+) -> tuple[State, str]:
+    if baseline.ads < policy.min_judged:
+        few = f"only {baseline.ads} of {policy.min_judged} later ads to judge it by"
+        return State.REJECTED, few
+    if not baseline.better:
+        return State.REJECTED, f"it does not beat the base rate {_on(baseline)}"
+    if champion is None:
+        return State.CHAMPION, f"it beats the base rate {_on(baseline)}, and no model was in use"
+    if against is None:
+        return State.REJECTED, (
+            f"fewer than {policy.min_judged} ads began after all that the champion learned from"
+        )
+    if not against.better:
+        return State.REJECTED, f"it is not better than {champion.version} {_on(against)}"
+    return State.SHADOW, f"it is better than {champion.version} {_on(against)}; now on trial"
+
+
+def _on(found: Comparison) -> str:
+    return (
+        f"on {found.ads} later ads (gain {found.gain:.2g}, lower bound {found.bound:.2g} at "
+        f"{found.level:.0%})"
+    )
+
+
+def on_trial(
+    champion: Sequence[float],
+    shadow: Sequence[float],
+    rows: Sequence[Row],
+    age_days: float,
+    likeness: float,
+    policy: TrainingPolicy,
+) -> Trial:
+    """Judge a shadow by new ads of which both had spoken before they were shown."""
+    if len(rows) < policy.min_shadow_ads:
+        said = f"{len(rows)} of {policy.min_shadow_ads} new ads have shown how right it is"
+        return _waiting(said, None, age_days, policy)
+    found = compare(champion, shadow, rows, likeness, policy)
+    said = (
+        f"on {found.ads} new ads (gain {found.gain:.2g}; in {1 - found.p_value:.0%} of resamples "
+        "it is better)"
+    )
+    if found.p_value <= 1 - policy.shadow_level:
+        return Trial(state=State.CHAMPION, reason=f"also better {said}", comparison=found)
+    if found.p_value >= policy.shadow_level:
+        return Trial(state=State.REJECTED, reason=f"not better {said}", comparison=found)
+    return _waiting(f"undecided {said}", found, age_days, policy)
+
+
+def _waiting(said: str, found: Comparison | None, age_days: float, policy: TrainingPolicy) -> Trial:
+    if age_days > policy.max_shadow_days:
+        late = f"{said}, after {age_days:.0f} days on trial"
+        return Trial(state=State.REJECTED, reason=late, comparison=found)
+    return Trial(state=State.SHADOW, reason=said, comparison=found)
