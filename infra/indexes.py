@@ -46,9 +46,16 @@ INDEXES = (
     Index("pending_ad_changes", ("account_id", "finished_at")),
     Index("ad_change_history", ("change_id", "at")),
     Index("learning_cycles", ("account_id", "-started_at")),
+    Index("actuals", ("account_id", "-first_shown_at")),
     Index("clicks", ("click_id", "-at")),
     Index("clicks", ("fbclid", "-at")),
     Index("clicks", ("fingerprint", "-at")),
     Index("clicks", ("ip", "user_agent", "-at")),
 )
-TTL_FIELDS = (("privacy_ledger", "expire_at"), ("step_runs", "expire_at"), ("outbox", "expire_at"))
+TTL_FIELDS = (
+    ("privacy_ledger", "expire_at"),
+    ("winning_patterns", "expire_at"),
+    ("knowledge_edges", "expire_at"),
+    ("step_runs", "expire_at"),
+    ("outbox", "expire_at"),
+)
