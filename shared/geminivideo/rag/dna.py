@@ -7,6 +7,7 @@ are told in words, so that a question in words finds them, with the number behin
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -81,14 +82,15 @@ def text_of(dna: CreativeDna) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def scored(dna: CreativeDna, ctr: float | None, others: Sequence[float]) -> CreativeDna:
+def scored(dna: CreativeDna, ctr: float | None, rates: Sequence[float]) -> CreativeDna:
     """The DNA with its score: the share of the account's other ads whose CTR it beats.
 
-    Unknown without a CTR or without other ads.
+    ``rates`` are those of all the account's ads, this one's with them, rising. Unknown without a
+    CTR or without other ads.
     """
-    if ctr is None or not others:
+    if ctr is None or len(rates) < 2:
         return dna
-    return replace(dna, score=sum(other < ctr for other in others) / len(others))
+    return replace(dna, score=min(1.0, bisect_left(rates, ctr) / (len(rates) - 1)))
 
 
 def traits_of(dna: CreativeDna) -> dict[str, str | bool]:

@@ -94,8 +94,10 @@ def packed(vector: Sequence[float]) -> bytes:
     """A vector as little-endian float32, of length 1."""
     import numpy as np
 
-    numbers = np.asarray(vector, "<f4")
-    return (numbers / (np.linalg.norm(numbers) or 1.0)).astype("<f4").tobytes()
+    numbers = np.asarray(vector, np.float64)
+    largest = np.abs(numbers).max(initial=0.0)
+    scaled = numbers / (largest or 1.0)
+    return (scaled / (np.linalg.norm(scaled) or 1.0)).astype("<f4").tobytes()
 
 
 def unpacked(raw: bytes) -> NDArray[np.float32]:
