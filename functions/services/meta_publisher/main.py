@@ -2,6 +2,8 @@
 
 from geminivideo.runtime.http import Api
 from geminivideo.services import (
+    accuracy,
+    actuals,
     battle_hardened,
     changes,
     learning_cycle,
@@ -22,6 +24,8 @@ api.get("/api/ad-change-history", answer=changes.ChangeHistory, query=("change_i
     changes.show_history
 )
 meta_objects.serve(api)
+accuracy.serve(api)
+actuals.serve(api)
 battle_hardened.serve(api)
 learning_cycle.serve(api)
 prediction.serve(api)

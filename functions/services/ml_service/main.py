@@ -2,6 +2,8 @@
 
 from geminivideo.runtime.http import Api
 from geminivideo.services import (
+    accuracy,
+    actuals,
     battle_hardened,
     learning_cycle,
     prediction,
@@ -11,6 +13,8 @@ from geminivideo.services import (
 
 api = Api("ml_service")
 
+accuracy.serve(api)
+actuals.serve(api)
 battle_hardened.serve(api)
 learning_cycle.serve(api)
 prediction.serve(api)
