@@ -1,14 +1,15 @@
 """The Council: the Director plans, the Oracle predicts, the Council of Titans judges at 85."""
 
 import os
+from dataclasses import replace
 
-from geminivideo.cloud.documents import Query
 from geminivideo.cloud.vertex import Vertex
 from geminivideo.events import BlueprintsApproved, ScenesRanked
-from geminivideo.records import Brief, Campaign, FlowStatus, Scene, Transcript, Video
-from geminivideo.runtime.step import Step, step
+from geminivideo.records import Brief, Campaign, FlowStatus, Video
+from geminivideo.runtime.step import Permanent, Step, step
+from geminivideo.services import variation_council as variations
+from geminivideo.services.plan_material import material_of
 from geminivideo.titan_core import council, session
-from geminivideo.titan_core.material import Material
 
 
 @step("convene_council")
@@ -16,22 +17,23 @@ def main(event: ScenesRanked, step: Step) -> BlueprintsApproved | None:
     video = step.documents.require(f"videos/{event.flow_id}", Video)
     asked_for = f"campaigns/{video.campaign_id}" if video.campaign_id else None
     campaign = step.documents.get(asked_for, Campaign) if asked_for else None
-    scenes = step.documents.query(Query("scenes", where=[("flow_id", "==", event.flow_id)]), Scene)
-    material = Material(
-        flow_id=event.flow_id,
-        brief=campaign.brief if campaign else Brief(),
-        video=video,
-        scenes=tuple(sorted(scenes, key=lambda scene: scene.index)),
-        transcript=step.documents.get(f"transcripts/{event.flow_id}", Transcript),
-    )
+    brief = campaign.brief if campaign else Brief()
+    material = material_of(step.documents, event.flow_id, brief)
+    if material is None:
+        raise Permanent(f"no scenes of {video.material_id} are there to plan from")
     asked = os.environ.get("GV_COUNCIL") == "gemini"
     model = Vertex.from_env(step.settings.project) if asked else None
-    held = session.hold(material, step.policy.council, model)
+    policy, wanted = step.policy.council, variations.request_of(step.documents, event.flow_id)
+    if wanted is None:
+        held = session.hold(material, policy, model)
+    else:
+        policy = replace(policy, max_rendered=wanted.ads)
+        held = variations.hold(step.documents, wanted, material, policy, model)
     for reason in held.degraded:
         step.degrade(reason)
     for blueprint in held.blueprints:
         step.put(f"blueprints/{blueprint.id}", blueprint)
-    chosen = council.approved(held.blueprints, step.policy.council)
+    chosen = council.approved(held.blueprints, policy)
     step.log("council held", approved=len(chosen), judged=len(held.blueprints), notes=held.notes)
     if not chosen:
         step.finish_flow(FlowStatus.COMPLETED, "the Council approved none of the plans")

@@ -8,7 +8,7 @@ from geminivideo.degraded import DEFAULT_STRATEGY
 from geminivideo.language import LanguageModel, ModelUnavailableError
 from geminivideo.policy import CouncilPolicy
 from geminivideo.records import Blueprint
-from geminivideo.titan_core import council, director, gemini
+from geminivideo.titan_core import council, director, gemini, variation
 from geminivideo.titan_core.council import Member
 from geminivideo.titan_core.critics import RULE_COUNCIL
 from geminivideo.titan_core.material import Material
@@ -46,6 +46,33 @@ def hold(
         return Session(judged, (), tuple(dropped))
     except ModelUnavailableError as error:
         return _default(material, policy, wanted, (f"model: {error}",))
+
+
+def hold_on_winner(
+    material: Material,
+    policy: CouncilPolicy,
+    model: LanguageModel | None,
+    winner: Blueprint,
+    count: int,
+    skip: int = 0,
+) -> Session:
+    """Plan ``count`` variations of a winner and judge them.
+
+    The model plans them from the brief's ``proven`` facts; by rule, each changes one thing of the
+    winner's plan (``skip`` such plans were made before) and is not rewritten: a rewrite would
+    change more, or bring the winner back.
+    """
+    if model is not None:
+        held = hold(material, policy, model, count)
+        if DEFAULT_STRATEGY not in held.degraded:
+            return held
+    drafts = variation.vary(winner, material, policy, count, skip)
+    judged = council.convene(drafts, material, RULE_COUNCIL, _as_it_is, policy)
+    return Session(judged, (DEFAULT_STRATEGY,))
+
+
+def _as_it_is(blueprint: Blueprint, material: Material, policy: CouncilPolicy) -> Blueprint:
+    return blueprint
 
 
 def _gemini_members(model: LanguageModel) -> tuple[gemini.GeminiMember, ...]:
