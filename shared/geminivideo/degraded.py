@@ -27,6 +27,7 @@ LANGUAGE_UNSURE = "language-unsure"
 SOUND_JUDGED_IN_PART = "sound-judged-in-part"
 NO_MEANING = "searched-by-words-only"
 CHAMPION_UNREADABLE = "champion-unreadable"
+PROMOTIONS_LEFT = "promotions-left"
 SHADOW_UNREADABLE = "shadow-unreadable"
 INSIGHTS_NOT_CONFIGURED = "insights-not-configured"
 INDEX_REBUILT = "winner-index-rebuilt"
@@ -143,6 +144,9 @@ BUDGET_REASONS: dict[str, str] = {
     ),
 }
 LEARNING_REASONS: dict[str, str] = {
+    PROMOTIONS_LEFT: (
+        "The time of the loop was over before every winner was promoted: the next cycle goes on."
+    ),
     WINNERS_NOT_COMPARED: (
         "Winners were not compared by meaning: the model that does was not reached, or has not "
         "read them yet; the next cycle brings them in."

@@ -502,14 +502,16 @@ class PromotionOverrides:
 class PromotionState:
     """``promotion_states/{adset_id}``: how often a budget's ads were looked at, and its promotion.
 
-    ``cycle_id`` is the cycle of the last of ``looks``, taken at ``clicks``; ``promoted_at`` and
-    ``change_id`` are of the last promotion, ``forced_at`` of the wish that it fulfilled.
+    ``cycle_id`` is the cycle of the last of ``looks``, taken at ``clicks``, the one before it at
+    ``clicks_before``; ``promoted_at`` and ``change_id`` are of the last promotion, ``forced_at``
+    of the wish that it fulfilled.
     """
 
     id: str
     account_id: str
     looks: int = 0
     clicks: int = 0
+    clicks_before: int = 0
     cycle_id: str = ""
     promoted_at: float | None = None
     change_id: str | None = None

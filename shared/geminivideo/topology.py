@@ -405,7 +405,7 @@ LEARNING = (
         "promote_winners",
         Topic("promotion-due"),
         Need.ENQUEUE_CHANGES,
-        emits=("sharing-due",),
+        emits=("sharing-due", "scenes-ranked"),
         **_LOOP,
     ),
     _step(
@@ -437,7 +437,7 @@ SERVICES = (
         Need.RUN_RENDER,
         Need.READ_MODELS,
         Need.HUBSPOT_SECRET,
-        emits=("deals-touched",),
+        emits=("deals-touched", "scenes-ranked"),
         concurrency=16,
         timeout_s=120,
     ),
