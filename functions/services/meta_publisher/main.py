@@ -9,6 +9,7 @@ from geminivideo.services import (
     learning_cycle,
     meta_objects,
     prediction,
+    rag,
     shared_patterns,
     video_process,
 )
@@ -29,6 +30,7 @@ actuals.serve(api)
 battle_hardened.serve(api)
 learning_cycle.serve(api)
 prediction.serve(api)
+rag.serve(api)
 shared_patterns.serve(api)
 video_process.serve(api)
 

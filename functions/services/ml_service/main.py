@@ -7,6 +7,7 @@ from geminivideo.services import (
     battle_hardened,
     learning_cycle,
     prediction,
+    rag,
     shared_patterns,
     video_process,
 )
@@ -18,6 +19,7 @@ actuals.serve(api)
 battle_hardened.serve(api)
 learning_cycle.serve(api)
 prediction.serve(api)
+rag.serve(api)
 shared_patterns.serve(api)
 video_process.serve(api)
 
