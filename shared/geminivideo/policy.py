@@ -412,7 +412,7 @@ class SamplerPolicy:
     deal_value_dispersion: float = 0.08  # variance between ads of what a deal is worth, mean 1
     prior_credit_spread: float = 1.0  # squared coefficient of variation of one deal's credit
     draw_sharpness: float = 4.0  # the posterior's variance by that of its Thompson draws
-    prior_move: float = 0.20  # what DNA similarity and cross-account wisdom may each do
+    prior_move: float = 0.20  # what likeness to winners and cross-account wisdom may each do
     elasticity_spread: float = 0.10  # of the audience's answer to spend, and of an ad's around it
     elasticity_spread_ads: float = 0.25
     elasticity_half_life_days: float = 4.0
@@ -834,6 +834,16 @@ class SharingPolicy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LikenessPolicy:
+    """How far a new ad's predicted CTR is believed when it moves its prior (at most
+    ``SamplerPolicy.prior_move``): ``ctr_spread`` (log) is how much an account's ads differ, against
+    which the prediction's interval is weighed; without one ``trust_without_interval`` (0-1)."""
+
+    ctr_spread: float = 0.30
+    trust_without_interval: float = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
 class Policy:
     """All sections; ``Policy()`` is the default of a new ad account."""
 
@@ -870,3 +880,4 @@ class Policy:
     winners: WinnersPolicy = field(default_factory=WinnersPolicy)
     semantic_cache: SemanticCachePolicy = field(default_factory=SemanticCachePolicy)
     sharing: SharingPolicy = field(default_factory=SharingPolicy)
+    likeness: LikenessPolicy = field(default_factory=LikenessPolicy)

@@ -15,7 +15,7 @@ from geminivideo.policy import Policy
 if TYPE_CHECKING:
     from geminivideo.budget.sampler import Draws
 
-FORMAT = 2
+FORMAT = 3
 
 
 class Move(StrEnum):

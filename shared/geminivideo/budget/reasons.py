@@ -25,6 +25,8 @@ def explain(
     parts = [f"{_VERBS[move]}{_by(ad, move, amount)}: {_worth(metrics)}", _signals(metrics)]
     if metrics.fatigue < 0.995:
         parts.append(f"worn down by fatigue to {metrics.fatigue:.0%} of its recent CTR")
+    if ad.moved_by:
+        parts.append(f"its prior CTR was moved by {', '.join(ad.moved_by[:2])}")
     if bound_by:
         parts.append(f"bound by {bound_by}")
     return "; ".join([*parts, f"{confidence:.0%} sure"])

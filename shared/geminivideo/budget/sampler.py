@@ -321,11 +321,11 @@ def _weights(posterior: Posterior, returns: Column) -> Column:
 
 
 def _moved(evidence: Evidence, policy: SamplerPolicy) -> Column:
-    """What DNA similarity and wisdom make of the prior's mean, each by at most ``prior_move``."""
+    """What likeness and wisdom make of the prior's mean, each by at most ``prior_move``."""
     import numpy as np
 
     most = policy.prior_move
-    moved = np.minimum(np.maximum(evidence.dna, 0.0), 1.0)
+    moved = np.minimum(np.maximum(evidence.dna, -1.0), 1.0)
     moved *= most
     moved += 1.0
     moved *= np.minimum(np.maximum(evidence.wisdom, 1.0 - most), 1.0 + most)

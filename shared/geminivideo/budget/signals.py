@@ -51,8 +51,9 @@ class AdSignals:
     ``pipeline_count`` and ``cash_count`` are credited deals and purchases, ``None`` when unknown.
     ``daily_budget`` ``None`` means unknown: no velocity bound can then be kept.
     ``window_budget`` is the live budget at the start of the velocity window (default: the live
-    one). ``dna`` is the creative's similarity to winners (0-1), ``wisdom`` the ratio that other
-    accounts' experience suggests for it (1 is neutral). ``locked`` keeps the budget as it is.
+    one). ``dna`` is how like the account's winners the creative is (1; -1: its losers), ``wisdom``
+    the ratio that other accounts' experience suggests for it (1 is neutral); ``moved_by`` says what
+    both rest on. ``locked`` keeps the budget as it is.
     """
 
     ad_id: str
@@ -76,6 +77,7 @@ class AdSignals:
     basis: ValueBasis = ValueBasis.CLICK
     dna: float | None = None
     wisdom: float | None = None
+    moved_by: tuple[str, ...] = ()
     locked: bool = False
     degraded: tuple[str, ...] = ()
 
