@@ -16,7 +16,18 @@ from geminivideo.events import flow_id_of
 from geminivideo.records import Flow, FlowStatus
 from rich.table import Table
 
-from emulators.commands import apply, changes, clock, env, fault, learn, logs, simulate, snapshot
+from emulators.commands import (
+    apply,
+    changes,
+    clock,
+    env,
+    fault,
+    learn,
+    logs,
+    promote,
+    simulate,
+    snapshot,
+)
 from emulators.commands.console import (
     STATE,
     Exit,
@@ -38,6 +49,7 @@ app = typer.Typer(
 app.add_typer(clock.app, name="clock")
 app.add_typer(snapshot.app, name="snapshot")
 app.add_typer(fault.app, name="fault")
+app.add_typer(promote.app, name="promote")
 app.command("logs")(logs.logs)
 app.command("apply")(apply.apply)
 app.command("env")(env.env)

@@ -34,12 +34,12 @@ def changes(
 ) -> None:
     """List changes, or show one with its history."""
     if change:
-        shown = _get(f"/api/ad-change-history?change_id={change}", state, gateway)
+        shown = get(f"/api/ad-change-history?change_id={change}", state, gateway)
         answer(shown, "", as_json) if as_json else console.print(_history(shown))
         return
     wanted = {"status": status.upper(), "account_id": account}
     query = "&".join(f"{name}={value}" for name, value in wanted.items() if value)
-    shown = _get(f"/api/pending-ad-changes?{query}", state, gateway)
+    shown = get(f"/api/pending-ad-changes?{query}", state, gateway)
     answer(shown, "", as_json) if as_json else console.print(_table(shown["changes"]))
 
 
@@ -86,8 +86,8 @@ def replay(
     gateway: GatewayOption = "",
 ) -> None:
     """Try again what was given up."""
-    body = {"id": failed, "by": _name(by)}
-    done = _post("/api/replay", body, state, gateway)
+    body = {"id": failed, "by": login_name(by)}
+    done = post("/api/replay", body, state, gateway)
     answer(done, f"{done['kind']} {done['id']} is tried again", as_json)
 
 
@@ -99,8 +99,8 @@ def kill(
     gateway: GatewayOption = "",
 ) -> None:
     """Stop every write to Meta, now."""
-    body = {"by": _name(by), "reason": reason}
-    stops = _post("/api/kill-switch", body, state, gateway)
+    body = {"by": login_name(by), "reason": reason}
+    stops = post("/api/kill-switch", body, state, gateway)
     answer(stops, _stops(stops), as_json)
 
 
@@ -116,7 +116,7 @@ def resume(
 ) -> None:
     """Take the kill switch back, or close a breaker that somebody has looked at."""
     path = f"/api/breakers/{breaker}/close" if breaker else "/api/kill-switch/release"
-    stops = _post(path, {"by": _name(by), "reason": reason}, state, gateway)
+    stops = post(path, {"by": login_name(by), "reason": reason}, state, gateway)
     answer(stops, _stops(stops), as_json)
 
 
@@ -126,24 +126,27 @@ COMMANDS = (changes, approve, reject, rollback, replay, kill, resume)
 def _decide(
     change: str, what: str, by: str, reason: str, as_json: bool, state: Path, gateway: str
 ) -> None:
-    body = {"by": _name(by), "reason": reason}
-    done = _post(f"/api/pending-ad-changes/{change}/{what}", body, state, gateway)
+    body = {"by": login_name(by), "reason": reason}
+    done = post(f"/api/pending-ad-changes/{change}/{what}", body, state, gateway)
     of = f" (of {done['of']})" if done.get("of") else ""
     answer(done, f"{done['id']}{of} is {done['status']}, by {done['by']}", as_json)
 
 
-def _name(by: str) -> str:
+def login_name(by: str) -> str:
+    """Who decides: as said, or who is logged in."""
     return by or getpass.getuser()
 
 
-def _get(path: str, state: Path, gateway: str) -> dict[str, Any]:
+def get(path: str, state: Path, gateway: str) -> dict[str, Any]:
+    """The gateway's answer; its errors are one line."""
     from emulators.gateway import Gateway, GatewayError
 
     with told(GatewayError):
         return Gateway.at(gateway, state).get(path)
 
 
-def _post(path: str, body: dict[str, Any], state: Path, gateway: str) -> dict[str, Any]:
+def post(path: str, body: dict[str, Any], state: Path, gateway: str) -> dict[str, Any]:
+    """The gateway's answer; its errors are one line."""
     from emulators.gateway import Gateway, GatewayError
 
     with told(GatewayError):

@@ -13,6 +13,7 @@ from geminivideo.services import (
     insights_intake,
     intake,
     prediction,
+    promotion_control,
     renders,
     shared_patterns,
     storyboard,
@@ -57,6 +58,7 @@ api.get("/api/flows", answer=flows_view.Flows, query=("kind", "status", "limit")
 )
 api.get("/api/flows/{id}", answer=flows_view.FlowView)(flows_view.show_flow)
 prediction.serve(api)
+promotion_control.serve(api)
 shared_patterns.serve_consents(api)
 video_process.serve(api)
 

@@ -9,6 +9,7 @@ from geminivideo.services import (
     learning_cycle,
     meta_objects,
     prediction,
+    promotion,
     rag,
     shared_patterns,
     video_process,
@@ -30,6 +31,7 @@ actuals.serve(api)
 battle_hardened.serve(api)
 learning_cycle.serve(api)
 prediction.serve(api)
+promotion.serve(api)
 rag.serve(api)
 shared_patterns.serve(api)
 video_process.serve(api)

@@ -7,6 +7,7 @@ from geminivideo.services import (
     battle_hardened,
     learning_cycle,
     prediction,
+    promotion,
     rag,
     shared_patterns,
     video_process,
@@ -19,6 +20,7 @@ actuals.serve(api)
 battle_hardened.serve(api)
 learning_cycle.serve(api)
 prediction.serve(api)
+promotion.serve(api)
 rag.serve(api)
 shared_patterns.serve(api)
 video_process.serve(api)

@@ -54,6 +54,10 @@ class VariationsError(RuntimeError):
     """A request cannot be decided; the message says why."""
 
 
+class NoRequestError(VariationsError):
+    """There is no such request."""
+
+
 def flow_id_of(cycle_id: str, ad_id: str) -> str:
     """The flow of a winner's variations: the same cycle and ad, the same flow."""
     return "cf-" + hashlib.sha256(f"variations/{cycle_id}/{ad_id}".encode()).hexdigest()[:20]
@@ -282,7 +286,7 @@ def decide(
     def body(transaction: Transaction) -> VariationRequest:
         wanted = transaction.get(request_path(flow_id), VariationRequest)
         if wanted is None:
-            raise VariationsError(f"no request {flow_id}: `geminivideo promote list` shows them")
+            raise NoRequestError(f"no request {flow_id}: `geminivideo promote list` shows them")
         if wanted.status is not VariationsStatus.ASKED:
             raise VariationsError(f"{flow_id} is {wanted.status}: only ASKED ones are decided")
         status = VariationsStatus.STARTED if yes else VariationsStatus.REJECTED
