@@ -27,6 +27,7 @@ LANGUAGE_UNSURE = "language-unsure"
 SOUND_JUDGED_IN_PART = "sound-judged-in-part"
 NO_MEANING = "searched-by-words-only"
 CHAMPION_UNREADABLE = "champion-unreadable"
+ACTUALS_REFUSED = "actuals-refused"
 PROMOTIONS_LEFT = "promotions-left"
 SHADOW_UNREADABLE = "shadow-unreadable"
 INSIGHTS_NOT_CONFIGURED = "insights-not-configured"
@@ -180,6 +181,10 @@ FAULT_REASONS: dict[str, str] = {
     CHAMPION_UNREADABLE: (
         "The champion model's document cannot be used; scenes were ranked without it. Roll back to "
         "the model before it."
+    ),
+    ACTUALS_REFUSED: (
+        "Actuals that cannot be true were not learned from: look at the days and ads that the "
+        "cycle names."
     ),
     SHADOW_UNREADABLE: (
         "A model on trial cannot be read: it says nothing of these ads, and is not judged by them."

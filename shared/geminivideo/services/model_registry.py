@@ -1,0 +1,339 @@
+"""The registry of CTR models: which version is in use, which were before, which are on trial.
+
+``model_registry/ctr`` names the champion; ``model_registry/ctr/versions/{version}`` is every model
+that was ever trained. Both change in one transaction that has read the champion it replaces.
+Artifacts are content-addressed objects, written before any document names them: a process that is
+killed leaves an object that nobody names, and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from geminivideo.cloud.documents import DocumentMissingError, Query
+from geminivideo.learning_records import ModelVersion
+from geminivideo.ml.challenging import State
+from geminivideo.ml.ctr import CtrModel, ModelUnreadableError, load_champion
+from geminivideo.records import ChampionModel
+from geminivideo.runtime.failures import Transient
+from geminivideo.runtime.http import Api, ApiError, Call, identifier
+
+if TYPE_CHECKING:
+    from geminivideo.cloud.documents import Documents, Transaction
+    from geminivideo.cloud.files import Files
+    from geminivideo.events import ObjectRef
+
+NAME = "ctr"
+PATH = f"model_registry/{NAME}"
+VERSIONS = f"{PATH}/versions"
+ROUTE = "/api/models/ctr"
+_KEPT = 6  # models in one process: the champion, those on trial, and one that was just replaced
+_REMEMBERED = 20  # champions before this one
+_loaded: OrderedDict[tuple[ObjectRef, str], CtrModel] = OrderedDict()
+_LOCK = Lock()
+
+
+class ChampionMovedError(Transient):
+    """The champion is another one than the challenger was judged against: judge it again."""
+
+    def __init__(self, expected: str | None, found: str | None) -> None:
+        super().__init__(f"the champion is {found}, not {expected}: judge again, then promote")
+
+
+class NoVersionError(ValueError):
+    """The registry has no such version, or none to go back to; the message says which."""
+
+
+# Reading ---------------------------------------------------------------------------------------
+
+
+def champion_of(documents: Documents) -> ChampionModel | None:
+    """The model in use; None while there is none."""
+    return documents.get(PATH, ChampionModel)
+
+
+def path_of(version: str) -> str:
+    """The document path of a version."""
+    return f"{VERSIONS}/{version}"
+
+
+def versions(documents: Documents, limit: int = 100) -> list[ModelVersion]:
+    """What was trained, the latest first."""
+    return documents.query(Query(VERSIONS, order=["-trained_at"], limit=limit), ModelVersion)
+
+
+def shadows(documents: Documents) -> list[ModelVersion]:
+    """The models on trial, the oldest first."""
+    found = documents.query(Query(VERSIONS, [("state", "==", State.SHADOW.value)]), ModelVersion)
+    return sorted(found, key=lambda one: (one.trained_at, one.version))
+
+
+def load(files: Files, artifact: ObjectRef, checksum: str = "") -> CtrModel:
+    """The model of an artifact, kept by generation: a new champion is another generation.
+
+    Raises ``ModelUnreadableError`` when it is damaged, not the one that was registered, or of
+    another format, and ``ObjectGoneError``.
+    """
+    key = (artifact, checksum)
+    with _LOCK:
+        if key in _loaded:
+            _loaded.move_to_end(key)
+            return _loaded[key]
+    model = _checked(files.read(artifact), checksum)
+    with _LOCK:
+        _loaded[key] = model
+        while len(_loaded) > _KEPT:
+            _loaded.popitem(last=False)
+    return model
+
+
+def _checked(document: bytes, checksum: str) -> CtrModel:
+    if checksum and checksum_of(document) != checksum:
+        raise ModelUnreadableError(
+            "the model's object is not the one that was registered: its SHA-256 differs"
+        )
+    return load_champion(document)
+
+
+def checksum_of(document: bytes) -> str:
+    """SHA-256, in hexadecimal."""
+    return hashlib.sha256(document).hexdigest()
+
+
+def champion_model(documents: Documents, files: Files) -> CtrModel | None:
+    """The champion, ready to predict; None while there is none. Raises as ``load`` does."""
+    registered = champion_of(documents)
+    return None if registered is None else load(files, registered.artifact, registered.checksum)
+
+
+# Changing: inside a transaction, writes by path ------------------------------------------------
+
+Writes = list[tuple[str, Any]]
+
+
+def enthroned(
+    transaction: Transaction,
+    version: ModelVersion,
+    expected: str | None,
+    by: str,
+    reason: str,
+    now: float,
+) -> Writes:
+    """Make a version the champion; raises ``ChampionMovedError`` when ``expected`` is not it.
+
+    The version's own document is among the writes. One that is the champion already is left as it
+    is, so that the same promotion twice is one.
+    """
+    current = transaction.get(PATH, ChampionModel)
+    if current is not None and current.version == version.version:
+        return []
+    if (current.version if current else None) != expected:
+        raise ChampionMovedError(expected, current.version if current else None)
+    previous = (current.version, *current.previous)[:_REMEMBERED] if current else ()
+    pointer = _pointer(version, previous, by, reason, now)
+    crowned = replace(version, state=State.CHAMPION.value, reason=reason)
+    left = _retired(transaction, current, f"replaced by {version.version}")
+    return [(PATH, pointer), (path_of(version.version), crowned), *left]
+
+
+def _pointer(
+    version: ModelVersion, previous: tuple[str, ...], by: str, reason: str, now: float
+) -> ChampionModel:
+    return ChampionModel(
+        name=NAME,
+        version=version.version,
+        artifact=version.artifact,
+        promoted_at=now,
+        checksum=version.checksum,
+        previous=previous,
+        by=by,
+        reason=reason,
+    )
+
+
+def _retired(transaction: Transaction, current: ChampionModel | None, reason: str) -> Writes:
+    """The champion's own document as that of one before; none when it was never registered."""
+    found = transaction.get(path_of(current.version), ModelVersion) if current else None
+    if found is None:
+        return []
+    return [(path_of(found.version), replace(found, state=State.RETIRED.value, reason=reason))]
+
+
+def promote(
+    documents: Documents, version: str, expected: str | None, by: str, reason: str, now: float
+) -> ChampionModel:
+    """Put a version in use by hand; raises ``NoVersionError``, ``ChampionMovedError``."""
+
+    def body(transaction: Transaction) -> ChampionModel:
+        found = transaction.get(path_of(version), ModelVersion)
+        if found is None:
+            raise NoVersionError(f"there is no version {version}")
+        writes = enthroned(transaction, found, expected, by, reason, now)
+        return _written(transaction, writes)
+
+    return documents.transact(body)
+
+
+def _written(transaction: Transaction, writes: Writes) -> ChampionModel:
+    """Write, and return what the pointer then is."""
+    pointer = dict(writes).get(PATH) or transaction.require(PATH, ChampionModel)
+    for path, record in writes:
+        transaction.set(path, record)
+    return pointer
+
+
+def roll_back(documents: Documents, by: str, reason: str, now: float) -> ChampionModel | None:
+    """Put the champion before this one in use again; None when there was none.
+
+    Then nothing is in use and the heuristic ranks. Raises ``NoVersionError`` when no model is in
+    use, or the one before is not registered.
+    """
+
+    def body(transaction: Transaction) -> ChampionModel | None:
+        current = transaction.get(PATH, ChampionModel)
+        if current is None:
+            raise NoVersionError("no model is in use: there is nothing to roll back")
+        why = f"rolled back by {by}: {reason}" if reason else f"rolled back by {by}"
+        writes = _retired(transaction, current, why)
+        if not current.previous:
+            transaction.delete(PATH)
+            for path, record in writes:
+                transaction.set(path, record)
+            return None
+        return _written(transaction, [*_restored(transaction, current, by, why, now), *writes])
+
+    return documents.transact(body)
+
+
+def _restored(
+    transaction: Transaction, current: ChampionModel, by: str, why: str, now: float
+) -> Writes:
+    before, *rest = current.previous
+    try:
+        found = transaction.require(path_of(before), ModelVersion)
+    except DocumentMissingError as error:
+        raise NoVersionError(f"{before}, which was before, is not registered") from error
+    reason = f"in use again: {current.version} was {why}"
+    return [
+        (PATH, _pointer(found, tuple(rest), by, reason, now)),
+        (path_of(before), replace(found, state=State.CHAMPION.value, reason=reason)),
+    ]
+
+
+# The routes ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """The champion (null: the heuristic ranks) and every version, the latest first."""
+
+    champion: str | None
+    promoted_at: float | None
+    by: str | None
+    reason: str | None
+    previous: list[str]
+    versions: list[ModelVersion]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promotion:
+    """Which version, by whom and why. ``expected`` is the champion that it is to replace, when
+    that matters: a promotion that finds another one is refused."""
+
+    version: str
+    by: str = ""
+    reason: str = ""
+    expected: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollback:
+    """Who goes back to the champion before, and why."""
+
+    by: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Champion:
+    """The model in use; ``version`` null: none is, and the heuristic ranks."""
+
+    version: str | None
+    promoted_at: float | None
+    by: str | None
+    reason: str | None
+    previous: list[str]
+
+
+def list_models(call: Call) -> Models:
+    """Every version of the CTR model, and which one is in use."""
+    found = versions(call.ports.documents, call.number("limit", default=100, low=1, high=500))
+    now = _shown(champion_of(call.ports.documents))
+    return Models(
+        champion=now.version,
+        promoted_at=now.promoted_at,
+        by=now.by,
+        reason=now.reason,
+        previous=now.previous,
+        versions=found,
+    )
+
+
+def promote_model(call: Call) -> Champion:
+    """Put a version in use; 409 when the champion is not the expected one, or it cannot be read."""
+    asked: Promotion = call.body
+    documents, version = call.ports.documents, identifier(asked.version, "version")
+    found = documents.get(path_of(version), ModelVersion)
+    if found is None:
+        raise ApiError(404, f"there is no version {version}")
+    _check_readable(call, found)
+    current = champion_of(documents)
+    expected = asked.expected or (current.version if current else None)
+    by, reason = call.caller or asked.by or "unknown", asked.reason or "promoted by hand"
+    try:
+        made = promote(documents, version, expected, by, reason, call.ports.clock.now())
+    except ChampionMovedError as error:
+        raise ApiError(409, error.reason) from error
+    return _shown(made)
+
+
+def _check_readable(call: Call, found: ModelVersion) -> None:
+    from geminivideo.cloud.files import ObjectGoneError
+
+    try:
+        load(call.ports.files, found.artifact, found.checksum)
+    except (ModelUnreadableError, ObjectGoneError) as error:
+        raise ApiError(409, f"{found.version} cannot be used: {error}") from error
+
+
+def roll_back_model(call: Call) -> Champion:
+    """Go back to the champion before this one; without one, to the heuristic."""
+    asked: Rollback = call.body
+    by = call.caller or asked.by or "unknown"
+    try:
+        return _shown(roll_back(call.ports.documents, by, asked.reason, call.ports.clock.now()))
+    except NoVersionError as error:
+        raise ApiError(409, str(error)) from error
+
+
+def _shown(found: ChampionModel | None) -> Champion:
+    if found is None:
+        return Champion(version=None, promoted_at=None, by=None, reason=None, previous=[])
+    return Champion(
+        version=found.version,
+        promoted_at=found.promoted_at,
+        by=found.by or None,
+        reason=found.reason or None,
+        previous=list(found.previous),
+    )
+
+
+def serve(api: Api) -> None:
+    """Show, promote and roll back on a service."""
+    api.get(ROUTE, answer=Models, query=("limit",))(list_models)
+    api.post(f"{ROUTE}/promote", body=Promotion, answer=Champion)(promote_model)
+    api.post(f"{ROUTE}/rollback", body=Rollback, answer=Champion)(roll_back_model)
