@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -287,6 +288,12 @@ class Condition:
         return (self.low is None or value >= self.low) and (self.high is None or value < self.high)
 
 
+def all_met(conditions: Iterable[Condition], features: CreativeFeatures) -> bool | None:
+    """Whether an ad meets every condition; ``None`` while that is unknown."""
+    met = [condition.met_by(features) for condition in conditions]
+    return False if False in met else None if None in met else True
+
+
 @dataclass(frozen=True, kw_only=True)
 class WinningPattern:
     """``winning_patterns/{account_id}-{id}``: a trait, or two, of winners (or losers).
@@ -334,8 +341,7 @@ class WinningPattern:
 
     def met_by(self, features: CreativeFeatures) -> bool | None:
         """Whether an ad has all of it; ``None`` while that is unknown."""
-        met = [condition.met_by(features) for condition in self.conditions]
-        return False if False in met else None if None in met or not met else True
+        return all_met(self.conditions, features) if self.conditions else None
 
 
 @dataclass(frozen=True, kw_only=True)

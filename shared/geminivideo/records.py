@@ -396,6 +396,14 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Heeded:
+    """A pattern of the account's ads that a plan follows (or avoids), and what was measured."""
+
+    pattern_id: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Blueprint:
     """``blueprints/{flow_id}-bp{n:02d}``: one planned ad and the Council's verdict on it."""
 
@@ -420,6 +428,7 @@ class Blueprint:
     prompt_version: str = ""
     cost_microusd: int | None = None
     degraded: tuple[str, ...] = ()
+    followed: tuple[Heeded, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

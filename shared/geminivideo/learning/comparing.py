@@ -14,13 +14,13 @@ Which design is used follows from where the trait varies, never from how the ads
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from geminivideo.learning import lifts
-from geminivideo.learning_records import Condition, CreativeFeatures
+from geminivideo.learning_records import Condition, CreativeFeatures, all_met
 from geminivideo.policy import PatternPolicy
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 DAY_S = 86_400.0
 WITHIN, BETWEEN = "within", "between"
 WINNERS, CTR = "winners", "ctr"
+_KNOWN: Mapping[bool | None, int] = {True: 1, False: 0, None: -1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +181,9 @@ class Comparison:
         """Which ads meet all conditions: 1, 0, or -1 when that is unknown."""
         import numpy as np
 
-        return np.array([_met(conditions, ad.features) for ad in self.ads], dtype=np.int64)
+        return np.array(
+            [_KNOWN[all_met(conditions, ad.features)] for ad in self.ads], dtype=np.int64
+        )
 
     def sides(self, has: Whole) -> Sides:
         """A trait of the ads (as ``has`` gives it) in the design that compares more of them."""
@@ -201,8 +204,3 @@ class Comparison:
         ones = np.bincount(self.campaign_of[has == 1], minlength=count)
         zeros = np.bincount(self.campaign_of[has == 0], minlength=count)
         return np.where(zeros + ones == 0, -1, np.where(zeros == 0, 1, np.where(ones == 0, 0, -1)))
-
-
-def _met(conditions: Sequence[Condition], features: CreativeFeatures) -> int:
-    met = [condition.met_by(features) for condition in conditions]
-    return 0 if False in met else -1 if None in met else 1

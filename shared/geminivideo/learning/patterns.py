@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from geminivideo.learning import lifts
 from geminivideo.learning.comparing import BETWEEN, CTR, DAY_S, WINNERS, WITHIN, Ad, Comparison
-from geminivideo.learning.traits import PAIR, PART_OF, Trait, bands, traits_of
+from geminivideo.learning.traits import PAIR, Trait, bands, traits_of
 from geminivideo.learning_records import Condition, WinningPattern
 from geminivideo.policy import PatternPolicy
 
@@ -343,20 +343,3 @@ def decayed(pattern: WinningPattern, seen: Look) -> WinningPattern:
         return replace(pattern, strength=strength)
     expire_at = seen.now + policy.kept_days * DAY_S
     return replace(pattern, strength=strength, ended_at=seen.now, expire_at=expire_at)
-
-
-def teachable(
-    patterns: Iterable[WinningPattern], policy: PatternPolicy
-) -> tuple[WinningPattern, ...]:
-    """What a plan should heed, most effective first: not ended, and not accounted for by others."""
-    known = (p for p in patterns if p.ended_at is None and not p.confounded_by)
-    members = frozenset(PART_OF)
-    read = (p for p in known if p.conditions and {c.member for c in p.conditions} <= members)
-    ordered = sorted(read, key=lambda p: (-abs(effect(p)), p.id))
-    return tuple(ordered[: policy.taught])
-
-
-def effect(pattern: WinningPattern) -> float:
-    """The least that a pattern does: the logarithm of its interval's end next to 1, by strength."""
-    low, high = (math.log(end) for end in pattern.interval)
-    return pattern.strength * (max(0.0, low) if pattern.raises else min(0.0, high))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from geminivideo.cloud.documents import Query
 from geminivideo.learning import knowledge, patterns
 from geminivideo.learning.comparing import DAY_S, Ad
-from geminivideo.learning.traits import phrase
+from geminivideo.learning.teaching import sentence
 from geminivideo.learning.winners import standing
 from geminivideo.learning_records import (
     Actual,
@@ -175,17 +175,3 @@ def shown(one: WinningPattern) -> dict[str, Any]:
         "confirmed_at": one.confirmed_at,
         "confirmations": one.confirmations,
     }
-
-
-_UNITS = {"within": "ads", "between": "campaigns"}
-_OUTCOMES = {"winners": "share of winners", "ctr": "click-through rate"}
-
-
-def sentence(one: WinningPattern) -> str:
-    """A pattern as one sentence of what was measured."""
-    low, high = one.interval
-    return (
-        f"{phrase(one.conditions)}: {_OUTCOMES[one.basis]} {one.lift:.2f} times that of others "
-        f"({low:.2f} to {high:.2f}), {one.support} {_UNITS[one.design]} with it, "
-        f"{one.others} without"
-    )

@@ -7,14 +7,20 @@ the screen; a hook type whose evidence is missing (no number, no offer, no voice
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import cycle, islice
+from itertools import cycle, islice, product
+from typing import TypeVar
 
+from geminivideo.learning_records import CreativeFeatures
 from geminivideo.policy import CouncilPolicy
 from geminivideo.records import Blueprint, HookType, Scene, Shot
 from geminivideo.titan_core.material import Material, Sentence
+from geminivideo.titan_core.wisdom import Wisdom
+
+T = TypeVar("T")
 
 STRATEGY_VERSION = "default-director-1"
 
@@ -125,33 +131,112 @@ OFFER_CTAS = (("Get the offer", "buy_now"), ("Shop now", "buy_now"), ("Learn mor
 
 
 def plan(material: Material, policy: CouncilPolicy, count: int | None = None) -> list[Blueprint]:
-    """Up to ``count`` (default ``policy.blueprints``) blueprints; same input, same plan."""
+    """Up to ``count`` (default ``policy.blueprints``) blueprints; same input, same plan.
+
+    Hooks, orders, lengths, grades and calls to action are dealt in turn. Where the account's ads
+    taught something, the first plans choose by it instead, and what it says nothing of is dealt.
+    """
     wanted = min(count or policy.blueprints, policy.max_blueprints)
-    offered = hooks(material, policy)
-    cycles = zip(
-        _variety(offered, wanted),
-        cycle(ORDERS),
-        cycle(LENGTHS_S),
-        cycle(GRADES),
-        cycle(OFFER_CTAS if material.brief.offer else CTAS),
-        strict=False,
-    )
-    drafts = (
-        _draft(material, policy, index, hook, order(material), length, grade, cta)
-        for index, (hook, order, length, grade, cta) in enumerate(islice(cycles, wanted))
-    )
-    return list(drafts)
+    dealt = list(islice(_variety(hooks(material, policy), wanted, material.wisdom), wanted))
+    choices = islice(_choices(material), len(dealt))
+    following = _following(material.wisdom, len(dealt))
+    return [
+        _drafted(material, policy, index, hook, choice, heeds=index < following)
+        for index, (hook, choice) in enumerate(zip(dealt, choices, strict=True))
+    ]
 
 
-def _variety(offered: list[Hook], wanted: int) -> Iterable[Hook]:
-    """Hooks dealt round the types, so that ten plans are not ten questions; each used once."""
+@dataclass(frozen=True)
+class Choice:
+    """What a plan is made with, besides its hook."""
+
+    order: Order
+    length_s: float
+    grade: str
+    cta: tuple[str, str]
+
+
+def _choices(material: Material) -> Iterator[Choice]:
+    """The choices in turn, without end."""
+    ctas = OFFER_CTAS if material.brief.offer else CTAS
+    turns = zip(cycle(ORDERS), cycle(LENGTHS_S), cycle(GRADES), cycle(ctas), strict=False)
+    return (Choice(*turn) for turn in turns)
+
+
+def _following(wisdom: Wisdom | None, plans: int) -> int:
+    """How many plans choose by what the account's ads taught; the others go on trying."""
+    return math.ceil(wisdom.following_share * plans) if wisdom else 0
+
+
+def _drafted(
+    material: Material, policy: CouncilPolicy, index: int, hook: Hook, dealt: Choice, heeds: bool
+) -> Blueprint:
+    if material.wisdom is None or not heeds:
+        return _draft(material, policy, index, hook, dealt)
+    return _wisest(material, policy, index, hook, dealt, material.wisdom)
+
+
+def _wisest(
+    material: Material, policy: CouncilPolicy, index: int, hook: Hook, dealt: Choice, wisdom: Wisdom
+) -> Blueprint:
+    """The draft of this hook that is worth most; of equals the one that is nearest to the deal."""
+    ctas = OFFER_CTAS if material.brief.offer else CTAS
+    best, most = _draft(material, policy, index, hook, dealt), -math.inf
+    for order, length_s in product(_from(ORDERS, dealt.order), _from(LENGTHS_S, dealt.length_s)):
+        draft = _draft(
+            material, policy, index, hook, replace(dealt, order=order, length_s=length_s)
+        )
+        features = wisdom.describe(draft)
+        for grade, cta in product(_from(GRADES, dealt.grade), _from(ctas, dealt.cta)):
+            worth = wisdom.worth(replace(features, grade=grade, cta_type=cta[1]))
+            if worth > most:
+                most, best = worth, replace(draft, grade=grade, cta_text=cta[0], cta_type=cta[1])
+    return best
+
+
+def _from(options: Sequence[T], first: T) -> Sequence[T]:
+    """The options in their order, beginning with one of them."""
+    place = options.index(first)
+    return (*options[place:], *options[:place])
+
+
+def _variety(offered: list[Hook], wanted: int, wisdom: Wisdom | None = None) -> Iterable[Hook]:
+    """Hooks dealt round the types, so that ten plans are not ten questions; each used once.
+
+    With wisdom the better hook of a type comes first, types that do better have two hooks in each
+    round, and those that do worse come when there is nothing else.
+    """
     piles: dict[HookType, list[Hook]] = {}
-    for hook in offered:
+    for hook in sorted(offered, key=lambda hook: -_hook_worth(hook, wisdom)):
         piles.setdefault(hook.type, []).append(hook)
     dealt: list[Hook] = []
     while any(piles.values()) and len(dealt) < wanted:
-        dealt += [pile.pop(0) for pile in piles.values() if pile]
+        dealt += _round(list(filter(None, piles.values())), wisdom)
     return dealt
+
+
+def _round(piles: list[list[Hook]], wisdom: Wisdom | None) -> list[Hook]:
+    """The hooks of one round, taken off their piles."""
+    worth = [_hook_worth(pile[0], wisdom) for pile in piles]
+    least = min(0.0, max(worth))
+    taken: list[Hook] = []
+    for pile, value in zip(piles, worth, strict=True):
+        count = 0 if value < least else 2 if value > 0 else 1
+        taken += pile[:count]
+        del pile[:count]
+    return taken
+
+
+def _hook_worth(hook: Hook, wisdom: Wisdom | None) -> float:
+    if wisdom is None:
+        return 0.0
+    return wisdom.worth(
+        CreativeFeatures(
+            hook_type=hook.type.value,
+            hook_words=len(hook.text.split()),
+            hook_has_number=bool(_NUMBER.search(hook.text)),
+        )
+    )
 
 
 def _draft(
@@ -159,12 +244,9 @@ def _draft(
     policy: CouncilPolicy,
     index: int,
     hook: Hook,
-    order: tuple[Scene, ...],
-    length_s: float,
-    grade: str,
-    cta: tuple[str, str],
+    choice: Choice,
 ) -> Blueprint:
-    shots = shots_for(material, policy, hook, order, length_s)
+    shots = shots_for(material, policy, hook, choice.order(material), choice.length_s)
     return Blueprint(
         id=f"{material.flow_id}-bp{index:02d}",
         flow_id=material.flow_id,
@@ -172,11 +254,11 @@ def _draft(
         hook_text=hook.text,
         hook_type=hook.type,
         shots=shots,
-        cta_text=cta[0],
-        cta_type=cta[1],
+        cta_text=choice.cta[0],
+        cta_type=choice.cta[1],
         caption=_caption(material, hook),
         emotional_triggers=_triggers(material, hook),
-        grade=grade,
+        grade=choice.grade,
         mode="default",
         prompt_version=STRATEGY_VERSION,
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from geminivideo.records import Brief, Scene, Transcript, Video, Word
+from geminivideo.titan_core.wisdom import Wisdom
 
 _SENTENCE_END = re.compile(r"[.!?]['\"]?$")
 _WORD = re.compile(r"[a-z0-9']+")
@@ -25,13 +26,17 @@ class Sentence:
 
 @dataclass(frozen=True, kw_only=True)
 class Material:
-    """One video as the Council knows it. ``scenes`` are in source order and carry predictions."""
+    """One video as the Council knows it. ``scenes`` are in source order and carry predictions.
+
+    ``wisdom`` is what the account's ads taught, if they taught anything.
+    """
 
     flow_id: str
     brief: Brief
     video: Video
     scenes: tuple[Scene, ...]
     transcript: Transcript | None
+    wisdom: Wisdom | None = None
 
     @cached_property
     def ranked(self) -> tuple[Scene, ...]:

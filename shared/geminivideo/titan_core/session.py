@@ -43,7 +43,7 @@ def hold(
             *(c for c in RULE_COUNCIL if c.weight < 0.3),
         )
         judged = council.convene(drafts, material, members, gemini.rewriter(model), policy)
-        return Session(judged, (), tuple(dropped))
+        return Session(_noted(judged, material), (), tuple(dropped))
     except ModelUnavailableError as error:
         return _default(material, policy, wanted, (f"model: {error}",))
 
@@ -68,11 +68,17 @@ def hold_on_winner(
             return held
     drafts = variation.vary(winner, material, policy, count, skip)
     judged = council.convene(drafts, material, RULE_COUNCIL, _as_it_is, policy)
-    return Session(judged, (DEFAULT_STRATEGY,))
+    return Session(_noted(judged, material), (DEFAULT_STRATEGY,))
 
 
 def _as_it_is(blueprint: Blueprint, material: Material, policy: CouncilPolicy) -> Blueprint:
     return blueprint
+
+
+def _noted(judged: tuple[Blueprint, ...], material: Material) -> tuple[Blueprint, ...]:
+    """The plans, each with what it follows of what the account's ads taught."""
+    wisdom = material.wisdom
+    return tuple(wisdom.noted(blueprint) for blueprint in judged) if wisdom else judged
 
 
 def _gemini_members(model: LanguageModel) -> tuple[gemini.GeminiMember, ...]:
@@ -87,4 +93,4 @@ def _default(
 ) -> Session:
     drafts = director.plan(material, policy, count)
     judged = council.convene(drafts, material, RULE_COUNCIL, director.rewrite, policy)
-    return Session(judged, (DEFAULT_STRATEGY,), notes)
+    return Session(_noted(judged, material), (DEFAULT_STRATEGY,), notes)
