@@ -1,0 +1,269 @@
+"""The index of winners over real Firestore and Storage emulators, through the real clients."""
+
+import hashlib
+import importlib.util
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import flask
+import numpy as np
+import pytest
+from geminivideo.cloud.documents import Documents, Query
+from geminivideo.cloud.files import Files
+from geminivideo.language import ModelUnavailableError
+from geminivideo.learning_records import (
+    Actual,
+    CreativeFeatures,
+    LearningCycle,
+    PredictionRecord,
+    WinnerEntry,
+)
+from geminivideo.policy import WinnersPolicy
+from geminivideo.records import (
+    Blueprint,
+    Detection,
+    Features,
+    Flow,
+    FlowStatus,
+    HookType,
+    Scene,
+    Shot,
+    Transcript,
+    Word,
+)
+from geminivideo.records import Box as BoxRecord
+from geminivideo.runtime.clock import Clock
+from geminivideo.services.winner_store import WinnerStore, manifest_name
+from google.cloud import storage
+from werkzeug.test import EnvironBuilder
+
+from emulators.firestore import Index
+from emulators.firestore import Server as Firestore
+from emulators.storage import Server as Storage
+from infra.indexes import INDEXES
+
+ROOT = Path(__file__).resolve().parents[4]
+NOW = 1_795_000_000.0
+DAY = 86_400.0
+ACCOUNT = "acme"
+
+
+class StandingClock:
+    """Product time that is moved by hand."""
+
+    speed = 1.0
+
+    def __init__(self):
+        self.at = NOW
+
+    def now(self):
+        return self.at
+
+    def wait(self, event, seconds):
+        return event.wait(seconds)
+
+    def real_seconds(self, seconds):
+        return seconds
+
+    def sleep(self, seconds):
+        self.at += seconds
+
+
+class WordModel:
+    """An embedder whose directions are known: one dimension for each word's hash."""
+
+    def __init__(self, source="words-64", length=64):
+        self.source, self.length, self.asked, self.is_down = source, length, [], False
+
+    def embed(self, texts, *, question=False):
+        if self.is_down:
+            raise ModelUnavailableError("the model is down")
+        self.asked += texts
+        return [self._direction(text) for text in texts]
+
+    def _direction(self, text):
+        vector = np.zeros(self.length)
+        for word in text.lower().replace(".", " ").replace('"', " ").split():
+            vector[int(hashlib.sha256(word.encode()).hexdigest(), 16) % self.length] += 1.0
+        return (vector / (np.linalg.norm(vector) or 1.0)).tolist()
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory):
+    where = tmp_path_factory.mktemp("winners")
+    firestore = Firestore(state_dir=where / "firestore", clock=Clock())
+    firestore.start()
+    firestore.declare_indexes(Index.of(one.collection, *one.fields) for one in INDEXES)
+    store = Storage(state_dir=where / "storage", clock=Clock())
+    store.start()
+    yield SimpleNamespace(firestore=firestore, storage=store)
+    store.stop()
+    firestore.stop()
+
+
+def load(path):
+    """A door's or a service's main.py, with clients of its own."""
+    spec = importlib.util.spec_from_file_location(f"{path.parent.name}_of_winners", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class World:
+    """One test's project: its documents, its models bucket, the loop's door and the service."""
+
+    def __init__(self, project, bucket, clock, model):
+        self.project, self.bucket, self.clock, self.model = project, bucket, clock, model
+        self.documents, self.files = Documents(project), Files(project)
+        self._api = None
+
+    def store(self, policy=None, source=None):
+        return WinnerStore(
+            documents=Documents(self.project),
+            files=Files(self.project),
+            bucket=self.bucket,
+            source=source or self.model.source,
+            policy=policy or WinnersPolicy(),
+            now=self.clock.now,
+        )
+
+    # What there is to learn from ------------------------------------------------------------
+
+    def ad(self, ad_id, *, clicks=50, impressions=1000, account=ACCOUNT, hook="Tired of wet feet?",
+           kind=HookType.QUESTION, says="these boots keep you dry", shows="boot", **more):  # fmt: skip
+        """An ad with its prediction, plan, scene and speech; 50 clicks of 1,000 win."""
+        flow = f"cf-{account}-{ad_id}"
+        box = BoxRecord(x=0.1, y=0.1, w=0.2, h=0.2)
+        seen = Features(
+            motion=0.3, objects=(Detection(label=shows, confidence=0.9, box=box, at_s=1.0),)
+        )
+        scene = Scene(
+            id=f"{flow}-000", flow_id=flow, index=0, start_s=0.0, end_s=4.0, features=seen
+        )
+        plan = Blueprint(
+            id=f"{flow}-bp00", flow_id=flow, title="t", hook_text=hook, hook_type=kind,
+            shots=(Shot(scene_id=scene.id, start_s=0.0, end_s=4.0),), cta_text="Shop now",
+            cta_type="buy_now", caption="", emotional_triggers=(), grade="warm", mode="default",
+        )  # fmt: skip
+        words = tuple(
+            Word(text=word, start_s=0.2 * n, end_s=0.2 * n + 0.1, confidence=0.9)
+            for n, word in enumerate(says.split())
+        )
+        known = CreativeFeatures(hook_type=kind.value, cta_type="buy_now", motion=0.3, **more)
+        said = PredictionRecord(
+            id=f"v-{ad_id}", account_id=account, at=NOW - 9 * DAY, features=known, predicted=None,
+            blueprint_id=plan.id, variation_id=f"v-{ad_id}",
+        )  # fmt: skip
+        for path, record in {
+            f"scenes/{scene.id}": scene,
+            f"blueprints/{plan.id}": plan,
+            f"transcripts/{flow}": Transcript(id=flow, words=words, language="en", source="t"),
+            f"predictions/{said.id}": said,
+        }.items():
+            self.documents.set(path, record)
+        return self.actual(
+            ad_id, clicks=clicks, impressions=impressions, account=account, features=known
+        )
+
+    def actual(self, ad_id, *, clicks=50, impressions=1000, account=ACCOUNT, features=None):
+        actual = Actual(
+            id=ad_id, ad_id=ad_id, account_id=account, currency="USD", impressions=impressions,
+            clicks=clicks, spend=100_00, pipeline_value=150_00, cash_revenue=50_00,
+            first_shown_at=NOW - 8 * DAY, until_at=NOW, linked_at=NOW,
+            prediction_id=f"v-{ad_id}" if features else None, features=features,
+        )  # fmt: skip
+        self.documents.set(f"actuals/{ad_id}", actual)
+        return actual
+
+    # The cycle and the service ----------------------------------------------------------------
+
+    def cycle(self, cycle_id="lc-1", account=ACCOUNT):
+        """A cycle that has come to its last loop."""
+        flow = Flow(
+            id=cycle_id, kind="learning", status=FlowStatus.RUNNING, account_id=account,
+            created_at=self.clock.at, updated_at=self.clock.at,
+        )  # fmt: skip
+        cycle = LearningCycle(
+            id=cycle_id, account_id=account, trigger="schedule", status="running",
+            started_at=self.clock.at,
+        )  # fmt: skip
+        self.documents.set(f"flows/{cycle_id}", flow)
+        self.documents.set(f"learning_cycles/{cycle_id}", cycle)
+        return cycle_id
+
+    def door(self):
+        from geminivideo.runtime.step import door_of
+
+        door = door_of(load(ROOT / "functions" / "learning" / "index_winners" / "main.py").main)
+        door.ports.clock = self.clock
+        return door
+
+    def run_loop(self, cycle_id="lc-1", account=ACCOUNT):
+        """The loop's own door does one cycle's last loop; returns the loop's record."""
+        from geminivideo.events import IndexingDue
+
+        self.cycle(cycle_id, account)
+        answer = self.door().work(IndexingDue(flow_id=cycle_id, account_id=account))
+        assert answer.status == 200, answer
+        return self.documents.require(f"learning_cycles/{cycle_id}", LearningCycle).steps["7"]
+
+    def post(self, path, **body):
+        if self._api is None:
+            self._api = load(ROOT / "functions" / "services" / "ml_service" / "main.py").api
+            self._api.ports.clock = self.clock
+        builder = EnvironBuilder(method="POST", path=path, data=json.dumps(body).encode())
+        response = self._api(flask.Request(builder.get_environ()))
+        return SimpleNamespace(status=response.status_code, json=json.loads(response.get_data()))
+
+    def search(self, **body):
+        return self.post("/api/ml/rag/search-winners", **({"account_id": ACCOUNT} | body))
+
+    # What is there -----------------------------------------------------------------------------
+
+    def entries(self):
+        return {e.id: e for e in self.documents.query(Query("winner_entries"), WinnerEntry)}
+
+    def manifest(self, account=ACCOUNT):
+        ref = self.files.find(self.bucket, manifest_name(account))
+        return json.loads(self.files.read(ref)) if ref else None
+
+    def objects(self):
+        return [ref.name for ref in self.files.list(self.bucket, "winners/")]
+
+    def overwrite(self, name, data):
+        """What no product code does: other bytes under an object's name."""
+        client = storage.Client(project=self.project)
+        client.bucket(self.bucket).blob(name).upload_from_string(data)
+
+
+@pytest.fixture
+def clock():
+    return StandingClock()
+
+
+@pytest.fixture
+def model(monkeypatch):
+    """The deployment's text model, with directions that a test can foresee."""
+    words = WordModel()
+    for module in ("winners_index", "rag"):
+        monkeypatch.setattr(f"geminivideo.services.{module}.embedder", lambda project: words)
+    return words
+
+
+@pytest.fixture
+def world(servers, clock, model, monkeypatch, request):
+    mark = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:10]
+    buckets = {name: f"{mark}-{name}" for name in ("uploads", "media", "models")}
+    for name, value in {
+        "GOOGLE_CLOUD_PROJECT": f"p-{mark}",
+        "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{servers.firestore.port}",
+        "STORAGE_EMULATOR_HOST": servers.storage.url,
+        "GV_REGION": "us-central1",
+        "GV_UPLOADS_BUCKET": buckets["uploads"],
+        "GV_MEDIA_BUCKET": buckets["media"],
+        "GV_MODELS_BUCKET": buckets["models"],
+    }.items():
+        monkeypatch.setenv(name, value)
+    storage.Client(project=f"p-{mark}").create_bucket(buckets["models"])
+    return World(f"p-{mark}", buckets["models"], clock, model)
