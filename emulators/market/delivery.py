@@ -10,9 +10,10 @@ import math
 import threading
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -191,6 +192,13 @@ class Delivery:
         """What the clicks of the hours that are over bring in the end, expected, minor units."""
         return self._summed("value", until)
 
+    def values(self, moments: Iterable[float]) -> tuple[float, ...]:
+        """``value`` at each of many moments, in the order of time."""
+        asked = list(moments)
+        self.advance(max(asked, default=self._first))
+        sums = [0.0, *accumulate(float(hour.sum()) for hour in self._hours["value"])]
+        return tuple(sums[len(self._between(self._first, moment))] for moment in asked)
+
     def cash(self, until: float) -> int:
         """The amounts of the deals that are won (or bought) by ``until``."""
         paid = (deal for deal in self.deals(until) if deal.paid_at is not None)
@@ -316,9 +324,11 @@ class Delivery:
                 self._by_day[int(ad), hour.day].append(deal)
 
     def _remember(self, deals: Sequence[Deal]) -> None:
+        before = len(self._steps)
         for deal in deals if not self.market.direct else ():
             name = self.ad_ids[deal.ad] if self.ad_ids is not None else str(deal.ad)
             for number, event in enumerate(events_of(deal, name, self.market.decimals)):
                 self._steps.append((event.at, deal.id, number, event))
         self._remembered += len(deals)
-        self._steps.sort(key=lambda step: step[:3])
+        if len(self._steps) > before:
+            self._steps.sort()  # by time, deal and number: never by the event itself

@@ -57,6 +57,13 @@ RIVALS: dict[str, Rival] = {
     "roas-greedy": roas_greedy,
 }
 
+# What each looks at: all else need not be played for it.
+READS: dict[str, frozenset[str]] = {
+    "equal": frozenset(),
+    "ctr-thompson": frozenset({"insights"}),
+    "roas-greedy": frozenset({"insights", "deals"}),
+}
+
 
 def _rng(seed: int, now: float) -> np.random.Generator:
     import numpy as np

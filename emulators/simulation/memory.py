@@ -12,13 +12,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar, cast
 
-from geminivideo.cloud.documents import (
-    AlreadyExistsError,
-    DocumentMissingError,
-    Query,
-    decode,
-    encode,
-)
+import msgspec
+from geminivideo.cloud.documents import AlreadyExistsError, DocumentMissingError, Query
+from geminivideo.decoding import learned
 from geminivideo.events import ObjectRef
 
 T = TypeVar("T")
@@ -35,6 +31,17 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "in": lambda have, wanted: have in wanted,
     "array_contains": lambda have, wanted: wanted in have,
 }
+
+
+def encode(record: Any) -> Data:
+    """A record as the maps, lists and values that are read back (Firestore needs more: types that
+    it can hold)."""
+    return cast(Data, msgspec.msgpack.decode(msgspec.msgpack.encode(record)))
+
+
+def decode(data: Data, kind: type[T]) -> T:
+    """A stored map as ``kind``; raises ``msgspec.ValidationError`` naming the member."""
+    return msgspec.convert(data, learned(kind), strict=False)
 
 
 class QueryNotEmulatedError(NotImplementedError):
@@ -89,6 +96,7 @@ class MemoryDocuments:
     def __init__(self) -> None:
         self._collections: dict[str, dict[str, Data]] = defaultdict(dict)
         self._decoded: dict[str, dict[type, Any]] = {}
+        self._indexes: dict[tuple[str, str], _Index] = {}
 
     def get(self, path: str, kind: type[T]) -> T | None:
         """The document at ``path`` as ``kind``, or None when there is none."""
@@ -178,8 +186,10 @@ class MemoryDocuments:
     def delete(self, path: str) -> None:
         """Delete a document; one that is gone already is no error."""
         collection, _, name = path.rpartition("/")
-        self._collections[collection].pop(name, None)
+        gone = self._collections[collection].pop(name, None)
         self._decoded.pop(path, None)
+        if gone is not None:
+            self._reindex(collection, name, gone, None)
 
     def transact(self, body: Callable[[Any], R]) -> R:
         """Run ``body`` in a transaction and commit what it wrote."""
@@ -190,8 +200,15 @@ class MemoryDocuments:
 
     def _put(self, path: str, data: Data) -> None:
         collection, _, name = path.rpartition("/")
+        before = self._collections[collection].get(name)
         self._collections[collection][name] = data
         self._decoded.pop(path, None)
+        self._reindex(collection, name, before, data)
+
+    def _reindex(self, collection: str, name: str, before: Data | None, after: Data | None) -> None:
+        for (of, member), index in self._indexes.items():
+            if of == collection:
+                index.move(name, _indexed(before, member), _indexed(after, member))
 
     def _read(self, path: str, data: Data, kind: type[T]) -> T:
         """Decoded once for each kind: records are never changed in place."""
@@ -217,8 +234,48 @@ class MemoryDocuments:
             if sign not in _COMPARE:
                 raise QueryNotEmulatedError(f"the filter {sign} is not known to the memory")
         every = self._collections[query.collection]
-        found = [(n, data) for n, data in every.items() if _passes(data, query.where)]
-        return sorted(found, key=lambda row: row[0])
+        names = self._candidates(query, every)
+        found = [(n, every[n]) for n in names if _passes(every[n], query.where)]
+        return sorted(found, key=operator.itemgetter(0))
+
+    def _candidates(self, query: Query, every: dict[str, Data]) -> Iterable[str]:
+        """The fewest documents that one member's equality leaves; without one, all."""
+        found: Iterable[str] = every
+        fewest = len(every)
+        for member, sign, wanted in query.where:
+            if sign == "==" and isinstance(wanted, str):
+                same = self._index(query.collection, member).names.get(wanted, ())
+                if len(same) < fewest:
+                    found, fewest = same, len(same)
+        return found
+
+    def _index(self, collection: str, member: str) -> _Index:
+        key = (collection, member)
+        if key not in self._indexes:
+            self._indexes[key] = index = _Index()
+            for name, data in self._collections[collection].items():
+                index.move(name, None, _indexed(data, member))
+        return self._indexes[key]
+
+
+class _Index:
+    """The names of a collection's documents by the text of one member."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, set[str]] = defaultdict(set)
+
+    def move(self, name: str, before: str | None, after: str | None) -> None:
+        if before == after:
+            return
+        if before is not None:
+            self.names[before].discard(name)
+        if after is not None:
+            self.names[after].add(name)
+
+
+def _indexed(data: Data | None, member: str) -> str | None:
+    have = None if data is None else _member(data, member)
+    return have if isinstance(have, str) else None
 
 
 class MemoryFiles:
@@ -255,12 +312,19 @@ def _changed(data: Data, changes: Mapping[str, Any]) -> Data:
     return result
 
 
+def _member(data: Data, name: str) -> Any:
+    if "." not in name:
+        return data.get(name)
+    have: Any = data
+    for part in name.split("."):
+        have = have.get(part) if isinstance(have, dict) else None
+    return have
+
+
 def _passes(data: Data, where: Iterable[tuple[str, str, Any]]) -> bool:
     """As Firestore: a document without the member, or with another type, is not found."""
     for name, sign, wanted in where:
-        have: Any = data
-        for part in name.split("."):
-            have = have.get(part) if isinstance(have, dict) else None
+        have = _member(data, name)
         if have is None and wanted is not None:
             return False
         try:

@@ -109,7 +109,7 @@ def pipeline_value(delivery: Delivery, stages: StageMap, until: float) -> int:
 def cumulative(delivery: Delivery, scenario: Scenario) -> Curve:
     """The expected value captured up to each hour."""
     hours = round((scenario.end - scenario.start) / HOUR_S)
-    return tuple(delivery.value(scenario.start + (hour + 1) * HOUR_S) for hour in range(hours))
+    return delivery.values(scenario.start + (hour + 1) * HOUR_S for hour in range(hours))
 
 
 def budgets_by_day(delivery: Delivery, scenario: Scenario) -> tuple[Curve, ...]:

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from geminivideo.budget.decision import DecisionRecord
 from geminivideo.budget.signals import AdSignals
-from geminivideo.cloud.documents import Documents, Query
+from geminivideo.cloud.documents import Query
 from geminivideo.cloud.files import Files
 from geminivideo.events import (
     AdsScored,
@@ -36,11 +36,12 @@ from geminivideo.services import budget_decisions
 from geminivideo.services import deals as deal_reading
 
 from emulators.market import Deal, DealEvent, Delivery
-from emulators.market.rivals import RIVALS
+from emulators.market.rivals import READS, RIVALS
 from emulators.meta.accounts import AccountSettings
 from emulators.meta.seeding import seed as seed_ads
 from emulators.simulation.breaches import AdSet, Breach, breaches
 from emulators.simulation.functions import load
+from emulators.simulation.haste import Folds, unfolded, without_collections, without_heartbeats
 from emulators.simulation.memory import MemoryDocuments, MemoryFiles
 from emulators.simulation.outcome import Outcome, outcome_of
 from emulators.simulation.ports import (
@@ -100,6 +101,9 @@ class World:
         self.queue = Queue()
         self._credited_until = scenario.start
         self._clicks: set[str] = set()
+        rival = scenario.contender is not Contender.OURS
+        self._folds = unfolded if rival else Folds()
+        self._reads = READS[str(scenario.contender)] if rival else frozenset({"insights", "deals"})
         self._known_deals = 0
         self._by_id: dict[str, Deal] = {}
         self._emitted: list[OutboxRow] = []
@@ -132,9 +136,11 @@ class World:
         reading.MetaInsights = lambda token, url="": LocalInsights(self.graph)  # type: ignore[attr-defined]
         reading.os = SimpleNamespace(environ={"META_READ_TOKEN": "simulated"})  # type: ignore[attr-defined]
         crediting.deals = _Crm(self.crm)  # type: ignore[attr-defined]
+        scoring = load("score_ads")
+        scoring.decisions = _Decisions(self._gather)  # type: ignore[attr-defined]
         modules = {
             "receive_insights": reading,
-            "score_ads": load("score_ads"),
+            "score_ads": scoring,
             "decide_budgets": load("decide_budgets"),
             "credit_deals": crediting,
         }
@@ -161,11 +167,12 @@ class World:
 
     def run_through(self) -> None:
         """Play the scenario to its end."""
-        for at in self.scenario.cycles():
-            self._until(at - EARLIER_S)
-            self.clock.move(at)
-            self.cycle(at)
-        self._until(self.scenario.end)
+        with without_heartbeats(), without_collections():
+            for at in self.scenario.cycles():
+                self._until(at - EARLIER_S)
+                self.clock.move(at)
+                self.cycle(at)
+            self._until(self.scenario.end)
 
     def cycle(self, at: float) -> None:
         """One decision over the account: ours, or the rival's."""
@@ -173,7 +180,8 @@ class World:
         due = InsightsDue(flow_id=flow_id, tick=self._tick(at), account_id=ACCOUNT)
         reads, decides = self._times(at) if self._times else (None, None)
         self.clock.put(at if reads is None else reads)
-        self._done("receive_insights", due)
+        if "insights" in self._reads or not self.documents.count("ad_states"):
+            self._done("receive_insights", due)
         if decides is not None:
             self.clock.put(decides)
         if self.scenario.contender is not Contender.OURS:
@@ -233,7 +241,7 @@ class World:
 
     def _credit(self, until: float) -> None:
         """Every step of a deal up to then, at its own time."""
-        if until <= self._credited_until:
+        if until <= self._credited_until or "deals" not in self._reads:
             return
         delivery = self.delivery
         for event in delivery.deal_events(self._credited_until, until):
@@ -269,11 +277,11 @@ class World:
 
     def signals(self) -> Sequence[AdSignals]:
         """What is known of the ads now: the same for every contender."""
-        found = budget_decisions.gather(
-            cast(Documents, self.documents), account_of(self.scenario), self.policy,
-            self.clock.now(),
-        )  # fmt: skip
-        return found.signals
+        account = account_of(self.scenario)
+        return self._gather(self.documents, account, self.policy, self.clock.now()).signals
+
+    def _gather(self, *given: Any) -> budget_decisions.Found:
+        return budget_decisions.gather(*given, folding=self._folds)
 
     # What came of it -----------------------------------------------------------------------------
 
@@ -343,6 +351,16 @@ class _Crm:
     def deals_of(self) -> LocalDeals:
         """Instead of HubSpot's client."""
         return self._crm
+
+
+class _Decisions:
+    """``services.budget_decisions`` that gathers as the simulation does."""
+
+    def __init__(self, gather: Callable[..., budget_decisions.Found]) -> None:
+        self.gather = gather
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(budget_decisions, name)
 
 
 class _WithTasks:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from geminivideo.budget.decision import DecisionRecord, Request
 from geminivideo.budget.gate import Outcome
 from geminivideo.budget.gathering import Unit
 from geminivideo.budget.lag import Delay
+from geminivideo.budget.revenue import StageMap
 from geminivideo.budget.signals import HOUR_S, AdSignals, LagCurve
 from geminivideo.cloud.documents import Query
 from geminivideo.policy import Policy
@@ -27,7 +28,7 @@ from geminivideo.records import (
     PendingChange,
 )
 from geminivideo.safe_executor.ledger import BudgetWindow, adset_window_path
-from geminivideo.services import crediting
+from geminivideo.services import crediting, prior_moves
 from geminivideo.services.insights_reading import reading_path
 
 if TYPE_CHECKING:
@@ -59,17 +60,29 @@ def verdict_path(flow_id: str, unit_id: str) -> str:
     return f"budget_cycles/{flow_id}/verdicts/{unit_id}"
 
 
-def gather(documents: Documents, account: Account, policy: Policy, now: float) -> Found:
-    """Everything that one decision rests on, read in pages."""
+def gather(
+    documents: Documents,
+    account: Account,
+    policy: Policy,
+    now: float,
+    folding: Callable[[StageMap], crediting.Fold] = crediting.folding,
+) -> Found:
+    """Everything that one decision rests on, read in pages.
+
+    ``folding`` makes the function that says what a deal's history is worth by a stage map.
+    """
     running = [("account_id", "==", account.id), ("status", "==", gathering.DELIVERING)]
     units = gathering.units_of(chain(*documents.pages(Query("ad_states", running), AdState)))
     deals = _deals(documents, account)
     refused = [(unit, gathering.undecidable(unit)) for unit in units]
     decidable = [unit for unit, reason in refused if reason is None]
+    ripening = _ripening(documents, account, deals, policy, now, folding)
+    signals = tuple(_signals(documents, account, decidable, deals, policy, now, ripening))
+    ads_of = {unit.id: unit.ad_ids for unit in decidable if len(unit.ads) > 1}
     return Found(
         account_id=account.id,
         now=now,
-        signals=tuple(_signals(documents, account, decidable, deals, policy, now)),
+        signals=prior_moves.moved(documents, account.id, signals, ads_of, policy, now),
         shared={unit.id: unit for unit in units if len(unit.ads) > 1},
         undecided=tuple((unit, reason) for unit, reason in refused if reason is not None),
         beginnings=tuple(gathering.beginnings_of(deals, now, policy.lag.max_days)),
@@ -88,9 +101,9 @@ def _signals(
     deals: list[Deal],
     policy: Policy,
     now: float,
+    ripening: LagCurve,
 ) -> Iterable[AdSignals]:
     credits = gathering.credits_of(deals)
-    ripening = _ripening(documents, account, deals, policy, now)
     windows = _windows(documents, account.id, policy, now)
     reading = documents.get(reading_path(account.id), AccountReading)
     condense = len(units) > policy.insights.whole_days_up_to
@@ -130,13 +143,18 @@ def window_start(window: BudgetWindow, since: float) -> int | None:
 
 
 def _ripening(
-    documents: Documents, account: Account, deals: list[Deal], policy: Policy, now: float
+    documents: Documents,
+    account: Account,
+    deals: list[Deal],
+    policy: Policy,
+    now: float,
+    folding: Callable[[StageMap], crediting.Fold],
 ) -> LagCurve:
     """How a deal's value comes after its beginning, learned from the account's deals."""
-    stages = crediting.stages_of(documents, account, policy.revenue)
+    fold = folding(crediting.stages_of(documents, account, policy.revenue))
     rises = gathering.ripenings_of(
         deals,
-        lambda deal: crediting.fold(deal.history, stages).changes,
+        lambda deal: fold(deal.history).changes,
         now,
         policy.ripening.max_days,
     )

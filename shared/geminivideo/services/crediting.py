@@ -8,8 +8,9 @@ each, all in one transaction. Deliveries that are repeated or disordered change 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from geminivideo import money
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 NO_INSIGHTS = "no-insights"  # of an ad state: Meta has told nothing of this ad yet
 MAX_CLICKS = 100  # that one piece of evidence is looked up in, newest first
 EVIDENCE = ("click_id", "fbclid", "utm_content", "fingerprint", "ip", "user_agent")
+
+
+Fold = Callable[[Iterable[StageSeen]], Credit]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +100,7 @@ def deal_id_of(portal_id: int, deal_id: str) -> str:
 # Stage maps ----------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=1024)
 def stage_name(stage: str) -> str:
     """A stage id as maps compare it: ``appointment_scheduled`` is ``appointmentscheduled``."""
     return "".join(c for c in stage.lower() if c.isalnum())
@@ -136,11 +141,21 @@ def _key(key: str) -> str:
 
 def fold(history: Iterable[StageSeen], stages: StageMap) -> Credit:
     """``revenue.fold`` with stages and pipelines compared by name."""
-    same = (
-        replace(seen, pipeline=seen.pipeline.lower(), stage=stage_name(seen.stage))
-        for seen in history
-    )
-    return revenue.fold(same, normalised(stages))
+    return folding(stages)(history)
+
+
+def folding(stages: StageMap) -> Fold:
+    """``fold`` by one stage map, for many deals."""
+    named = normalised(stages)
+
+    def by_name(history: Iterable[StageSeen]) -> Credit:
+        same = (
+            replace(seen, pipeline=seen.pipeline.lower(), stage=stage_name(seen.stage))
+            for seen in history
+        )
+        return revenue.fold(same, named)
+
+    return by_name
 
 
 def stages_of(documents: Documents, account: Account, policy: RevenuePolicy) -> StageMap:

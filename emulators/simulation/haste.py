@@ -1,0 +1,71 @@
+"""What a simulation saves itself that a deployed step cannot: work that ends the same anyway."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from geminivideo.budget.revenue import Credit, StageMap
+from geminivideo.records import StageSeen
+from geminivideo.runtime import runs
+from geminivideo.services import crediting
+
+
+class Folds:
+    """``crediting.folding`` that folds the history of a deal once: of a thousand deals most stand
+    still between two decisions.
+
+    Histories are told apart as objects, which the memory's records keep; they are never changed.
+    """
+
+    def __init__(self) -> None:
+        self._stages: StageMap | None = None
+        self._known: dict[int, tuple[Iterable[StageSeen], Credit]] = {}
+
+    def __call__(self, stages: StageMap) -> Callable[[Iterable[StageSeen]], Credit]:
+        """The fold by this stage map."""
+        if stages != self._stages:
+            self._stages, self._known = stages, {}
+        fold = crediting.folding(stages)
+
+        def once(history: Iterable[StageSeen]) -> Credit:
+            known = self._known.get(id(history))
+            if known is None or known[0] is not history:
+                known = self._known[id(history)] = (history, fold(history))
+            return known[1]
+
+        return once
+
+
+def unfolded(stages: StageMap) -> Callable[[Iterable[StageSeen]], Credit]:
+    """For who does not ask how a deal's value ripened: rivals do not."""
+    nothing = Credit(value=0, confidence=0.0, stage=None, changes=())
+    return lambda history: nothing
+
+
+@contextmanager
+def without_collections() -> Iterator[None]:
+    """Records have no cycles worth looking for in the midst of a simulation."""
+    were_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if were_on:
+            gc.enable()
+
+
+@contextmanager
+def without_heartbeats() -> Iterator[None]:
+    """No thread renews the lease of a step: on a clock that stands while it works none ever would.
+
+    For a process of its own: steps on a real clock would lose their leases meanwhile.
+    """
+    heartbeat: Any = runs.Heartbeat
+    runs.Heartbeat = lambda *_: nullcontext()  # type: ignore[assignment, misc]
+    try:
+        yield
+    finally:
+        runs.Heartbeat = heartbeat  # type: ignore[misc]
