@@ -113,6 +113,7 @@ def _columns(outcomes: Sequence[Outcome], base_rate: float) -> np.ndarray:
             missed * missed / shown,
             counting_error(shown, rate),
             shown * rate * (1.0 - rate),
+            rate * (1.0 - rate),
             shown * (seen - base_rate),
             shown * (seen - base_rate) ** 2,
         ))  # fmt: skip
@@ -123,7 +124,7 @@ def _measures(sums: np.ndarray) -> dict[str, np.ndarray]:
     """The measures of rows of sums; NaN where one does not exist."""
     import numpy as np
 
-    shown, clicks, missed, off, squares, counting, variance, shifted, spread = sums.T
+    shown, clicks, missed, off, squares, counting, variance, noise, shifted, spread = sums.T
     with np.errstate(divide="ignore", invalid="ignore"):
         seen_error, chance = off / clicks, counting / clicks
         own = np.sqrt(np.maximum(seen_error**2 - chance**2, 0.0))
@@ -136,7 +137,7 @@ def _measures(sums: np.ndarray) -> dict[str, np.ndarray]:
             "counting_error": chance,
             "bias": (clicks - missed) / clicks,
             "rmse": np.sqrt(squares / shown),
-            "rmse_beyond_counting": np.sqrt(np.maximum(squares - variance / shown, 0.0) / shown),
+            "rmse_beyond_counting": np.sqrt(np.maximum(squares - noise, 0.0) / shown),
             "mae": off / shown,
             "r_squared": explained,
         }
