@@ -6,18 +6,15 @@ from geminivideo.events import LoopDue, RetrainDue
 from geminivideo.learning_records import LearningCycle
 from geminivideo.runtime.job import run_task
 from geminivideo.runtime.settings import required
-from geminivideo.runtime.step import Permanent, Step, door_of, step
-from geminivideo.services.learning_loops import LoopContext, LoopResult, path_of, run_loop
+from geminivideo.runtime.step import Step, door_of, step
+from geminivideo.services.learning_loops import path_of, run_loop
 from geminivideo.services.learning_rescue import CYCLE_ENV
+from geminivideo.services.model_training import train
 
 
 @step("retrain")
 def training(event: RetrainDue, step: Step) -> LoopDue | None:
-    return run_loop(event, step, _absent)
-
-
-def _absent(context: LoopContext) -> LoopResult:
-    raise Permanent("training is not built yet")
+    return run_loop(event, step, train)
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ from geminivideo.cloud.documents import Query
 from geminivideo.learning_records import CycleStatus, LearningCycle, LoopStatus
 from geminivideo.policy import LearningPolicy
 from geminivideo.records import FlowStatus
-from geminivideo.runtime import flows, outbox, runs
+from geminivideo.runtime import dead_letters, flows, outbox, runs
 from geminivideo.runtime.policies import policy_of
 from geminivideo.services.learning_loops import (
     LOOPS,
@@ -103,13 +103,13 @@ def give_up(documents: Documents, outlet: outbox.Outlet, clock: Clock, lost: Los
     The record and the message are one commit; the message of a loop that ends late after all is
     the same work again.
     """
+    if after(lost.loop) is None:  # first: what dies before the record is written comes back here
+        why = [loss_of(lost.loop, lost.status)]
+        flows.finish(documents, clock, lost.cycle.id, FlowStatus.COMPLETED, degraded=why)
     rows = documents.transact(lambda transaction: _given_up(transaction, lost, clock.now()))
     if rows is None:
         return False
     outbox.publish(documents, outlet, rows)
-    if after(lost.loop) is None:
-        why = [loss_of(lost.loop, lost.status)]
-        flows.finish(documents, clock, lost.cycle.id, FlowStatus.COMPLETED, degraded=why)
     return True
 
 
@@ -130,16 +130,16 @@ def _given_up(transaction: Transaction, lost: Lost, now: float) -> list[outbox.O
 
 
 def dead_loop(documents: Documents, step_name: str, cycle_id: str) -> Lost | None:
-    """The loop whose work ended as a dead letter; None for other work."""
+    """The loop whose message ended as a dead letter; None for other work."""
     loop = next((one for one in LOOPS if step_of(one) == step_name), None)
     if loop is None:
         return None
+    run_id = runs.run_id_of(step_name, cycle_id)
+    letter = documents.get(dead_letters.path_of(run_id), dead_letters.DeadLetter)
     cycle = documents.get(path_of(cycle_id), LearningCycle)
-    run = documents.get(runs.path_of(runs.run_id_of(step_name, cycle_id)), runs.StepRun)
-    died = run is not None and run.state is runs.RunState.DEAD
-    if cycle is None or not died:
+    if cycle is None or letter is None:
         return None
-    return Lost(cycle, loop, LoopStatus.FAILED, (run.error if run else None) or "it died")
+    return Lost(cycle, loop, LoopStatus.FAILED, letter.reason)
 
 
 def start_training(starter: Starter, job: str, cycle_id: str) -> str:
