@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from geminivideo.degraded import ACTUALS_REFUSED
 from geminivideo.learning_records import ModelVersion
-from geminivideo.ml.challenging import Challenge, State, Trial, challenge
+from geminivideo.ml.challenging import Challenge, challenge
 from geminivideo.ml.ctr import CtrModel
 from geminivideo.ml.graphs import GraphDiffersError
 from geminivideo.ml.guarding import PoisonedActualsError
 from geminivideo.ml.model_card import card_of
 from geminivideo.ml.training import TooFewActualsError
+from geminivideo.ml.trials import State, Trial
 from geminivideo.policy import Policy, TrainingPolicy
 from geminivideo.runtime.failures import Permanent
 from geminivideo.services import model_registry, retraining

@@ -16,9 +16,9 @@ from geminivideo.cloud.files import ObjectGoneError
 from geminivideo.degraded import CHAMPION_UNREADABLE
 from geminivideo.learning_records import Actual, ModelVersion
 from geminivideo.ml import creative
-from geminivideo.ml.challenging import State, Trial, on_trial
 from geminivideo.ml.ctr import CtrModel, ModelUnreadableError
 from geminivideo.ml.judging import Row
+from geminivideo.ml.trials import State, Trial, on_trial
 from geminivideo.policy import TrainingPolicy
 from geminivideo.records import ChampionModel
 from geminivideo.runtime.policies import policy_of
