@@ -14,9 +14,9 @@ from geminivideo.learning import drift
 from geminivideo.learning.accuracy import Outcome, believable, score
 from geminivideo.learning_records import AccuracyReport, AccuracyScore, Actual
 from geminivideo.policy import Policy
-from geminivideo.records import ChampionModel
 from geminivideo.runtime.http import Api, Call, identifier
 from geminivideo.runtime.policies import policy_of
+from geminivideo.services import model_registry
 from geminivideo.services.learning_loops import LoopContext, LoopResult
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def judge(
     report_id = f"{account_id}-{cycle_id}"
     seed = int.from_bytes(hashlib.sha256(report_id.encode()).digest()[:6])
     actuals = recent(documents, account_id, policy, now)
-    champion = documents.get("model_registry/ctr", ChampionModel)
+    champion = model_registry.champion_of(documents)
     in_use = champion.version if champion else None
     report = report_of(actuals, policy, seed, now, in_use)
     return replace(report, id=report_id, account_id=account_id)

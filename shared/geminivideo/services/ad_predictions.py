@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 from geminivideo.cloud.documents import Query
 from geminivideo.cloud.files import ObjectGoneError
 from geminivideo.degraded import CHAMPION_UNREADABLE, SHADOW_UNREADABLE
-from geminivideo.learning_records import ModelVersion, PredictionRecord, ShadowPrediction
+from geminivideo.learning_records import PredictionRecord, ShadowPrediction
 from geminivideo.ml import creative
-from geminivideo.ml.ctr import ModelUnreadableError, load_champion
+from geminivideo.ml.ctr import ModelUnreadableError
 from geminivideo.records import (
     Blueprint,
-    ChampionModel,
     ChangeType,
     PendingChange,
     Prediction,
     Scene,
     Transcript,
 )
+from geminivideo.services import model_registry
 
 if TYPE_CHECKING:
     from geminivideo.cloud.documents import Documents, Transaction
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from geminivideo.ml.vectors import Vector
     from geminivideo.runtime.step import Step
 
-SHADOW = "shadow"
-VERSIONS = "model_registry/ctr/versions"
 _IN = 30  # values that one ``in`` filter takes
 
 
@@ -114,23 +112,23 @@ def _record(
 
 def _champion(step: Step) -> Model | None:
     """The model in use; without one, the plan's own prediction (of its scenes) is the record's."""
-    registered = step.documents.get("model_registry/ctr", ChampionModel)
+    registered = model_registry.champion_of(step.documents)
     if registered is None:
         return None
-    return _loaded(step, registered.artifact, CHAMPION_UNREADABLE)
+    return _loaded(step, registered.artifact, registered.checksum, CHAMPION_UNREADABLE)
 
 
 def _shadows(step: Step) -> Iterator[tuple[str, Model]]:
-    found = step.documents.query(Query(VERSIONS, [("state", "==", SHADOW)]), ModelVersion)
-    for one in found:
-        model = _loaded(step, one.artifact, f"{SHADOW_UNREADABLE}:{one.version}")
+    for one in model_registry.shadows(step.documents):
+        otherwise = f"{SHADOW_UNREADABLE}:{one.version}"
+        model = _loaded(step, one.artifact, one.checksum, otherwise)
         if model is not None:
             yield one.version, model
 
 
-def _loaded(step: Step, artifact: ObjectRef, otherwise: str) -> Model | None:
+def _loaded(step: Step, artifact: ObjectRef, checksum: str, otherwise: str) -> Model | None:
     try:
-        return load_champion(step.files.read(artifact))
+        return model_registry.load(step.files, artifact, checksum)
     except (ModelUnreadableError, ObjectGoneError) as error:
         step.degrade(otherwise)
         step.log("a model cannot be used", artifact=artifact.key, reason=str(error))
