@@ -56,13 +56,16 @@ def scale_of(policy: SharingPolicy) -> float:
 
 
 def _check(policy: SharingPolicy) -> None:
-    units = (policy.count_units, policy.base_units, policy.lift_units, policy.max_traits)
+    units = {
+        name: getattr(policy, name)
+        for name in ("count_units", "base_units", "lift_units", "max_traits")
+    }
     wrong = {
         "epsilon must be above 0": not 0 < policy.epsilon < math.inf,
         "delta must lie between 0 and 1": not 0 < policy.delta < 1,
         "release_days must be above 0": not 0 < policy.release_days < math.inf,
         "min_accounts must be at least 5": policy.min_accounts < 5,
-        "units and max_traits must be above 0": min(units) <= 0,
+        **{f"{name} must be above 0": number <= 0 for name, number in units.items()},
     }
     for what, is_wrong in wrong.items():
         if is_wrong:
