@@ -4,15 +4,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from geminivideo.cloud.documents import Query
-from geminivideo.degraded import NO_MEANING
+from geminivideo.cloud.files import ObjectGoneError
+from geminivideo.degraded import CHAMPION_UNREADABLE, NO_MEANING
 from geminivideo.drive_intel.assemble import completed
 from geminivideo.drive_intel.meaning import meanings
 from geminivideo.events import FeaturesExtracted, ScenesRanked
 from geminivideo.language import ModelUnavailableError
-from geminivideo.ml.ctr import ModelUnreadableError, load_champion
+from geminivideo.ml.ctr import ModelUnreadableError
 from geminivideo.ml.ranking import Heuristic, Predictor, rank
-from geminivideo.records import ChampionModel, Scene, SoundTrack, Transcript
+from geminivideo.records import Flow, Scene, SoundTrack, Transcript
+from geminivideo.runtime.flows import path_of
 from geminivideo.runtime.step import Step, step
+from geminivideo.services import model_registry
 from geminivideo.services.embedding import embedder
 
 
@@ -41,11 +44,14 @@ def _with_meaning(scenes: Sequence[Scene], step: Step) -> list[Scene]:
 
 
 def _predictor(step: Step) -> Predictor:
-    registered = step.documents.get("model_registry/ctr", ChampionModel)
-    if registered is not None:
-        try:
-            return load_champion(step.files.read(registered.artifact))
-        except ModelUnreadableError as error:
-            step.degrade("champion-unreadable")
-            step.log("the champion model cannot be used", reason=str(error))
-    return Heuristic(step.policy.rank)
+    """The champion at the account's level, or the heuristic."""
+    try:
+        champion = model_registry.champion_model(step.documents, step.files)
+    except (ModelUnreadableError, ObjectGoneError) as error:
+        step.degrade(CHAMPION_UNREADABLE)
+        step.log("the champion model cannot be used", reason=str(error))
+        return Heuristic(step.policy.rank)
+    if champion is None:
+        return Heuristic(step.policy.rank)
+    flow = step.documents.get(path_of(step.flow_id), Flow)
+    return champion.for_account(flow.account_id) if flow else champion

@@ -9,15 +9,14 @@ import msgspec
 
 from geminivideo.cloud.files import ObjectGoneError
 from geminivideo.degraded import CHAMPION_UNREADABLE, NO_FEATURES
-from geminivideo.events import ObjectRef
-from geminivideo.ml.ctr import CtrModel, ModelUnreadableError, load_champion
+from geminivideo.ml.ctr import ModelUnreadableError
 from geminivideo.ml.ranking import Heuristic, Predictor
 from geminivideo.policy import RankPolicy
-from geminivideo.records import ChampionModel, Features, Prediction, Scene
+from geminivideo.records import Features, Prediction, Scene
 from geminivideo.runtime.http import Api, ApiError, Call, service_unavailable, unavailable
+from geminivideo.services import model_registry
 
 _MAX_SCENES = 500
-_loaded: dict[ObjectRef, CtrModel] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,8 +125,8 @@ def _shown(prediction: Prediction | None, policy: RankPolicy) -> Predicted:
 def predictor_of(call: Call, policy: RankPolicy) -> Predictor:
     """The champion, or the heuristic while there is none; ``ChampionUnavailableError``."""
     try:
-        registered = call.ports.documents.get("model_registry/ctr", ChampionModel)
-        return Heuristic(policy) if registered is None else _champion(call, registered.artifact)
+        champion = model_registry.champion_model(call.ports.documents, call.ports.files)
+        return champion or Heuristic(policy)
     except (ModelUnreadableError, ObjectGoneError, msgspec.ValidationError) as error:
         call.ports.log.error("the champion is not readable: %s", error)
         raise ChampionUnavailableError("the CTR model in use is not readable") from error
@@ -135,15 +134,6 @@ def predictor_of(call: Call, policy: RankPolicy) -> Predictor:
         if unavailable(error) is None:
             raise
         raise ChampionUnavailableError("the store of the CTR model does not answer") from error
-
-
-def _champion(call: Call, artifact: ObjectRef) -> CtrModel:
-    """The model of one artifact, kept: a generation never changes."""
-    if artifact not in _loaded:
-        model = load_champion(call.ports.files.read(artifact))
-        _loaded.clear()
-        _loaded[artifact] = model
-    return _loaded[artifact]
 
 
 def band_of(ctr: float | None) -> str | None:

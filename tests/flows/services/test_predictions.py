@@ -9,6 +9,7 @@ from geminivideo.ml.training import train
 from geminivideo.policy import RankPolicy, TrainingPolicy
 from geminivideo.records import ChampionModel
 from geminivideo.runtime import http
+from geminivideo.services import model_registry
 
 PATHS = ("/api/ml/predict-ctr", "/api/ml/predict/ctr")
 FEATURES = {"motion": 0.5, "quality": 0.8, "texts": [], "new_member": 1}
@@ -108,7 +109,7 @@ def test_store_down_is_a_503_with_the_heuristic(world, champion, monkeypatch, do
     address = "127.0.0.1:9" if down.startswith("FIRESTORE") else "http://127.0.0.1:9"
     monkeypatch.setenv(down, address)
     monkeypatch.setattr(http, "PATIENCE_S", 0.3)
-    monkeypatch.setattr("geminivideo.services.prediction._loaded", {})
+    model_registry._loaded.clear()
     answer = world.post("gateway", PATHS[1], {"scenes": [SCENE]})
     assert answer.status == 503
     assert answer.json["fallback"]["predictions"][0]["score"] is not None
