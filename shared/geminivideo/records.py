@@ -404,6 +404,15 @@ class Heeded:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Citation:
+    """A winner that a plan takes after, how near it is (cosine), and in what."""
+
+    ad_id: str
+    similarity: float
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Blueprint:
     """``blueprints/{flow_id}-bp{n:02d}``: one planned ad and the Council's verdict on it."""
 
@@ -429,6 +438,7 @@ class Blueprint:
     cost_microusd: int | None = None
     degraded: tuple[str, ...] = ()
     followed: tuple[Heeded, ...] = ()
+    cites: tuple[Citation, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

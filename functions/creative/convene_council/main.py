@@ -9,6 +9,7 @@ from geminivideo.records import Brief, Campaign, FlowStatus, Video
 from geminivideo.runtime.step import Permanent, Step, step
 from geminivideo.services import variation_council as variations
 from geminivideo.services.plan_material import material_of
+from geminivideo.services.similar_winners import Port, winners_like
 from geminivideo.titan_core import council, session
 
 
@@ -21,6 +22,10 @@ def main(event: ScenesRanked, step: Step) -> BlueprintsApproved | None:
     material = material_of(step.documents, event.flow_id, brief)
     if material is None:
         raise Permanent(f"no scenes of {video.material_id} are there to plan from")
+    alike = winners_like(material, Port.of_step(step, video.account_id))
+    material = replace(material, winners=alike.winners)
+    for reason in alike.degraded:
+        step.degrade(reason)
     asked = os.environ.get("GV_COUNCIL") == "gemini"
     model = Vertex.from_env(step.settings.project) if asked else None
     policy, wanted = step.policy.council, variations.request_of(step.documents, event.flow_id)

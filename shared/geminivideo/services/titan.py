@@ -23,6 +23,7 @@ from geminivideo.records import (
 )
 from geminivideo.runtime.http import ApiError, Call, identifier
 from geminivideo.services.plan_material import material_of
+from geminivideo.services.similar_winners import Port, winners_like
 from geminivideo.titan_core import council, critics, director, session
 from geminivideo.titan_core.material import Material
 
@@ -126,8 +127,10 @@ def generate(call: Call) -> BattlePlan:
     if flow_id is None:
         return _plan_of_words(call, asked, policy)
     material = _material(call, asked, flow_id)
+    alike = winners_like(material, Port.of_call(call, material.video.account_id))
+    material = replace(material, winners=alike.winners)
     held = session.hold(material, policy, _model(call), asked.target_variations)
-    return _battle_plan(material, list(held.blueprints), held.degraded)
+    return _battle_plan(material, list(held.blueprints), (*held.degraded, *alike.degraded))
 
 
 def _battle_plan(

@@ -17,6 +17,7 @@ from typing import TypeVar
 from geminivideo.learning_records import CreativeFeatures
 from geminivideo.policy import CouncilPolicy
 from geminivideo.records import Blueprint, HookType, Scene, Shot
+from geminivideo.titan_core.examples import nearest_first, weight_of
 from geminivideo.titan_core.material import Material, Sentence
 from geminivideo.titan_core.wisdom import Wisdom
 
@@ -135,9 +136,11 @@ def plan(material: Material, policy: CouncilPolicy, count: int | None = None) ->
 
     Hooks, orders, lengths, grades and calls to action are dealt in turn. Where the account's ads
     taught something, the first plans choose by it instead, and what it says nothing of is dealt.
+    Openings and lengths of winners that are alike come first.
     """
     wanted = min(count or policy.blueprints, policy.max_blueprints)
-    dealt = list(islice(_variety(hooks(material, policy), wanted, material.wisdom), wanted))
+    offered = sorted(hooks(material, policy), key=lambda h: -weight_of(h.type, material.winners))
+    dealt = list(islice(_variety(offered, wanted, material.wisdom), wanted))
     choices = islice(_choices(material), len(dealt))
     following = _following(material.wisdom, len(dealt))
     return [
@@ -159,7 +162,8 @@ class Choice:
 def _choices(material: Material) -> Iterator[Choice]:
     """The choices in turn, without end."""
     ctas = OFFER_CTAS if material.brief.offer else CTAS
-    turns = zip(cycle(ORDERS), cycle(LENGTHS_S), cycle(GRADES), cycle(ctas), strict=False)
+    lengths = nearest_first(LENGTHS_S, material.winners)
+    turns = zip(cycle(ORDERS), cycle(lengths), cycle(GRADES), cycle(ctas), strict=False)
     return (Choice(*turn) for turn in turns)
 
 

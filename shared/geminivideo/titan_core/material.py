@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from geminivideo.records import Brief, Scene, Transcript, Video, Word
+from geminivideo.titan_core.examples import Example
 from geminivideo.titan_core.wisdom import Wisdom
 
 _SENTENCE_END = re.compile(r"[.!?]['\"]?$")
@@ -28,7 +29,8 @@ class Sentence:
 class Material:
     """One video as the Council knows it. ``scenes`` are in source order and carry predictions.
 
-    ``wisdom`` is what the account's ads taught, if they taught anything.
+    ``wisdom`` is what the account's ads taught, if they taught anything; ``winners`` are those of
+    its winners that are most like it, nearest first.
     """
 
     flow_id: str
@@ -37,6 +39,7 @@ class Material:
     scenes: tuple[Scene, ...]
     transcript: Transcript | None
     wisdom: Wisdom | None = None
+    winners: tuple[Example, ...] = ()
 
     @cached_property
     def ranked(self) -> tuple[Scene, ...]:

@@ -11,6 +11,7 @@ from geminivideo.records import Blueprint
 from geminivideo.titan_core import council, director, gemini, variation
 from geminivideo.titan_core.council import Member
 from geminivideo.titan_core.critics import RULE_COUNCIL
+from geminivideo.titan_core.examples import citing
 from geminivideo.titan_core.material import Material
 
 GEMINI_WEIGHTS = {"creative-director": 0.40, "media-buyer": 0.30}
@@ -76,9 +77,10 @@ def _as_it_is(blueprint: Blueprint, material: Material, policy: CouncilPolicy) -
 
 
 def _noted(judged: tuple[Blueprint, ...], material: Material) -> tuple[Blueprint, ...]:
-    """The plans, each with what it follows of what the account's ads taught."""
+    """The plans, each with what it follows of what the account's ads taught, and whom it cites."""
     wisdom = material.wisdom
-    return tuple(wisdom.noted(blueprint) for blueprint in judged) if wisdom else judged
+    noted = (wisdom.noted(blueprint) if wisdom else blueprint for blueprint in judged)
+    return tuple(citing(blueprint, material.winners) for blueprint in noted)
 
 
 def _gemini_members(model: LanguageModel) -> tuple[gemini.GeminiMember, ...]:
