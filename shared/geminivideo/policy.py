@@ -738,9 +738,12 @@ class PatternPolicy:
     others from ``min_winners`` of each on. Units of no common campaign are compared within the same
     ``stratum_days``. ``false_discovery_rate`` is that of all patterns found at once; ``shuffles``
     of the permutation test (more when many traits are compared, at most ``max_shuffles``). Beside a
-    stronger pattern one must keep ``kept_share`` of its logarithmic lift, or it is confounded. ``strength`` halves every
-    ``half_life_days`` of newer data; a pattern is confirmed by ``min_newer`` newer units with and
-    without it that point the same way, ends below ``floor``, and is deleted ``kept_days`` later.
+    stronger pattern one must keep ``kept_share`` of its logarithmic lift, or it is confounded.
+    ``strength`` halves every ``half_life_days`` of newer data; a pattern is confirmed by
+    ``min_newer`` newer units with and without it that point the same way, ends below ``floor``, and
+    is deleted ``kept_days`` later. At most ``max_patterns`` are found at once. Plans are taught the
+    ``taught`` most effective ones, and ``following_share`` of them follow these. Trends compare the
+    halves of ``trend_days``.
     """
 
     window_days: float = 120.0
@@ -763,6 +766,7 @@ class PatternPolicy:
     max_patterns: int = 40
     taught: int = 12
     following_share: float = 0.7
+    trend_days: float = 60.0
     traits: TraitPolicy = field(default_factory=TraitPolicy)
 
 
