@@ -24,6 +24,7 @@ from emulators.commands import (
     fault,
     learn,
     logs,
+    model,
     promote,
     simulate,
     snapshot,
@@ -50,6 +51,7 @@ app.add_typer(clock.app, name="clock")
 app.add_typer(snapshot.app, name="snapshot")
 app.add_typer(fault.app, name="fault")
 app.add_typer(promote.app, name="promote")
+app.add_typer(model.app, name="model")
 app.command("logs")(logs.logs)
 app.command("apply")(apply.apply)
 app.command("env")(env.env)

@@ -12,6 +12,7 @@ from geminivideo.services import (
     hubspot,
     insights_intake,
     intake,
+    model_control,
     prediction,
     promotion_control,
     renders,
@@ -58,6 +59,7 @@ api.get("/api/flows", answer=flows_view.Flows, query=("kind", "status", "limit")
 )
 api.get("/api/flows/{id}", answer=flows_view.FlowView)(flows_view.show_flow)
 prediction.serve(api)
+model_control.serve(api)
 promotion_control.serve(api)
 shared_patterns.serve_consents(api)
 video_process.serve(api)

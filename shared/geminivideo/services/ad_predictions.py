@@ -9,7 +9,7 @@ through it; ads that were not made here have none.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from geminivideo.cloud.documents import Query
 from geminivideo.cloud.files import ObjectGoneError
@@ -21,7 +21,6 @@ from geminivideo.records import (
     Blueprint,
     ChangeType,
     PendingChange,
-    Prediction,
     Scene,
     Transcript,
 )
@@ -31,16 +30,10 @@ if TYPE_CHECKING:
     from geminivideo.cloud.documents import Documents, Transaction
     from geminivideo.events import ObjectRef
     from geminivideo.learning_records import CreativeFeatures
-    from geminivideo.ml.vectors import Vector
+    from geminivideo.ml.ctr import CtrModel
     from geminivideo.runtime.step import Step
 
 _IN = 30  # values that one ``in`` filter takes
-
-
-class Model(Protocol):
-    """A model that says what an ad's click-through rate will be."""
-
-    def predict_vector(self, values: Vector) -> Prediction: ...
 
 
 def path_of(prediction_id: str) -> str:
@@ -87,18 +80,22 @@ def _record(
     change: PendingChange,
     blueprint: Blueprint,
     features: CreativeFeatures,
-    champion: Model | None,
-    shadows: Mapping[str, Model],
+    champion: CtrModel | None,
+    shadows: Mapping[str, CtrModel],
     now: float,
 ) -> PredictionRecord:
-    values = creative.vector(features)
-    said = {version: model.predict_vector(values) for version, model in shadows.items()}
+    values, account = creative.vector(features), change.account_id
+    said = {
+        version: model.for_account(account).predict_vector(values)
+        for version, model in shadows.items()
+    }
+    predicted = champion.for_account(account).predict_vector(values) if champion else None
     return PredictionRecord(
         id=str(change.variation_id),
         account_id=change.account_id,
         at=now,
         features=features,
-        predicted=champion.predict_vector(values) if champion else blueprint.predicted,
+        predicted=predicted or blueprint.predicted,
         variation_id=change.variation_id,
         blueprint_id=blueprint.id,
         campaign_id=change.campaign_id,
@@ -110,7 +107,7 @@ def _record(
     )
 
 
-def _champion(step: Step) -> Model | None:
+def _champion(step: Step) -> CtrModel | None:
     """The model in use; without one, the plan's own prediction (of its scenes) is the record's."""
     registered = model_registry.champion_of(step.documents)
     if registered is None:
@@ -118,7 +115,7 @@ def _champion(step: Step) -> Model | None:
     return _loaded(step, registered.artifact, registered.checksum, CHAMPION_UNREADABLE)
 
 
-def _shadows(step: Step) -> Iterator[tuple[str, Model]]:
+def _shadows(step: Step) -> Iterator[tuple[str, CtrModel]]:
     for one in model_registry.shadows(step.documents):
         otherwise = f"{SHADOW_UNREADABLE}:{one.version}"
         model = _loaded(step, one.artifact, one.checksum, otherwise)
@@ -126,7 +123,7 @@ def _shadows(step: Step) -> Iterator[tuple[str, Model]]:
             yield one.version, model
 
 
-def _loaded(step: Step, artifact: ObjectRef, checksum: str, otherwise: str) -> Model | None:
+def _loaded(step: Step, artifact: ObjectRef, checksum: str, otherwise: str) -> CtrModel | None:
     try:
         return model_registry.load(step.files, artifact, checksum)
     except (ModelUnreadableError, ObjectGoneError) as error:
