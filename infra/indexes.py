@@ -47,6 +47,8 @@ INDEXES = (
     Index("ad_change_history", ("change_id", "at")),
     Index("learning_cycles", ("account_id", "-started_at")),
     Index("actuals", ("account_id", "-first_shown_at")),
+    Index("performance_metrics", ("account_id", "-date")),
+    Index("feedback_events", ("account_id", "-occurred_at")),
     Index("clicks", ("click_id", "-at")),
     Index("clicks", ("fbclid", "-at")),
     Index("clicks", ("fingerprint", "-at")),

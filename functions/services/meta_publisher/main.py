@@ -6,12 +6,15 @@ from geminivideo.services import (
     actuals,
     battle_hardened,
     changes,
+    knowledge,
     learning_cycle,
     meta_objects,
+    pattern_routes,
     prediction,
     promotion,
     rag,
     shared_patterns,
+    top_campaigns,
     video_process,
 )
 
@@ -29,11 +32,14 @@ meta_objects.serve(api)
 accuracy.serve(api)
 actuals.serve(api)
 battle_hardened.serve(api)
+knowledge.serve(api)
 learning_cycle.serve(api)
+pattern_routes.serve(api)
 prediction.serve(api)
 promotion.serve(api)
 rag.serve(api)
 shared_patterns.serve(api)
+top_campaigns.serve(api)
 video_process.serve(api)
 
 main = api.entry()

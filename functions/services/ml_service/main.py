@@ -5,11 +5,14 @@ from geminivideo.services import (
     accuracy,
     actuals,
     battle_hardened,
+    knowledge,
     learning_cycle,
+    pattern_routes,
     prediction,
     promotion,
     rag,
     shared_patterns,
+    top_campaigns,
     video_process,
 )
 
@@ -18,11 +21,14 @@ api = Api("ml_service")
 accuracy.serve(api)
 actuals.serve(api)
 battle_hardened.serve(api)
+knowledge.serve(api)
 learning_cycle.serve(api)
+pattern_routes.serve(api)
 prediction.serve(api)
 promotion.serve(api)
 rag.serve(api)
 shared_patterns.serve(api)
+top_campaigns.serve(api)
 video_process.serve(api)
 
 main = api.entry()
