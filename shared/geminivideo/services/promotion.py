@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from geminivideo.budget.reasons import NO_VALUE
 from geminivideo.cloud.documents import Query
 from geminivideo.degraded import PROMOTIONS_LEFT
 from geminivideo.learning import promotion
@@ -197,8 +198,15 @@ class _Done:
         }
 
     def degraded(self) -> tuple[str, ...]:
-        """That there was no time for every winner."""
-        return (f"{PROMOTIONS_LEFT}:{self.left}",) if self.left else ()
+        """That clicks alone decided, that there was no time for every winner."""
+        left = (f"{PROMOTIONS_LEFT}:{self.left}",) if self.left else ()
+        return (*_degraded(self.stand), *left)
+
+
+def _degraded(stand: Standpoint) -> tuple[str, ...]:
+    posterior = stand.posterior
+    blind = posterior is not None and evidence.by_clicks_alone(posterior)
+    return (NO_VALUE,) if blind else ()
 
 
 def _all_held(stand: Standpoint, record: CheckRecord) -> list[promotion.Promotion]:
@@ -275,7 +283,7 @@ def check_now(call: Call) -> PromotionChecked:
     account_id, documents = identifier(call.body.account_id, "account_id"), call.ports.documents
     account = documents.get(f"accounts/{account_id}", Account)
     if account is None:
-        return _answer(None, (), (), 0)
+        return _answer(None, (), (), 0, ())
     policy, now = policy_of(documents, account_id), call.ports.clock.now()
     stand = evidence.look(documents, account, policy, now, "")
     overrides = evidence.overrides_of(documents, account_id)
@@ -283,7 +291,8 @@ def check_now(call: Call) -> PromotionChecked:
     checked = len(record.promotions) + len(stand.undecided)
     held = _all_held(stand, record)[: policy.promotion.shown_held]
     winning = [one for one in record.promotions if one.promoted]
-    return _answer(last_result(documents, account_id), winning, held, checked)
+    last = last_result(documents, account_id)
+    return _answer(last, winning, held, checked, _degraded(stand))
 
 
 def _answer(
@@ -291,6 +300,7 @@ def _answer(
     winning: Iterable[promotion.Promotion],
     held: Iterable[promotion.Promotion],
     checked: int,
+    degraded: Iterable[str],
 ) -> PromotionChecked:
     cycle_id, result = last or (None, {})
     return PromotionChecked(
@@ -305,6 +315,7 @@ def _answer(
         ],
         data_status=COMPLETE if checked else INSUFFICIENT,
         cycle_id=cycle_id,
+        degraded=list(degraded),
     )
 
 

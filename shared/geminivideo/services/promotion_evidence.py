@@ -186,14 +186,20 @@ def _posterior(found: Found, policy: Policy, cycle_id: str) -> Posterior | None:
     return sampler.believe(seen, prior.learn(seen, policy.sampler), policy.sampler)
 
 
+def by_clicks_alone(posterior: Posterior) -> bool:
+    """Whether no value was ever credited: what a click is worth then tells no ads apart."""
+    return not bool((posterior.expected > 0).any())
+
+
 def _numbers(posterior: Posterior) -> list[dict[str, float]]:
     """Each budget's posterior by the contender's own names."""
+    weight = posterior.click_weight
     columns = {
         "ctr_alpha": posterior.ctr_alpha,
         "ctr_beta": posterior.ctr_beta,
         "value_shape": posterior.value_shape,
         "value_rate": posterior.value_rate,
-        "click_weight": posterior.click_weight,
+        "click_weight": weight * 0.0 + 1.0 if by_clicks_alone(posterior) else weight,
         "scale": posterior.elasticity
         * posterior.fatigue
         * posterior.pace
@@ -287,7 +293,7 @@ def _recommendation(
     ad: AdSignals, row: int, posterior: Posterior, confidence: float, wanted: int
 ) -> Recommendation:
     """The raise as the gate takes it, with what the sampler expects of the ad."""
-    known = bool((posterior.expected > 0).any())
+    known = not by_clicks_alone(posterior)
     weight = float(posterior.click_weight[row])
     expected = float(posterior.mean_returns[row])
     metrics = Metrics(

@@ -1,0 +1,390 @@
+"""The promotion loop over real Firestore, Pub/Sub and Cloud Tasks, with the Meta double behind."""
+
+import hashlib
+import importlib.util
+import json
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import urlsplit
+
+import flask
+import functions_framework
+import pytest
+from geminivideo.budget import history
+from geminivideo.budget.history import AdDay
+from geminivideo.cloud.documents import Documents, Query
+from geminivideo.cloud.tasks import Tasks as TasksPort
+from geminivideo.events import ObjectRef, PromotionDue
+from geminivideo.learning_records import CycleStatus, LearningCycle, VariationRequest
+from geminivideo.policy import ExecutionMode, ExecutorPolicy, Policy
+from geminivideo.records import (
+    Account,
+    AdState,
+    Blueprint,
+    Brief,
+    Campaign,
+    ChangeStatus,
+    ChangeType,
+    Features,
+    Flow,
+    FlowStatus,
+    HistoryRow,
+    HookType,
+    PendingChange,
+    Prediction,
+    Scene,
+    Shot,
+    TextSeen,
+    Transcript,
+    Video,
+    Word,
+)
+from geminivideo.records import Box as BoxRecord
+from geminivideo.runtime.clock import Clock
+from geminivideo.runtime.step import door_of
+from google.cloud import pubsub_v1, storage, tasks_v2
+from werkzeug.test import EnvironBuilder
+
+from emulators.firestore import Index
+from emulators.firestore import Server as Firestore
+from emulators.meta import Pace
+from emulators.meta import Server as Meta
+from emulators.pubsub import Server as PubSub
+from emulators.storage import Server as Storage
+from emulators.tasks import Server as Tasks
+from infra.indexes import INDEXES
+
+ROOT = Path(__file__).resolve().parents[4]
+TOKEN, ACCOUNT, ACT = "EAAB-writes", "acme", "act_3003"
+HOUR, DAY = 3600.0, 86400.0
+TOPICS = ("sharing-due", "scenes-ranked", "blueprints-approved")
+# Without jitter a task is due when it is queued.
+AUTO = Policy(executor=ExecutorPolicy(mode=ExecutionMode.AUTO, jitter_min_s=0.0, jitter_max_s=0.0))
+
+
+class MovingClock:
+    """Product time that stands still until it is moved; it begins at the real one."""
+
+    speed = 1.0
+
+    def __init__(self):
+        self.at = Clock().now()
+
+    def now(self):
+        return self.at
+
+    def wait(self, event, seconds):
+        return event.wait(seconds)
+
+    def real_seconds(self, seconds):
+        return seconds
+
+    def sleep(self, seconds):
+        self.at += seconds
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory):
+    where = tmp_path_factory.mktemp("promotion")
+    made = SimpleNamespace(
+        firestore=Firestore(state_dir=where / "firestore", clock=Clock()),
+        storage=Storage(state_dir=where / "storage", clock=Clock()),
+        pubsub=PubSub(state_dir=where / "pubsub", clock=Clock()),
+        tasks=Tasks(state_dir=where / "tasks", clock=Clock(), token_minter=lambda a, e: "t"),
+    )
+    for server in vars(made).values():
+        server.start()
+    made.firestore.declare_indexes(Index.of(i.collection, *i.fields) for i in INDEXES)
+    yield made
+    for server in vars(made).values():
+        server.stop()
+
+
+def load(path):
+    """A function's ``main.py`` with clients of its own."""
+    spec = importlib.util.spec_from_file_location(f"{path.name}_of_promotion", path / "main.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class World:
+    """One test's account at Meta: its ads, the loop's door, the executor's, and what they sent."""
+
+    def __init__(self, project, queue, meta, clock):
+        self.project, self.queue, self.meta, self.clock = project, queue, meta, clock
+        self.documents = Documents(project)
+        self.tasks = TasksPort().client
+        self.apis = {}
+        self.ads = []
+        self.account()
+        self.policy(AUTO)
+        publisher, self.subscriber = pubsub_v1.PublisherClient(), pubsub_v1.SubscriberClient()
+        for name in TOPICS:
+            topic = publisher.create_topic(name=f"projects/{project}/topics/{name}")
+            self.subscriber.create_subscription(name=self._subscription(name), topic=topic.name)
+
+    # The account ------------------------------------------------------------------------------
+
+    def account(self, **members):
+        given = {"id": ACCOUNT, "ad_account_id": ACT, "page_id": "7", "link_url": "https://x.test"}
+        self.documents.set(f"accounts/{ACCOUNT}", Account(**(given | members)))
+
+    def policy(self, policy):
+        self.documents.set(f"policies/{ACCOUNT}", policy)
+
+    def seed(self, *daily_clicks, days=5, **members):
+        """An ad with an ad set of its own for each, live for ``days``, as insights told of them."""
+        if not self.ads:
+            self.ads = self.meta.seed(ACT, len(daily_clicks), 5000)
+        self.adsets = {ad["id"]: ad["adset_id"] for ad in self.meta.objects(ACT, "ad")}
+        for ad, clicks in zip(self.ads, daily_clicks, strict=True):
+            self.state(ad, clicks, days=days, **members)
+        return self.ads
+
+    def state(self, ad, clicks, days=5, impressions=2000, spend=5000, **members):
+        now = self.clock.at
+        rows = [
+            AdDay(
+                date=date.fromtimestamp(now - back * DAY).isoformat(),
+                begins_at=now - back * DAY,
+                impressions=impressions, clicks=clicks, spend=spend, frequency=1.2,
+            )
+            for back in range(days, 0, -1)
+        ]  # fmt: skip
+        given = {
+            "id": ad, "account_id": ACCOUNT, "currency": "USD", "updated_at": now,
+            "campaign_id": "cm-1", "adset_id": self.adsets[ad], "status": "ACTIVE",
+            "created_at": now - days * DAY, "daily_budget": 5000, "insights_at": now,
+            "impressions": impressions * days, "clicks": clicks * days, "spend": spend * days,
+            "days": history.packed(rows),
+        }  # fmt: skip
+        self.documents.set(f"ad_states/{ad}", AdState(**(given | members)))
+
+    def make_here(self, ad, flow_id="cf-source"):
+        """The ad as one of ours: its video, scenes, plan, and the change that created it."""
+        self.documents.set(f"videos/{flow_id}", video(flow_id))
+        self.documents.set("campaigns/ca-brief", campaign())
+        for scene in scenes(flow_id):
+            self.documents.set(f"scenes/{scene.id}", scene)
+        self.documents.set(f"transcripts/{flow_id}", transcript(flow_id))
+        plan = blueprint(flow_id)
+        self.documents.set(f"blueprints/{plan.id}", plan)
+        change = PendingChange(
+            id="ch-made", change_type=ChangeType.CREATE_AD, status=ChangeStatus.COMPLETED,
+            account_id=ACCOUNT, campaign_id="ca-brief", ad_id=ad, meta_id=ad, payload={},
+            requested_by="creative-generation", reasoning="", created_at=1.0, not_before_at=1.0,
+            jitter_s=0.0, flow_id=flow_id, variation_id=f"{plan.id}-v", finished_at=2.0,
+        )  # fmt: skip
+        self.documents.set("pending_ad_changes/ch-made", change)
+        return plan
+
+    # The loop ---------------------------------------------------------------------------------
+
+    def promote(self, cycle_id="lc-1"):
+        """Deliver the loop's event in a cycle; a fresh door each time, as a new process has."""
+        if self.documents.get(f"learning_cycles/{cycle_id}", dict) is None:
+            self.begin(cycle_id)
+        door = door_of(load(ROOT / "functions/learning/promote_winners").main)
+        door.ports.clock = self.clock
+        return door.work(PromotionDue(flow_id=cycle_id, account_id=ACCOUNT))
+
+    def begin(self, cycle_id):
+        now = self.clock.at
+        cycle = LearningCycle(
+            id=cycle_id, account_id=ACCOUNT, trigger="schedule", status=CycleStatus.RUNNING,
+            started_at=now,
+        )  # fmt: skip
+        flow = Flow(
+            id=cycle_id, kind="learning", status=FlowStatus.RUNNING, account_id=ACCOUNT,
+            created_at=now, updated_at=now,
+        )  # fmt: skip
+        self.documents.set(f"learning_cycles/{cycle_id}", cycle)
+        self.documents.set(f"flows/{cycle_id}", flow)
+
+    def result(self, cycle_id="lc-1"):
+        """What the cycle's record says of the loop."""
+        cycle = self.documents.require(f"learning_cycles/{cycle_id}", LearningCycle)
+        return cycle.steps["5"].result
+
+    def promoted(self, cycle_id="lc-1"):
+        """Run the loop; its result."""
+        answer = self.promote(cycle_id)
+        assert answer.outcome == "completed", answer
+        return self.result(cycle_id)
+
+    def held(self, cycle_id="lc-1"):
+        """Reasons by (ad, rule)."""
+        held = self.result(cycle_id)["held"]
+        return {(one["ad_id"], one["rule"]): one["reason"] for one in held}
+
+    # What is there ----------------------------------------------------------------------------
+
+    def raises(self):
+        where = [("requested_by", "==", "auto-promotion")]
+        return self.documents.query(Query("pending_ad_changes", where), PendingChange)
+
+    def history(self, change_id):
+        query = Query("ad_change_history", [("change_id", "==", change_id)])
+        return sorted(self.documents.query(query, HistoryRow), key=lambda row: row.id)
+
+    def requests(self):
+        return self.documents.query(Query("variation_requests"), VariationRequest)
+
+    def due(self):
+        """Bodies of the tasks that wait for the executor."""
+        asked = {"parent": self.queue, "response_view": tasks_v2.Task.View.FULL}
+        return [json.loads(task.http_request.body) for task in self.tasks.list_tasks(request=asked)]
+
+    def messages(self, topic):
+        """Bodies published to a topic so far (acknowledged here)."""
+        where = {"subscription": self._subscription(topic)}
+        pulled = self.subscriber.pull(
+            **where, max_messages=50, return_immediately=True
+        ).received_messages
+        if pulled:
+            self.subscriber.acknowledge(**where, ack_ids=[m.ack_id for m in pulled])
+        return [json.loads(one.message.data) for one in pulled]
+
+    def _subscription(self, topic):
+        return f"projects/{self.project}/subscriptions/{topic}"
+
+    # Others -----------------------------------------------------------------------------------
+
+    def execute(self, change_id):
+        """The executor's own function, as Cloud Tasks would call it."""
+        source = ROOT / "functions/executor/execute_change/main.py"
+        client = functions_framework.create_app("main", str(source), "http").test_client()
+        answer = client.post("/", data=json.dumps({"flow_id": "", "change_id": change_id}))
+        return answer.status_code, answer.text
+
+    def live_budget(self, ad):
+        found = self.meta.objects(ACT, "adset")
+        return next(int(one["daily_budget"]) for one in found if one["id"] == self.adsets[ad])
+
+    def call(self, service, method, path, body=None):
+        """Status and JSON of one request to a service."""
+        if service not in self.apis:
+            self.apis[service] = load(ROOT / "functions" / "services" / service).api
+            self.apis[service].ports.clock = self.clock
+        data = b"" if body is None else json.dumps(body).encode()
+        url = urlsplit(path)
+        builder = EnvironBuilder(
+            method=method, path=url.path, query_string=url.query, data=data or None
+        )
+        answer = self.apis[service](flask.Request(builder.get_environ()))
+        return answer.status_code, json.loads(answer.get_data())
+
+    def post(self, path, body, service="gateway"):
+        return self.call(service, "POST", path, body)
+
+
+VIDEO = ObjectRef(bucket="uploads", name="acme/duck.mp4", generation=7)
+
+
+def video(flow_id):
+    return Video(
+        id=flow_id, account_id=ACCOUNT, campaign_id="ca-brief", video=VIDEO, container="mp4",
+        video_codec="h264", audio_codec="aac", width=1080, height=1920, fps=30.0, duration_s=16.0,
+        rotation_deg=0, size_bytes=1000, title="Rubber Duck", created_at=1.0,
+    )  # fmt: skip
+
+
+def campaign():
+    brief = Brief(product_name="Rubber Duck", offer="Two for one", pain_points=("dull baths",))
+    return Campaign(
+        id="ca-brief", flow_id="cf-source", account_id=ACCOUNT, name="Rubber Duck", brief=brief,
+        status="PLANNED", created_at=1.0,
+    )  # fmt: skip
+
+
+def scenes(flow_id):
+    texts = ("The quick duck", "Two for one", "Dull baths", "Swims for hours")
+    box = BoxRecord(x=0.1, y=0.1, w=0.4, h=0.1)
+    for index, text in enumerate(texts):
+        at = 4.0 * index
+        seen = TextSeen(text=text, confidence=0.9, box=box, at_s=at + 0.5, until_s=at + 2.0)
+        yield Scene(
+            id=f"{flow_id}-{index:03d}", flow_id=flow_id, index=index, start_s=at, end_s=at + 4.0,
+            features=Features(motion=0.4, sharpness=90.0, texts=(seen,), faces=()),
+            prediction=Prediction(
+                score=0.8 - 0.1 * index, ctr=None, interval=None, model_version="heuristic",
+                sample_size=0,
+            ),
+            rank=index,
+        )  # fmt: skip
+
+
+def transcript(flow_id):
+    said = "the quick duck swims for hours. are your baths dull?".split()
+    words = tuple(
+        Word(text=text, start_s=0.5 * n, end_s=0.5 * n + 0.4, confidence=0.9)
+        for n, text in enumerate(said)
+    )
+    return Transcript(id=flow_id, words=words, language="en", source="test")
+
+
+def blueprint(flow_id):
+    shots = tuple(
+        Shot(scene_id=f"{flow_id}-{n:03d}", start_s=4.0 * n + 0.4, end_s=4.0 * n + 3.4)
+        for n in (0, 1, 2)
+    )
+    return Blueprint(
+        id=f"{flow_id}-bp00", flow_id=flow_id, title="question", hook_text="Tired of dull baths?",
+        hook_type=HookType.QUESTION, shots=shots, cta_text="Shop now", cta_type="buy_now",
+        caption="Two for one - Rubber Duck", emotional_triggers=("curiosity",), grade="natural",
+        mode="default",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def clock():
+    return MovingClock()
+
+
+@pytest.fixture
+def meta(tmp_path, clock):
+    double = Meta(state_dir=tmp_path, clock=clock, tokens={TOKEN}, pace=Pace(review_s=0.0))
+    double.start()
+    yield double
+    double.stop()
+
+
+@pytest.fixture
+def world(servers, meta, clock, monkeypatch, request):
+    mark = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:10]
+    project = f"p-{mark}"
+    queue = f"projects/{project}/locations/us-central1/queues/meta-changes"
+    for name, value in {
+        "GOOGLE_CLOUD_PROJECT": project,
+        "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{servers.firestore.port}",
+        "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{servers.pubsub.port}",
+        "STORAGE_EMULATOR_HOST": servers.storage.url,
+        "GV_TASKS_ENDPOINT": f"127.0.0.1:{servers.tasks.port}",
+        "GV_REGION": "us-central1",
+        "GV_UPLOADS_BUCKET": f"{mark}-uploads",
+        "GV_MEDIA_BUCKET": f"{mark}-media",
+        "GV_MODELS_BUCKET": f"{mark}-models",
+        "GV_CHANGES_QUEUE": queue,
+        "GV_EXECUTOR_URL": "http://127.0.0.1:9/",
+        "GV_EXECUTOR_INVOKER": "tasks@p.iam",
+        "GV_META_GRAPH_URL": meta.url,
+        "META_TOKEN": TOKEN,
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("GV_COUNCIL", raising=False)
+    storage.Client(project=project).create_bucket(f"{mark}-media")
+    client = TasksPort().client
+    client.create_queue(parent=queue.rpartition("/queues/")[0], queue=tasks_v2.Queue(name=queue))
+    client.pause_queue(name=queue)  # its tasks are looked at here, and executed by hand
+    return World(project, queue, meta, clock)
+
+
+@pytest.fixture
+def make():
+    """Values that tests share."""
+    return SimpleNamespace(
+        account=ACCOUNT, auto=AUTO, hour=HOUR, day=DAY, root=ROOT, load=load, replace=replace
+    )
