@@ -1,0 +1,81 @@
+"""What is predicted of an ad is written once, before anything of it is shown."""
+
+from dataclasses import replace
+
+from geminivideo.ml import creative
+from geminivideo.records import FlowStatus
+
+
+def test_every_ad_asked_for_has_its_prediction(world, make):
+    """One record an ad, with the champion's word, the features of now and the plan's name."""
+    world.rendered(3)
+    model = world.champion()
+    assert world.publish().outcome == "completed"
+    records = world.predictions()
+    assert [one.variation_id for one in records] == [c.variation_id for c in world.changes()]
+    assert [one.id for one in records] == [f"{make.flow}-bp{n:02d}-v" for n in range(3)]
+    for one in records:
+        assert one.account_id == make.account
+        assert one.blueprint_id == one.id.removesuffix("-v")
+        assert one.at == make.now
+        assert one.predicted == model.predict_vector(creative.vector(one.features))
+        assert one.ad_id is None
+    first = records[0].features
+    assert (first.hook_type, first.duration_s, first.motion) == ("pattern_interrupt", 3.0, 0.0)
+    assert first.words_per_s > 0
+
+
+def test_without_a_model_the_heuristic_is_recorded_and_says_no_rate(world):
+    """What the plan was chosen by is kept: a score, and honestly no click-through rate."""
+    world.rendered(1)
+    world.publish()
+    (record,) = world.predictions()
+    assert record.predicted.model_version == "heuristic-1"
+    assert record.predicted.ctr is None
+    assert record.shadows == ()
+
+
+def test_every_model_on_trial_predicts_too(world):
+    """Models on trial say their word beside the champion's; rejected ones are not asked."""
+    world.rendered(1)
+    champion = world.champion(1)
+    two, three = world.on_trial(2), world.on_trial(3)
+    world.on_trial(4, state="rejected")
+    world.publish()
+    (record,) = world.predictions()
+    assert record.predicted.model_version == champion.version
+    assert {one.model_version for one in record.shadows} == {two.version, three.version}
+    values = creative.vector(record.features)
+    said = {one.model_version: one.ctr for one in record.shadows}
+    assert said[two.version] == two.predict_vector(values).ctr
+
+
+def test_what_was_said_first_stays(world, make):
+    """Publishing again under another champion leaves the first prediction as it is."""
+    world.rendered(2)
+    world.champion(1)
+    world.publish()
+    before = world.predictions()
+    world.champion(3)
+    world.clock.sleep(60.0)
+    world.forget_run("publish_ads", make.flow)
+    assert world.publish().outcome == "completed"
+    assert world.predictions() == before
+
+
+def test_a_damaged_model_keeps_nobody_from_publishing(world, make):
+    """The ads are made all the same; the flow says that the champion and a trial are unreadable."""
+    world.rendered(1)
+    world.champion(1)
+    registered = world.registered()
+    broken = world.files.write(b"{", world.buckets["models"], "ctr/broken.json", "text/json")
+    world.put("model_registry/ctr", replace(registered, artifact=broken))
+    trial = world.on_trial(2, artifact=broken)
+    assert world.publish().outcome == "completed"
+    (record,) = world.predictions()
+    assert record.predicted.model_version == "heuristic-1"
+    assert record.shadows == ()
+    flow = world.flow_now()
+    assert flow.status is FlowStatus.COMPLETED  # its ads await approval
+    assert "champion-unreadable" in flow.degraded
+    assert f"shadow-unreadable:{trial.version}" in flow.degraded
