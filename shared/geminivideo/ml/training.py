@@ -63,6 +63,16 @@ class Columns:
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """Rows as their design, and how alike an ad's impressions are (intra-class correlation)."""
+
+    rows: tuple[Row, ...]
+    columns: Columns
+    design: np.ndarray
+    likeness: float
+
+
+@dataclass(frozen=True)
 class Fitted:
     """An estimator with its columns; ``likeness`` is that of an ad's impressions."""
 
@@ -84,8 +94,9 @@ def train(rows: Sequence[Row], policy: TrainingPolicy, ranking: RankPolicy) -> C
     """
     earlier, later = split(rows, policy)
     chosen, spread = _chosen(earlier, policy)
-    fitted = fit(chosen, earlier, policy)
-    design = fitted.columns.design(earlier)
+    learned = prepared(earlier, policy)
+    fitted = fit(chosen, learned)
+    design = learned.design
     model = CtrModel(
         version="",
         kind=chosen.kind,
@@ -165,7 +176,8 @@ def _chosen(earlier: Sequence[Row], policy: TrainingPolicy) -> tuple[Candidate, 
     """The candidate with the least loss on the latest of the earlier rows, and how ads spread
     (logit) around what it predicted for them."""
     first, then = _cut(list(earlier), policy.validation)
-    tried = [fit(candidate, first, policy) for candidate in candidates(len(first), policy)]
+    learned = prepared(first, policy)
+    tried = [fit(candidate, learned) for candidate in candidates(len(first), policy)]
     best = min(tried, key=lambda one: _weighted_loss(one, then))
     return best.candidate, _spread(best.rates(then), then)
 
@@ -191,8 +203,8 @@ def _spread(rates: np.ndarray, rows: Sequence[Row]) -> float:
     return float(np.sqrt(max(excess, 0.0)))
 
 
-def fit(candidate: Candidate, rows: Sequence[Row], policy: TrainingPolicy) -> Fitted:
-    """Fit one candidate; raises ``TooFewActualsError`` when no feature varies.
+def prepared(rows: Sequence[Row], policy: TrainingPolicy) -> Prepared:
+    """What every candidate learns from; raises ``TooFewActualsError`` when no feature varies.
 
     Clicks of one ad are alike in ways that no feature tells: their intra-class correlation is
     estimated by moments from a first fit, and an ad's impressions then count as the independent
@@ -204,10 +216,17 @@ def fit(candidate: Candidate, rows: Sequence[Row], policy: TrainingPolicy) -> Fi
     design = columns.design(rows)
     plain = _logistic(design, rows, [1.0] * len(rows), policy.ridge)
     likeness = _likeness(plain.predict_proba(design)[:, 1], rows, design.shape[1])
+    return Prepared(tuple(rows), columns, design, likeness)
+
+
+def fit(candidate: Candidate, learned: Prepared) -> Fitted:
+    """Fit one candidate."""
+    rows = learned.rows
     recent = _recency(rows, candidate.half_life_days)
-    weights = [worth(row, likeness) * fresh for row, fresh in zip(rows, recent, strict=True)]
+    weights = [worth(row, learned.likeness) * one for row, one in zip(rows, recent, strict=True)]
     learner = _logistic if candidate.kind == LOGISTIC else _boosted
-    return Fitted(candidate, columns, learner(design, rows, weights, candidate.ridge), likeness)
+    estimator = learner(learned.design, rows, weights, candidate.ridge)
+    return Fitted(candidate, learned.columns, estimator, learned.likeness)
 
 
 def _columns(rows: Sequence[Row]) -> Columns:
@@ -245,7 +264,7 @@ def _logistic(
 ) -> Any:
     from sklearn.linear_model import LogisticRegression
 
-    learner = LogisticRegression(C=1.0 / ridge, max_iter=1000, tol=1e-8)
+    learner = LogisticRegression(C=1.0 / ridge, solver="newton-cholesky", max_iter=100, tol=1e-10)
     return learner.fit(*_grouped(design, rows, weights))
 
 
