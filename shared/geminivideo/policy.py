@@ -696,11 +696,12 @@ class WinnersPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class SemanticCachePolicy:
-    """Bands: the same words are ``exact``; a question at least ``near`` (cosine) is answered with
-    what was found for the other; all else is a miss. A page holds the ``kept`` latest questions and
-    lives for ``ttl_s``; counts are stored at least every ``count_every_s``."""
+    """Bands: the same words are ``exact``; a question at least ``near`` (cosine) with the same
+    words but for their forms and carriers (``rag.cache``) is answered with what was found for the
+    other; all else is a miss. A page holds the ``kept`` latest questions and lives for ``ttl_s``;
+    counts are stored at least every ``count_every_s``."""
 
-    near: float = 0.95
+    near: float = 0.85
     kept: int = 64
     ttl_s: float = 86_400.0
     count_every_s: float = 5.0

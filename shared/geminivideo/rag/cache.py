@@ -2,6 +2,10 @@
 
 A page holds the latest questions that one account asked with the same filters. It is valid for one
 version of the index and one model, so an answer never outlives what it was found in.
+
+Near in direction alone is not the same wish: of the local model, "fast cuts" and "slow cuts" are
+0.965 alike, and the more words a question has, the less one of them turns it. So two questions are
+near only when, besides, every word that carries meaning is in both, in whatever form and order.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import takewhile
 
 import msgspec
 
@@ -20,6 +25,20 @@ from geminivideo.rag.index import Hit, packed, unpacked
 from geminivideo.rag.search import Wanted
 
 _WORD = re.compile(r"[^\W_]+")
+# Words that carry no wish of their own; "no", "not" and "without" do.
+_CARRIERS = frozenset(
+    ["a", "an", "the", "of", "for", "about", "in", "on", "at", "to", "by", "and", "or", "that",
+     "which", "where", "with", "is", "are", "be", "was", "were", "has", "have", "me", "my", "our",
+     "us", "we", "i", "please", "find", "give"]
+)  # fmt: skip
+# Endings of two forms of one word, after what they have in common.
+_FORMS = frozenset(
+    {
+        ("", "s"), ("", "es"), ("", "ed"), ("", "d"), ("", "ing"), ("e", "ing"), ("ed", "ing"),
+        ("ies", "y"), ("ed", "s"), ("ing", "s"), ("es", "ing"), ("ed", "es"), ("d", "s"),
+    }
+)  # fmt: skip
+_STEM = 3
 
 
 class Band(StrEnum):
@@ -64,8 +83,10 @@ def exactly(page: CachePage, text: str) -> Remembered:
     return Remembered(Band.MISS) if hit is None else Remembered(Band.EXACT, _hits(hit), 1.0)
 
 
-def nearly(page: CachePage, vector: Sequence[float], policy: SemanticCachePolicy) -> Remembered:
-    """What was found for the nearest question, if it is near enough."""
+def nearly(
+    page: CachePage, text: str, vector: Sequence[float], policy: SemanticCachePolicy
+) -> Remembered:
+    """What was found for the nearest question that is near enough and wishes for the same."""
     import numpy as np
 
     length = len(vector) * 4
@@ -73,12 +94,37 @@ def nearly(page: CachePage, vector: Sequence[float], policy: SemanticCachePolicy
     if not known:
         return Remembered(Band.MISS)
     every = np.frombuffer(b"".join(one.vector for one in known), "<f4").reshape(len(known), -1)
-    cosines = every @ unpacked(packed(vector))
-    nearest = int(cosines.argmax())
-    similarity = float(min(1.0, cosines[nearest]))
-    if similarity < policy.near:
-        return Remembered(Band.MISS, similarity=similarity)
-    return Remembered(Band.NEAR, _hits(known[nearest]), similarity)
+    cosines = np.minimum(every @ unpacked(packed(vector)), 1.0)
+    for place in np.argsort(-cosines, kind="stable").tolist():
+        similarity = float(cosines[place])
+        if similarity < policy.near:
+            break
+        if same_wish(normalised(text), known[place].text):
+            return Remembered(Band.NEAR, _hits(known[place]), similarity)
+    return Remembered(Band.MISS, similarity=float(cosines.max()))
+
+
+def same_wish(one: str, other: str) -> bool:
+    """Whether two normalised questions have the same words, but for carriers and forms."""
+    ours, theirs = _wishes(one), _wishes(other)
+    if not ours or not theirs:
+        return one == other
+    return all(any(_alike(a, b) for b in theirs) for a in ours) and all(
+        any(_alike(a, b) for b in ours) for a in theirs
+    )
+
+
+def _wishes(text: str) -> list[str]:
+    return [word for word in text.split() if word not in _CARRIERS]
+
+
+def _alike(one: str, other: str) -> bool:
+    if one == other:
+        return True
+    same = (a == b for a, b in zip(one, other, strict=False))
+    common = sum(1 for _ in takewhile(bool, same))
+    ends = tuple(sorted((one[common:], other[common:])))
+    return common >= _STEM and ends in _FORMS
 
 
 def kept(

@@ -122,9 +122,16 @@ def _told(part: str, members: Mapping[str, Any]) -> Iterator[str]:
             continue
         text = _flat(value)
         if text:
-            label = name.removeprefix(f"{part}_").replace("_", " ")
-            plain = name == part or label in ("text", "type")
-            yield f"{text}." if plain else f"{label}: {text}."
+            yield _sentence(name, part, text)
+
+
+def _sentence(name: str, part: str, text: str) -> str:
+    end = "" if text[-1] in "?!" else "."
+    if name == "hook_type":
+        return f"Opens with {_article(text)}{end}"
+    label = name.removeprefix(f"{part}_").replace("_", " ")
+    plain = name == part or label in ("text", "type")
+    return f"{text}{end}" if plain else f"{label}: {text}{end}"
 
 
 def _flat(value: Any) -> str:

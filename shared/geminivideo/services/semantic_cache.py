@@ -70,7 +70,7 @@ class SemanticCache:
         """What the page knows: of the same words, or, given a direction, of near ones."""
         if vector is None:
             return cache.exactly(page, text)
-        return cache.nearly(page, vector, self.policy)
+        return cache.nearly(page, text, vector, self.policy)
 
     def count(self, band: Band, now: float) -> None:
         """Count an answered question."""
