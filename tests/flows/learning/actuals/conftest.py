@@ -222,6 +222,7 @@ class World:
         bare = AdState(
             id=ad_id, account_id=ACCOUNT, currency="USD", updated_at=self.clock.at,
             insights_at=self.clock.at, status="ACTIVE", pipeline_value=90_000,
+            settled=members.pop("settled", SettledTotals()),
         )  # fmt: skip
         members.setdefault("created_at", self.clock.at - ago * DAY)
         state = replace(history.absorb(bare, rows, 37), **members)
@@ -255,6 +256,14 @@ class World:
         answer = self.door("learning/fetch_actuals").work(event)
         assert answer.status == 200, answer
         return self.documents.require(f"learning_cycles/{cycle_id}", LearningCycle).steps["1"]
+
+    def forget_loop(self, tick):
+        """As if the loop's process had died between its writes and its end; what was recorded."""
+        path = f"learning_cycles/{cycle_id_of(ACCOUNT, tick)}"
+        cycle = self.documents.require(path, LearningCycle)
+        self.put(path, replace(cycle, steps={}))
+        self.forget_run("fetch_actuals", cycle.id)
+        return cycle
 
     def actual(self, ad_id):
         return self.documents.get(f"actuals/{ad_id}", Actual)
@@ -355,5 +364,4 @@ def make():
     """Names that tests share."""
     return SimpleNamespace(
         account=ACCOUNT, flow=FLOW, now=NOON, hour=HOUR, day=DAY, policy=Policy(),
-        settled=SettledTotals,
     )  # fmt: skip
