@@ -23,7 +23,8 @@ class LabelledWinner:
 
 
 def _ad(
-    ad_id: str, hook_type: str, hook: str, visual: str, audio: str, pacing: str, copy: str, cta: str,
+    ad_id: str, hook_type: str, hook: str, visual: str, audio: str, pacing: str, copy: str,
+    cta: str,
     *questions: str,
 ) -> LabelledWinner:  # fmt: skip
     told = {
@@ -79,8 +80,9 @@ WINNERS = (
     _ad("bike-helmet", "story", "This helmet saved my life", "Shows a cyclist on a city street",
         "Speech without music", "16 seconds", "It inflates in a tenth of a second", "Learn more",
         "safety gear for cycling", "protecting your head in traffic accidents"),
-    _ad("meal-kit", "question", "What is for dinner tonight?", "Shows vegetables on a chopping board",
-        "Upbeat music", "9 seconds, fast cuts", "Recipes and ingredients in one box", "Get the offer",
+    _ad("meal-kit", "question", "What is for dinner tonight?",
+        "Shows vegetables on a chopping board", "Upbeat music", "9 seconds, fast cuts",
+        "Recipes and ingredients in one box", "Get the offer",
         "cooking box delivered to your door", "fresh groceries with instructions for supper"),
     _ad("headphones", "pattern_interrupt", "Silence. Now press play.",
         "Shows headphones in a crowded train", "Silence, then loud music", "7 seconds",

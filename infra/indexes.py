@@ -60,4 +60,6 @@ TTL_FIELDS = (
     ("knowledge_edges", "expire_at"),
     ("step_runs", "expire_at"),
     ("outbox", "expire_at"),
+    ("semantic_cache_entries", "expire_at"),
+    ("semantic_cache_counts", "expire_at"),
 )

@@ -40,7 +40,14 @@ def exposition(documents: Documents) -> bytes:
     for queue, count in queue_depths(documents).items():
         depth.add_metric([queue], count)
     registry = CollectorRegistry()
-    registry.register(_Collected([failures, durations, depth]))
+    searches = GaugeMetricFamily(
+        "semantic_cache_searches_total",
+        "Questions for winners of the last days, by how they were answered",
+        labels=["band"],
+    )
+    for band, count in cached_searches(documents).items():
+        searches.add_metric([band], count)
+    registry.register(_Collected([failures, durations, depth, searches]))
     return generate_latest(registry)
 
 
@@ -76,6 +83,15 @@ def histogram(values: list[float]) -> list[tuple[str, float]]:
     """Cumulative counts under each bound, the last one infinite."""
     bounded = [(str(bound), float(sum(v <= bound for v in values))) for bound in BUCKETS_S]
     return [*bounded, ("+Inf", float(len(values)))]
+
+
+def cached_searches(documents: Documents) -> dict[str, int]:
+    """Answered questions by band (exact, near, miss), as every process has last stored them."""
+    from geminivideo.cloud.documents import Query
+    from geminivideo.learning_records import CacheCounts
+
+    stored = documents.query(Query("semantic_cache_counts", limit=WINDOW), CacheCounts)
+    return {band: sum(getattr(one, band) for one in stored) for band in ("exact", "near", "miss")}
 
 
 def queue_depths(documents: Documents) -> dict[str, int]:
