@@ -20,7 +20,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from geminivideo.learning import lifts
-from geminivideo.learning_records import Condition, CreativeFeatures, all_met
+from geminivideo.learning_records import Condition, CreativeFeatures
 from geminivideo.policy import PatternPolicy
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ class Comparison:
         names = [ad.campaign or f"ad {ad.id}" for ad in newest]
         self._campaigns = {name: place for place, name in enumerate(dict.fromkeys(names))}
         self._of = [self._campaigns[name] for name in names]
+        self._kept: dict[Condition, Whole] = {}
 
     @property
     def newest_at(self) -> float:
@@ -181,20 +182,30 @@ class Comparison:
         """Which ads meet all conditions: 1, 0, or -1 when that is unknown."""
         import numpy as np
 
-        return np.array(
-            [_KNOWN[all_met(conditions, ad.features)] for ad in self.ads], dtype=np.int64
-        )
+        each = np.array([self._has(condition) for condition in conditions])
+        if len(conditions) == 1:
+            return each[0]
+        known = np.where((each == -1).any(axis=0), -1, 1)
+        return np.where((each == 0).any(axis=0), 0, known)
+
+    def _has(self, condition: Condition) -> Whole:
+        import numpy as np
+
+        if condition not in self._kept:
+            met = (condition.met_by(ad.features) for ad in self.ads)
+            self._kept[condition] = np.array([_KNOWN[one] for one in met], dtype=np.int64)
+        return self._kept[condition]
 
     def sides(self, has: Whole) -> Sides:
         """A trait of the ads (as ``has`` gives it) in the design that compares more of them."""
         within, between = self.sides_in(WITHIN, has), self.sides_in(BETWEEN, has)
         return within if within.least >= between.least else between
 
-    def sides_in(self, design: str, has: Whole) -> Sides:
-        """A trait of the ads in one design."""
+    def sides_in(self, design: str, has: Whole, whole: bool = False) -> Sides:
+        """A trait of the ads in one design; ``whole``: in strata of one side only as well."""
         units = self.within if design == WITHIN else self.between
         over = has if design == WITHIN else self._over_campaigns(has)
-        return Sides(design, units, lifts.informative(over, units.strata))
+        return Sides(design, units, over if whole else lifts.informative(over, units.strata))
 
     def _over_campaigns(self, has: Whole) -> Whole:
         """Campaigns all of whose known ads have the trait (1) or lack it (0)."""

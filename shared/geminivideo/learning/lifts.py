@@ -76,19 +76,14 @@ def tables(has: Whole, won: Numbers, strata: Whole) -> list[Table]:
     import numpy as np
 
     counted = informative(np.where(np.isnan(won), -1, has), strata)
-    found = []
-    for stratum in np.unique(strata[counted >= 0]):
-        mine = strata == stratum
-        with_it, without = mine & (counted == 1), mine & (counted == 0)
-        found.append(
-            Table(
-                float(won[with_it].sum()),
-                float(with_it.sum()),
-                float(won[without].sum()),
-                float(without.sum()),
-            )
-        )
-    return found
+    count = int(strata.max(initial=-1)) + 1
+    columns = []
+    for side in (1, 0):
+        mine = counted == side
+        columns.append(np.bincount(strata[mine], won[mine], minlength=count))
+        columns.append(np.bincount(strata[mine], minlength=count))
+    used = columns[1] > 0
+    return [Table(*(float(number) for number in row)) for row in np.array(columns).T[used]]
 
 
 def exact_p(strata: Sequence[Table]) -> float | None:

@@ -32,7 +32,7 @@ from geminivideo.policy import PatternPolicy
 
 if TYPE_CHECKING:
     from geminivideo.learning.comparing import Sides
-    from geminivideo.learning.lifts import Lift, Whole
+    from geminivideo.learning.lifts import Lift
 
 
 @dataclass(frozen=True)
@@ -121,23 +121,15 @@ def _pairs(singles: Sequence[Compared], comparison: Comparison) -> list[Compared
     policy = comparison.policy
     made = []
     for one, other in combinations(singles, 2):
-        traits = (*one.traits, *other.traits)
         if one.traits[0].member == other.traits[0].member:
             continue
-        both = _both(comparison.has(one.conditions), comparison.has(other.conditions))
-        if int((both == 1).sum()) < policy.min_pair_support:
+        has = comparison.has((*one.conditions, *other.conditions))
+        if int((has == 1).sum()) < policy.min_pair_support:
             continue
-        sides = comparison.sides(both)
+        sides = comparison.sides(has)
         if sides.least >= policy.min_pair_support:
-            made.append(Compared(traits, sides))
+            made.append(Compared((*one.traits, *other.traits), sides))
     return sorted(made, key=lambda pair: (-pair.sides.least, pair.name))[: policy.max_pairs]
-
-
-def _both(one: Whole, other: Whole) -> Whole:
-    import numpy as np
-
-    unknown = np.where((one == -1) | (other == -1), -1, 1)
-    return np.where((one == 0) | (other == 0), 0, unknown)
 
 
 def _tested(made: list[Compared], comparison: Comparison, seed: int) -> list[Compared]:
@@ -193,20 +185,33 @@ def _controlled(tested: list[Compared], singles: int) -> list[Compared]:
 def _guarded(found: Sequence[Finding], comparison: Comparison) -> Iterator[Finding]:
     """Each finding with the stronger ones beside which it hardly stands; no such pairs."""
     for place, one in enumerate(found):
+        pair = len(one.compared.traits) > 1
+        if pair and not all(_adds_to(trait, one, comparison) for trait in one.compared.traits):
+            continue
         stronger = [other for other in found[:place] if _accounts_for(other, one, comparison)]
-        if not stronger or len(one.compared.traits) == 1:
+        if not (pair and stronger):
             yield replace(one, confounded_by=tuple(other.compared.name for other in stronger))
+
+
+def _adds_to(trait: Trait, pair: Finding, comparison: Comparison) -> bool:
+    """Whether a pair says more than one of its traits: among ads with that, the other counts."""
+    left = _beside((trait.condition,), pair, comparison)
+    return left is not None and (left.low > 1 if pair.lift.value > 1 else left.high < 1)
 
 
 def _accounts_for(other: Finding, one: Finding, comparison: Comparison) -> bool:
     """Whether little of a finding is left among units that are equal in another one."""
-    mine = one.compared.sides
-    theirs = comparison.sides_in(mine.design, comparison.has(other.compared.conditions))
-    policy = comparison.policy
-    left = mine.lift(one.compared.basis, policy.interval, beside=theirs)
+    left = _beside(other.compared.conditions, one, comparison)
     if left is None:
         return True
-    return left.log / one.lift.log < policy.kept_share if one.lift.log else True
+    return left.log / one.lift.log < comparison.policy.kept_share if one.lift.log else True
+
+
+def _beside(conditions: Sequence[Condition], one: Finding, comparison: Comparison) -> Lift | None:
+    """A finding's lift among units that are equal in other conditions."""
+    mine = one.compared.sides
+    theirs = comparison.sides_in(mine.design, comparison.has(conditions), whole=True)
+    return mine.lift(one.compared.basis, comparison.policy.interval, beside=theirs)
 
 
 # What is kept --------------------------------------------------------------------------------
