@@ -849,6 +849,18 @@ class LikenessPolicy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FatiguePolicy:
+    """What a worn ad is, beside the sampler's tests of slopes (``SamplerPolicy.fatigue_*``).
+
+    ``high_frequency`` is impressions per person on one day; fewer than ``min_impressions`` on the
+    days that are looked at tell nothing.
+    """
+
+    high_frequency: float = 2.0
+    min_impressions: int = 1_000
+
+
+@dataclass(frozen=True, kw_only=True)
 class Policy:
     """All sections; ``Policy()`` is the default of a new ad account."""
 
@@ -881,6 +893,7 @@ class Policy:
     accuracy: AccuracyPolicy = field(default_factory=AccuracyPolicy)
     learning: LearningPolicy = field(default_factory=LearningPolicy)
     promotion: PromotionPolicy = field(default_factory=PromotionPolicy)
+    fatigue: FatiguePolicy = field(default_factory=FatiguePolicy)
     patterns: PatternPolicy = field(default_factory=PatternPolicy)
     winners: WinnersPolicy = field(default_factory=WinnersPolicy)
     semantic_cache: SemanticCachePolicy = field(default_factory=SemanticCachePolicy)
