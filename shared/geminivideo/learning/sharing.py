@@ -283,20 +283,34 @@ def wisdom(
     """The release's word on an ad, at most ``prior.prior_move`` away from 1; ``None``: it has none.
 
     ``newness`` (0-1) is the weight of what other accounts' ads are usually clicked, against
-    ``prior.prior_ctr``: 1 for an account without any impressions of its own.
+    ``prior.prior_ctr``: 1 for an account without any impressions of its own. That start takes at
+    most half of the move, so that traits still tell the ads of a new account apart.
     """
-    reasons, log = [], 0.0
-    if features is not None:
-        for pattern in release.patterns:
-            if pattern.condition.met_by(features):
-                log += math.log(pattern.lift)
-                reasons.append(f"{pattern.trait} x{pattern.lift:.3f}")
-    if newness > 0 and release.base_ctr:
-        start = newness * math.log(release.base_ctr / prior.prior_ctr)
-        log += start
-        reasons.append(f"accounts' usual CTR x{math.exp(start):.3f}")
-    if not reasons:
+    most = math.log1p(prior.prior_move)
+    start = _within(newness * _start(release, prior), most / 2)
+    traits = _traits(features, release)
+    log = start + _within(math.fsum(traits.values()), most - abs(start))
+    parts = traits | ({"usual CTR of accounts": start} if start else {})
+    if not parts:
         return None
-    most = prior.prior_move
-    ratio = min(1.0 + most, max(1.0 - most, math.exp(log)))
-    return Wisdom(ratio, tuple(f"shared {release.id}: {reason}" for reason in reasons))
+    reasons = (f"shared {release.id}: {name} x{math.exp(by):.3f}" for name, by in parts.items())
+    return Wisdom(math.exp(log), tuple(reasons))
+
+
+def _start(release: SharedRelease, prior: SamplerPolicy) -> float:
+    return math.log(release.base_ctr / prior.prior_ctr) if release.base_ctr else 0.0
+
+
+def _traits(features: CreativeFeatures | None, release: SharedRelease) -> dict[str, float]:
+    """The logs of the lifts that an ad has."""
+    if features is None:
+        return {}
+    return {
+        pattern.trait: math.log(pattern.lift)
+        for pattern in release.patterns
+        if pattern.condition.met_by(features)
+    }
+
+
+def _within(value: float, most: float) -> float:
+    return min(most, max(-most, value))

@@ -250,8 +250,10 @@ def test_wisdom_goes_with_the_pattern_and_the_new_account_s_start():
     assert 1.05 < alone.ratio <= 1.2
     assert sharing.wisdom(STORY, release, newness=0.0, prior=prior) is None
     start = sharing.wisdom(STORY, release, newness=1.0, prior=prior)
-    assert start.ratio == pytest.approx(1.2)
+    assert start.ratio == pytest.approx(math.sqrt(1.2))
     assert "usual CTR" in start.reasons[0]
+    both = sharing.wisdom(QUESTION, release, newness=1.0, prior=prior)
+    assert start.ratio < both.ratio <= 1.2 + 1e-9
 
 
 def test_a_withheld_release_says_nothing_of_an_ad():
