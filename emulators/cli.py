@@ -26,6 +26,7 @@ from emulators.commands import (
     logs,
     model,
     promote,
+    sharing,
     simulate,
     snapshot,
 )
@@ -50,6 +51,7 @@ app = typer.Typer(
 app.add_typer(clock.app, name="clock")
 app.add_typer(snapshot.app, name="snapshot")
 app.add_typer(fault.app, name="fault")
+app.add_typer(sharing.app, name="sharing")
 app.add_typer(promote.app, name="promote")
 app.add_typer(model.app, name="model")
 app.command("logs")(logs.logs)
