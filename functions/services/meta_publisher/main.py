@@ -6,9 +6,12 @@ from geminivideo.services import (
     actuals,
     battle_hardened,
     changes,
+    creative_doctor,
+    fatigue,
     knowledge,
     learning_cycle,
     meta_objects,
+    oracle,
     pattern_routes,
     prediction,
     promotion,
@@ -37,6 +40,9 @@ learning_cycle.serve(api)
 pattern_routes.serve(api)
 prediction.serve(api)
 promotion.serve(api)
+fatigue.serve(api)
+oracle.serve(api)
+creative_doctor.serve(api)
 rag.serve(api)
 shared_patterns.serve(api)
 top_campaigns.serve(api)

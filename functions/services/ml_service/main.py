@@ -5,8 +5,11 @@ from geminivideo.services import (
     accuracy,
     actuals,
     battle_hardened,
+    creative_doctor,
+    fatigue,
     knowledge,
     learning_cycle,
+    oracle,
     pattern_routes,
     prediction,
     promotion,
@@ -26,6 +29,9 @@ learning_cycle.serve(api)
 pattern_routes.serve(api)
 prediction.serve(api)
 promotion.serve(api)
+fatigue.serve(api)
+oracle.serve(api)
+creative_doctor.serve(api)
 rag.serve(api)
 shared_patterns.serve(api)
 top_campaigns.serve(api)

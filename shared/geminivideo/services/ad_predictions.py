@@ -23,6 +23,7 @@ from geminivideo.records import (
     PendingChange,
     Scene,
     Transcript,
+    Video,
 )
 from geminivideo.services import model_registry
 
@@ -49,8 +50,9 @@ def predict_ads(
     ``blueprints`` are by variation. A variation that has a prediction keeps it: what was said
     first, before anything was shown, is what actuals are compared with.
     """
-    scenes = step.documents.query(Query("scenes", [("flow_id", "==", step.flow_id)]), Scene)
-    heard = step.documents.get(f"transcripts/{step.flow_id}", Transcript)
+    analysed = step.documents.require(f"videos/{step.flow_id}", Video).material_id
+    scenes = step.documents.query(Query("scenes", [("flow_id", "==", analysed)]), Scene)
+    heard = step.documents.get(f"transcripts/{analysed}", Transcript)
     champion, shadows = _champion(step), dict(_shadows(step))
     now, records = step.clock.now(), []
     for change in changes:

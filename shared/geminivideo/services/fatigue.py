@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from geminivideo.budget import elasticity, fatigue, gathering, history, panel
 from geminivideo.budget.gathering import Unit
+from geminivideo.budget.signals import DAY_S
 from geminivideo.cloud.documents import Query
 from geminivideo.learning.fatigue_state import REMEDIES, Finding, Slope, Wear, Worn, state
 from geminivideo.policy import Policy
@@ -144,7 +145,7 @@ def judge(states: list[AdState], policy: Policy, now: float) -> list[tuple[AdSta
     ]
     days = panel.build(signals, now, policy.sampler)
     slopes = fatigue.measure(days, elasticity.learn(days, policy.sampler).ads, policy.sampler)
-    since = now - policy.sampler.fatigue_days * gathering.DAY_S
+    since = now - policy.sampler.fatigue_days * DAY_S
     worn = [
         _worn(one, since, *(_slope(trend, row) for trend in (slopes.ctr, slopes.cpm,
                                                               slopes.frequency)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from geminivideo.budget.sampler import Posterior
 from geminivideo.budget.signals import AdSignals, contradiction
 from geminivideo.cloud.documents import Query
 from geminivideo.learning.promotion import CheckRequest, Contender, Promotion
-from geminivideo.learning_records import Override, PromotionOverrides, PromotionState
+from geminivideo.learning_records import Actual, Override, PromotionOverrides, PromotionState
 from geminivideo.policy import Policy
 from geminivideo.records import Account, ChangeStatus, ChangeType, PendingChange
 from geminivideo.services import budget_decisions
@@ -114,8 +114,16 @@ def look(
     around = _around(documents, account.id, found, cycle_id)
     posterior = _posterior(found, policy, cycle_id)
     numbers = _numbers(posterior) if posterior is not None else []
+    believed = _believed(documents, found)
     contenders = tuple(
-        _contender(ad, found.shared.get(ad.ad_id), drawn, around, policy, found.now)
+        _contender(
+            believed.get(ad.ad_id, ad),
+            found.shared.get(ad.ad_id),
+            drawn,
+            around,
+            policy,
+            found.now,
+        )
         for ad, drawn in zip(found.signals, numbers, strict=True)
     )
 
@@ -184,6 +192,21 @@ def _posterior(found: Found, policy: Policy, cycle_id: str) -> Posterior | None:
         asked.ads, now=found.now, total=total, lag=asked.lag, policy=policy.sampler
     )
     return sampler.believe(seen, prior.learn(seen, policy.sampler), policy.sampler)
+
+
+def _believed(documents: Documents, found: Found) -> dict[str, AdSignals]:
+    """Ads whose actuals leave out days that are not to be believed, with what is left of them."""
+    paths = {f"actuals/{ad.ad_id}": ad for ad in found.signals}
+    actuals = documents.get_many(paths, Actual)
+    return {
+        actual.ad_id: replace(
+            paths[path],
+            impressions=min(actual.impressions, paths[path].impressions),
+            clicks=min(actual.clicks, paths[path].clicks),
+        )
+        for path, actual in actuals.items()
+        if actual.partial
+    }
 
 
 def by_clicks_alone(posterior: Posterior) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from geminivideo.degraded import DEFAULT_STRATEGY
@@ -67,9 +68,21 @@ def hold_on_winner(
         held = hold(material, policy, model, count)
         if DEFAULT_STRATEGY not in held.degraded:
             return held
-    drafts = variation.vary(winner, material, policy, count, skip)
+    return judge_variations(material, policy, winner, count, skip)
+
+
+def judge_variations(
+    material: Material,
+    policy: CouncilPolicy,
+    plan: Blueprint,
+    count: int,
+    skip: int = 0,
+    kinds: Sequence[variation.Source] = (),
+) -> Session:
+    """Variations of a plan by rule (of some ``kinds`` only), judged as they are, best first."""
+    drafts = variation.vary(plan, material, policy, count, skip, kinds)
     judged = council.convene(drafts, material, RULE_COUNCIL, _as_it_is, policy)
-    return Session(_noted(judged, material), (DEFAULT_STRATEGY,))
+    return Session(judged, (DEFAULT_STRATEGY,))
 
 
 def _as_it_is(blueprint: Blueprint, material: Material, policy: CouncilPolicy) -> Blueprint:

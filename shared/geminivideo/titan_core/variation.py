@@ -32,15 +32,28 @@ Source = Callable[[Blueprint, Material, CouncilPolicy], Iterator[Varied]]
 
 
 def vary(
-    winner: Blueprint, material: Material, policy: CouncilPolicy, count: int, skip: int = 0
+    winner: Blueprint,
+    material: Material,
+    policy: CouncilPolicy,
+    count: int,
+    skip: int = 0,
+    kinds: Sequence[Source] = (),
 ) -> list[Blueprint]:
     """Up to ``count`` plans that differ from the winner in one thing, ``skip`` of them left out.
 
-    The kinds of change take turns; the same winner and material give the same plans. Scenes that
-    the winner shows and the material does not have are not shown.
+    The kinds of change take turns (``KINDS`` unless some are named); the same winner and material
+    give the same plans.
     """
-    every = islice(_distinct(winner, material, policy), skip, skip + count)
+    every = islice(_distinct(winner, material, policy, kinds or KINDS), skip, skip + count)
     return [_named(one, winner, material, skip + index) for index, one in enumerate(every)]
+
+
+def cut_to(
+    winner: Blueprint, length_s: float, material: Material, policy: CouncilPolicy
+) -> Blueprint:
+    """The plan at about another length: its shots from the first, then the best that it leaves."""
+    shots = _of_length(winner.shots, length_s, material, policy)
+    return replace(winner, shots=shots) if shots else winner
 
 
 def _named(one: Varied, winner: Blueprint, material: Material, number: int) -> Blueprint:
@@ -62,9 +75,11 @@ def _named(one: Varied, winner: Blueprint, material: Material, number: int) -> B
     )
 
 
-def _distinct(winner: Blueprint, material: Material, policy: CouncilPolicy) -> Iterator[Varied]:
+def _distinct(
+    winner: Blueprint, material: Material, policy: CouncilPolicy, kinds: Sequence[Source]
+) -> Iterator[Varied]:
     seen = {_face(winner)}
-    turns = zip_longest(*(kind(winner, material, policy) for kind in KINDS))
+    turns = zip_longest(*(kind(winner, material, policy) for kind in kinds))
     for one in chain.from_iterable(turns):
         if one is None or not one.blueprint.shots or _face(one.blueprint) in seen:
             continue
