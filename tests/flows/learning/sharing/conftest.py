@@ -202,13 +202,16 @@ class World:
 
     # Over HTTP -----------------------------------------------------------------------------------
 
-    def call(self, service, method, path, body=None):
-        if service not in self._services:
-            api = load(ROOT / f"functions/services/{service}/main.py").api
+    def service(self, name):
+        if name not in self._services:
+            api = load(ROOT / f"functions/services/{name}/main.py").api
             api.ports.clock = self.clock
-            self._services[service] = api
+            self._services[name] = api
+        return self._services[name]
+
+    def call(self, service, method, path, body=None):
         builder = EnvironBuilder(path, method=method, json=body if method == "POST" else None)
-        response = self._services[service](flask.Request(builder.get_environ()))
+        response = self.service(service)(flask.Request(builder.get_environ()))
         return SimpleNamespace(
             status=response.status_code, json=json.loads(response.get_data() or b"null")
         )
