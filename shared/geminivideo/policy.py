@@ -752,7 +752,7 @@ class PatternPolicy:
     min_impressions: int = 200
     min_support: int = 5
     min_pair_support: int = 8
-    max_pairs: int = 150
+    max_pairs: int = 300
     min_winners: int = 5
     stratum_days: float = 30.0
     false_discovery_rate: float = 0.10

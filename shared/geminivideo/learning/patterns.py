@@ -82,8 +82,14 @@ def findings_of(comparison: Comparison, seed: int) -> list[Finding]:
     standing = [one for one in tested if one.q_value <= policy.false_discovery_rate]
     lifted = [(one, one.sides.lift(one.basis, policy.interval)) for one in standing]
     found = [Finding(one, lift) for one, lift in lifted if lift is not None]
-    found.sort(key=lambda f: (f.compared.p_value, -abs(f.lift.log), f.compared.name))
+    found.sort(key=_surest_first)
     return list(_guarded(found, comparison))[: policy.max_patterns]
+
+
+def _surest_first(found: Finding) -> tuple[float, float, bool, str]:
+    """Of a trait and its opposite, which are as sure, the one that raises."""
+    size = round(abs(found.lift.log), 6)
+    return (found.compared.p_value, -size, found.lift.value < 1, found.compared.name)
 
 
 def compare(comparison: Comparison, seed: int) -> list[Compared]:
