@@ -58,7 +58,7 @@ OUTCOMES = st.lists(SEEN, min_size=3, max_size=20).map(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(OUTCOMES)
 def test_rmse_mae_and_r2_are_scikit_learns(outcomes):
     """Weighted by impressions, each measure is that of the library that is everybody's oracle."""
@@ -76,7 +76,7 @@ def test_rmse_mae_and_r2_are_scikit_learns(outcomes):
     assert found.r_squared == pytest.approx(explained, rel=1e-6, abs=1e-9)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(OUTCOMES)
 def test_figures_keep_their_bounds(outcomes):
     """Accuracy is in [0, 1] or unknown, also as seen; every figure that is there is finite."""
@@ -89,7 +89,7 @@ def test_figures_keep_their_bounds(outcomes):
         assert getattr(found, name) is not None
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(OUTCOMES, st.randoms())
 def test_the_order_of_the_ads_does_not_matter(outcomes, shuffler):
     """The same ads in any order are the same report, drawn intervals included."""
@@ -98,7 +98,7 @@ def test_the_order_of_the_ads_does_not_matter(outcomes, shuffler):
     assert score(mixed, QUICK, seed=3) == score(outcomes, QUICK, seed=3)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.integers(1, 400), st.floats(0.001, 0.999))
 def test_the_error_of_counting_is_the_binomials_mean_absolute_deviation(shown, rate):
     """de Moivre's closed form is the sum over all counts."""
@@ -112,10 +112,10 @@ def test_rates_of_none_or_all_leave_nothing_to_chance():
     assert counting_error(1000, 0.0) == counting_error(1000, 1.0) == counting_error(0, 0.5) == 0.0
 
 
-@pytest.mark.parametrize("shown", [500, 2000, 20000])
+@pytest.mark.parametrize("shown", [500, 20000])
 def test_a_perfect_model_is_not_blamed_for_chance(shown):
     """Predicting the true rates is near 1, though the seen rates are far off for small ads."""
-    found = [score(market(seed, shown=shown)[0], POLICY, seed) for seed in range(12)]
+    found = [score(market(seed, shown=shown)[0], POLICY, seed) for seed in range(10)]
     assert np.mean([one.accuracy for one in found]) > 0.95
     seen = np.mean([one.accuracy_as_seen for one in found])
     if shown == 500:
@@ -125,7 +125,7 @@ def test_a_perfect_model_is_not_blamed_for_chance(shown):
 @pytest.mark.parametrize(("bias", "scatter"), [(1.2, 0.0), (0.7, 0.0), (1.0, 0.3), (0.8, 0.25)])
 def test_accuracy_is_the_models_own_relative_error(bias, scatter):
     """Errors to one side, at random and both are found at their true size within 0.03."""
-    drawn = [market(seed, ads=150, bias=bias, scatter=scatter) for seed in range(12)]
+    drawn = [market(seed, ads=150, bias=bias, scatter=scatter) for seed in range(10)]
     found = [score(outcomes, POLICY, seed).accuracy for seed, (outcomes, _) in enumerate(drawn)]
     assert np.mean(found) == pytest.approx(np.mean([own for _, own in drawn]), abs=0.03)
 
@@ -216,7 +216,7 @@ def test_more_ads_narrow_the_interval():
 # Calibration -----------------------------------------------------------------------------------
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(OUTCOMES)
 def test_every_ad_is_in_one_bin_and_bins_are_in_order(outcomes):
     """No ad is lost or counted twice; predictions rise from bin to bin and rates are inside."""
@@ -257,7 +257,7 @@ def test_ads_that_differ_widen_their_bins_interval():
     assert other.interval[1] - other.interval[0] > 3 * (one.interval[1] - one.interval[0])
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.integers(1, 10**6).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n))))
 def test_wilsons_interval_is_scipys(counts):
     """The interval of a rate is that of the reference implementation."""

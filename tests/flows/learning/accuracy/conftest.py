@@ -3,13 +3,13 @@
 import hashlib
 import importlib.util
 import json
-import random
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
 import flask
+import numpy as np
 import pytest
 from geminivideo.cloud.documents import Documents
 from geminivideo.events import AccuracyDue, ObjectRef, cycle_id_of
@@ -24,7 +24,9 @@ from geminivideo.policy import Policy
 from geminivideo.records import Account, ChampionModel, Flow, FlowStatus
 from geminivideo.runtime import runs
 from geminivideo.runtime.clock import Clock
+from geminivideo.runtime.http import Api
 from geminivideo.runtime.step import door_of
+from geminivideo.services import accuracy
 from werkzeug.test import EnvironBuilder
 
 from emulators.firestore import Index
@@ -97,13 +99,13 @@ class World:
     def ads(self, count, prefix="a", account=ACCOUNT, shown=4000, said=1.0, drift=None, **members):
         """Ads shown one a day up to now; ``said`` is predicted over true rate, ``drift`` what the
         true rate is multiplied by in the latest third."""
-        draws = random.Random(f"{prefix}{count}")
+        draws = np.random.default_rng([count, *prefix.encode()])
         found = []
         for index in range(count):
-            rate = 0.02 * draws.uniform(0.5, 2.0)
+            rate = float(0.02 * draws.uniform(0.5, 2.0))
             late = drift is not None and index >= 2 * count // 3
             true = rate * (drift if late else 1.0)
-            clicks = sum(draws.random() < true for _ in range(shown))
+            clicks = int(draws.binomial(shown, true))
             at = NOON - (count - index) * DAY * 80 / count
             actual = Actual(
                 id=f"{prefix}{index:03d}", ad_id=f"{prefix}{index:03d}", account_id=account,
@@ -147,8 +149,10 @@ class World:
         path = f"accuracy_reports/{ACCOUNT}-{cycle_id_of(ACCOUNT, tick)}"
         return self.documents.require(path, AccuracyReport)
 
-    def post(self, service, body):
-        api = load(ROOT / "functions" / "services" / service / "main.py").api
+    def post(self, body):
+        """Status and JSON of one call of the loop's route, on a service that has no other."""
+        api = Api("ml_service")
+        accuracy.serve(api)
         api.ports.clock = self.clock
         path = "/api/ml/accuracy/calculate"
         builder = EnvironBuilder(method="POST", path=path, data=json.dumps(body).encode())

@@ -160,12 +160,11 @@ def test_the_same_cycle_gives_the_same_report(world):
     assert world.report() == before
 
 
-@pytest.mark.parametrize("service", ["ml_service", "meta_publisher"])
-def test_the_route_judges_now(world, make, service):
+def test_the_route_judges_now(world, make):
     """The same figures over HTTP, at once, and nothing is stored."""
     world.champion("ctr-a")
     world.ads(20)
-    status, body = world.post(service, {"account_id": make.account})
+    status, body = world.post({"account_id": make.account})
     assert status == 200
     assert 0.85 < body["accuracy"] <= 1.0
     assert (body["n"], body["data_status"], body["degraded"]) == (20, "complete", [])
@@ -174,7 +173,7 @@ def test_the_route_judges_now(world, make, service):
 
 def test_an_unknown_account_has_insufficient_data(world):
     """Nobody's accuracy is null, with status 200; an id that is none is a 422."""
-    status, body = world.post("ml_service", {"account_id": "nobody"})
+    status, body = world.post({"account_id": "nobody"})
     assert (status, body["accuracy"], body["data_status"]) == (200, None, "insufficient")
-    assert world.post("ml_service", {"account_id": "a/b"})[0] == 422
-    assert world.post("ml_service", {})[0] == 422
+    assert world.post({"account_id": "a/b"})[0] == 422
+    assert world.post({})[0] == 422

@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from urllib.parse import urlsplit
 
 import flask
 import pytest
@@ -49,7 +48,9 @@ from geminivideo.records import (
 )
 from geminivideo.runtime import runs
 from geminivideo.runtime.clock import Clock
+from geminivideo.runtime.http import Api
 from geminivideo.runtime.step import door_of
+from geminivideo.services import actuals
 from google.cloud import storage
 from werkzeug.test import EnvironBuilder
 
@@ -268,12 +269,12 @@ class World:
     def actual(self, ad_id):
         return self.documents.get(f"actuals/{ad_id}", Actual)
 
-    def post(self, service, path, body):
-        api = load(ROOT / "functions" / "services" / service / "main.py").api
+    def post(self, path, body):
+        """Status and JSON of one call of the loop's route, on a service that has no other."""
+        api = Api("ml_service")
+        actuals.serve(api)
         api.ports.clock = self.clock
-        builder = EnvironBuilder(
-            method="POST", path=urlsplit(path).path, data=json.dumps(body).encode()
-        )
+        builder = EnvironBuilder(method="POST", path=path, data=json.dumps(body).encode())
         answer = api(flask.Request(builder.get_environ()))
         return answer.status_code, json.loads(answer.get_data())
 
@@ -354,8 +355,7 @@ def world(servers, monkeypatch, request):
     }.items():
         monkeypatch.setenv(name, value)
     client = storage.Client(project=f"p-{mark}")
-    for bucket in buckets.values():
-        client.create_bucket(bucket)
+    client.create_bucket(buckets["models"])
     return World(f"p-{mark}", buckets)
 
 

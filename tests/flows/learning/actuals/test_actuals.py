@@ -6,6 +6,8 @@ import pytest
 from geminivideo.learning_records import LoopStatus, PredictionRecord, ShadowPrediction
 from geminivideo.policy import LearningPolicy
 from geminivideo.records import SettledTotals
+from geminivideo.runtime.http import ApiError
+from geminivideo.services.actuals import range_s
 
 
 def test_an_ad_is_linked_to_the_prediction_that_preceded_it(world, make):
@@ -76,11 +78,12 @@ def test_ads_that_were_not_made_here_have_no_prediction(world):
     assert world.actual("7").features is None
 
 
-@pytest.mark.parametrize(("days", "counted"), [(0, 0), (1, 1), (2, 1), (30, 1), (31, 0), (36, 0)])
-def test_only_ads_of_the_window_are_looked_at(world, days, counted):
+def test_only_ads_of_the_window_are_looked_at(world):
     """Younger than a day is too early, older than thirty is over; the bounds belong to it."""
-    world.ad("1", days=max(days, 1), ago=days)
-    assert world.link().result["actuals_count"] == counted
+    for days in (0, 1, 2, 30, 31, 36):
+        world.ad(str(days), days=max(days, 1), ago=days)
+    assert world.link().result["actuals_count"] == 3
+    assert [days for days in (0, 1, 2, 30, 31, 36) if world.actual(str(days))] == [1, 2, 30]
 
 
 def test_an_ad_that_was_never_shown_has_no_actuals(world):
@@ -100,25 +103,21 @@ def test_a_prediction_made_after_the_ad_is_not_its_prediction(world, make):
     assert world.link("t2").result["linked_predictions"] == 1
 
 
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"skip": (3, 2)}, "days-missing:2"),
-        ({"ago": 8}, "days-missing:3"),
-        ({"hours_old": 30}, "insights-stale"),
-        ({"insights_at": None}, "insights-stale"),
-    ],
-)
-def test_what_is_missing_is_said_and_the_rest_is_used(world, make, changes, reason):
+def test_what_is_missing_is_said_and_the_rest_is_used(world, make):
     """Days without a row and old insights make an actual partial, not absent."""
-    if "hours_old" in changes:
-        changes = {"insights_at": make.now - changes["hours_old"] * make.hour}
-    world.ad("1", **{"days": 5, "ago": 5} | changes)
-    world.predicted("1")
+    world.ad("gap", skip=(3, 2))
+    world.ad("since", ago=8)
+    world.ad("old", insights_at=make.now - 30 * make.hour)
+    world.ad("never", insights_at=None)
+    world.ad("whole")
     run = world.link()
-    assert (run.result["successful"], run.result["partial"]) == (1, True)
-    assert "actuals-partial:1" in run.degraded
-    assert world.actual("1").partial == (reason,)
+    assert (run.result["successful"], run.result["partial"]) == (5, True)
+    assert "actuals-partial:4" in run.degraded
+    said = {ad: world.actual(ad).partial for ad in ("gap", "since", "old", "never", "whole")}
+    assert said == {
+        "gap": ("days-missing:2",), "since": ("days-missing:3",), "old": ("insights-stale",),
+        "never": ("insights-stale",), "whole": (),
+    }  # fmt: skip
 
 
 def test_a_stopped_ad_has_no_missing_days_since(world):
@@ -240,12 +239,11 @@ def test_an_ad_of_which_nothing_can_be_true_is_left_out(world):
 # The route ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("service", ["ml_service", "meta_publisher"])
-def test_the_route_links_now(world, make, service):
+def test_the_route_links_now(world, make):
     """A caller may link at once; the answer has the loop's members and the state of the data."""
     world.ad("1")
     world.predicted("1")
-    status, body = world.post(service, "/api/ml/actuals/fetch", {"account_id": make.account})
+    status, body = world.post("/api/ml/actuals/fetch", {"account_id": make.account})
     assert status == 200
     assert body == {
         "actuals_count": 1, "linked_predictions": 1, "successful": 1, "partial": False,
@@ -254,30 +252,41 @@ def test_the_route_links_now(world, make, service):
     assert world.actual("1").prediction_id == "v-1"
 
 
-@pytest.mark.parametrize(
-    ("asked", "counted"),
-    [(None, 3), ("", 3), ("7d", 2), (3, 1), ("48h", 1), ("last_7_days", 2), ("last_month", 3),
-     ("1w", 2), ("last-week", 2), ("90d", 3)],
-)  # fmt: skip
-def test_a_time_range_narrows_the_window(world, make, asked, counted):
+def test_a_time_range_narrows_the_window(world, make):
     """Ads first shown within it are linked; the policy's days are the most."""
-    for days in (2, 6, 20):
-        world.ad(str(days), days=days)
-    body = {"account_id": make.account} | ({} if asked is None else {"time_range": asked})
-    status, answer = world.post("ml_service", "/api/ml/actuals/fetch", body)
-    assert (status, answer["actuals_count"]) == (200, counted)
+    for days in (2, 6, 20, 40):
+        world.ad(str(days), days=min(days, 30), ago=days)
+    counted = {}
+    for asked in (None, "7d", 3, "last_month", "90d"):
+        body = {"account_id": make.account, "time_range": asked}
+        status, answer = world.post("/api/ml/actuals/fetch", body)
+        assert status == 200
+        counted[asked] = answer["actuals_count"]
+    assert counted == {None: 3, "7d": 2, 3: 1, "last_month": 3, "90d": 3}
 
 
-@pytest.mark.parametrize("asked", ["soon", "-3d", 0, "d", "1e400", "last_years", "nan"])
-def test_a_range_that_nobody_understands_is_refused_by_name(world, make, asked):
+@pytest.mark.parametrize(
+    ("asked", "days"),
+    [(None, None), ("", None), ("7d", 7), (3, 3), (1.5, 1.5), ("10", 10), ("48h", 2), ("1.5d", 1.5),
+     ("last_7_days", 7), ("last_month", 30), ("1w", 7), ("last-week", 7), ("LAST_2_WEEKS", 14)],
+)  # fmt: skip
+def test_ranges_are_understood_as_callers_write_them(make, asked, days):
+    """A number is days; a unit or a name says another one."""
+    found = range_s(asked)
+    assert found == (None if days is None else days * make.day)
+
+
+@pytest.mark.parametrize("asked", ["soon", "-3d", 0, "d", "1e400", "last_years", "nan", "\u00b2d"])
+def test_a_range_that_nobody_understands_is_refused_by_name(asked):
     """422 with what is understood, never a guess."""
-    body = {"account_id": make.account, "time_range": asked}
-    status, answer = world.post("ml_service", "/api/ml/actuals/fetch", body)
-    assert status == 422
-    assert "time_range" in answer["error"]
+    with pytest.raises(ApiError, match="time_range") as refused:
+        range_s(asked)
+    assert refused.value.status == 422
 
 
 def test_an_unknown_account_has_insufficient_data(world):
-    """An account that nobody knows is answered, with nothing in it."""
-    status, answer = world.post("ml_service", "/api/ml/actuals/fetch", {"account_id": "nobody"})
+    """An account that nobody knows is answered with nothing; a range that is none is a 422."""
+    status, answer = world.post("/api/ml/actuals/fetch", {"account_id": "nobody"})
     assert (status, answer["data_status"], answer["actuals_count"]) == (200, "insufficient", 0)
+    wrong = {"account_id": "nobody", "time_range": "soon"}
+    assert world.post("/api/ml/actuals/fetch", wrong)[0] == 422
