@@ -61,7 +61,7 @@ def account(
     return ads
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make():
     """Builders and constants that tests share."""
     return SimpleNamespace(account=account, now=NOW, day=DAY, brisk=BRISK, features=features)

@@ -213,7 +213,8 @@ def test_the_newest_ads_are_compared_when_there_are_too_many(make):
 def test_a_yes_and_its_no_are_one_hypothesis(make):
     """Of two-valued members one trait is tested: the other says the same again."""
     found = [trait.name for trait in candidates(make.account(1), make.brisk)]
-    assert "has_speech=yes" in found and "has_speech=no" not in found
+    assert "has_speech=yes" in found
+    assert "has_speech=no" not in found
     assert {"hook_words=low", "hook_words=medium", "hook_words=high"} <= set(found)
 
 
@@ -237,7 +238,7 @@ def test_ads_without_a_click_give_no_pattern(make):
     assert find(ads, make.brisk, 1) == []
 
 
-# Confounding and control ---------------------------------------------------------------------------
+# Confounding and control --------------------------------------------------------------------
 
 
 def test_a_trait_that_always_comes_with_a_stronger_one_is_called_confounded(make):
@@ -262,7 +263,7 @@ def test_two_effects_of_their_own_both_stand(make):
 
 
 def test_two_tests_of_one_trait_are_paid_for(make):
-    """Where winners can be counted p is twice the smaller one; where not it is that of the rates."""
+    """Where winners can be counted p is twice the smaller one, else that of the rates."""
     ads = make.account(2, campaigns=10, effects=[(asks, 1.8)])
     counted = {one.name: one for one in compare(Comparison(ads, make.brisk), 1)}
     blind = [replace(ad, is_winner=None) for ad in ads]
@@ -273,7 +274,7 @@ def test_two_tests_of_one_trait_are_paid_for(make):
 
 
 def test_many_pairs_do_not_drown_single_traits(make):
-    """A single trait's q with pairs is at most twice that without, for they have half the weight."""
+    """A trait's q with pairs is at most twice that without: they have half the weight."""
     ads = make.account(2, campaigns=10, effects=[(asks, 1.6)])
     alone = {one.name: one for one in compare(Comparison(ads, make.brisk), 1)}
     policy = replace(make.brisk, max_pairs=300)
