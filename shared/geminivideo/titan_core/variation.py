@@ -111,8 +111,8 @@ def _opened_by(
         return tuple(shots)
     length_s = sum(shot.end_s - shot.start_s for shot in shots)
     shown = {shot.scene_id for shot in shots}
-    order = tuple(scene for scene in material.ranked if scene.id in shown)
-    return director.shots_for(material, policy, hook, order or material.ranked, length_s)
+    order = sorted(material.ranked, key=lambda scene: scene.id not in shown)
+    return director.shots_for(material, policy, hook, tuple(order), length_s)
 
 
 def other_openings(

@@ -3,7 +3,6 @@
 import hashlib
 import importlib.util
 import json
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
@@ -146,22 +145,27 @@ class World:
 
     def state(self, ad, clicks, days=5, impressions=2000, spend=5000, **members):
         now = self.clock.at
-        rows = [
-            AdDay(
-                date=date.fromtimestamp(now - back * DAY).isoformat(),
-                begins_at=now - back * DAY,
-                impressions=impressions, clicks=clicks, spend=spend, frequency=1.2,
-            )
-            for back in range(days, 0, -1)
-        ]  # fmt: skip
         given = {
             "id": ad, "account_id": ACCOUNT, "currency": "USD", "updated_at": now,
             "campaign_id": "cm-1", "adset_id": self.adsets[ad], "status": "ACTIVE",
             "created_at": now - days * DAY, "daily_budget": 5000, "insights_at": now,
             "impressions": impressions * days, "clicks": clicks * days, "spend": spend * days,
-            "days": history.packed(rows),
+            "days": self.daily([clicks] * days, impressions, spend),
         }  # fmt: skip
         self.documents.set(f"ad_states/{ad}", AdState(**(given | members)))
+
+    def daily(self, clicks, impressions, spend=5000):
+        """Days up to now as an ad's state keeps them, oldest first."""
+        now, rows = self.clock.at, []
+        for back, clicked in zip(range(len(clicks), 0, -1), clicks, strict=True):
+            at = now - back * DAY
+            rows.append(
+                AdDay(
+                    date=date.fromtimestamp(at).isoformat(), begins_at=at, impressions=impressions,
+                    clicks=clicked, spend=spend, frequency=1.2,
+                )
+            )  # fmt: skip
+        return history.packed(rows)
 
     def make_here(self, ad, flow_id="cf-source"):
         """The ad as one of ours: its video, scenes, plan, and the change that created it."""
@@ -392,5 +396,5 @@ def world(servers, meta, clock, monkeypatch, request):
 def make():
     """Values that tests share."""
     return SimpleNamespace(
-        account=ACCOUNT, auto=AUTO, hour=HOUR, day=DAY, root=ROOT, load=load, replace=replace
+        account=ACCOUNT, auto=AUTO, hour=HOUR, day=DAY, root=ROOT, load=load, scenes=scenes
     )
