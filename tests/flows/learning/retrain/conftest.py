@@ -116,7 +116,7 @@ class World:
 
     def _ad(self, at, account_id, clicks, says):
         features = self.audience.features()
-        shown = int(self.audience.rng.integers(2000, 6000))
+        shown = int(self.audience.rng.integers(20_000, 60_000))
         clicked = int(self.audience.rng.binomial(shown, self.audience.rate(features)))
         self._ads += 1
         said = [

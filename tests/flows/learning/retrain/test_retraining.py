@@ -37,6 +37,7 @@ def test_too_few_ads_train_nothing(world):
     assert world.started == []
 
 
+@pytest.mark.long
 def test_the_job_refuses_too_few_clicks(world):
     """Ads enough but hardly a click: the job says so, and no version is registered."""
     world.show(60, 30, clicks=lambda shown, clicked: 1)
@@ -49,7 +50,7 @@ def test_the_job_refuses_too_few_clicks(world):
 
 def test_the_first_model_takes_its_place(world):
     """Trained, judged against the base rate, published with card and checksum, and in use."""
-    world.show(160, 30)
+    world.show(72, 30)
     run = world.learned()
     made = world.version(run.result["new_model_version"])
     assert run.result["triggered"] is True
@@ -69,7 +70,7 @@ def test_the_first_model_takes_its_place(world):
 
 def test_an_accurate_champion_is_left_alone(world):
     """Accuracy at the threshold and no drift: not triggered, and it says why."""
-    world.show(160, 30)
+    world.show(72, 30)
     world.learned()
     run = world.consider(world.cycle(accuracy=0.9))
     assert run.result["triggered"] is False
@@ -80,14 +81,14 @@ def test_an_accurate_champion_is_left_alone(world):
 @pytest.mark.parametrize(
     ("found", "members"),
     [
-        ({"accuracy": 0.79}, {}),
-        ({"accuracy": 0.9}, {"accuracy_threshold": 0.95}),
+        pytest.param({"accuracy": 0.79}, {}, marks=pytest.mark.long),
+        pytest.param({"accuracy": 0.9}, {"accuracy_threshold": 0.95}, marks=pytest.mark.long),
         ({"accuracy": 0.9, "drift": {"found": True}}, {}),
     ],
 )
 def test_what_wants_a_challenger(world, found, members):
     """Accuracy below the threshold, of the policy or of whoever asked, or drift."""
-    world.show(160, 30)
+    world.show(72, 30)
     world.learned()
     world.started.clear()
     cycle = world.cycle(**found, **members)
@@ -95,9 +96,10 @@ def test_what_wants_a_challenger(world, found, members):
     assert world.started == [cycle.id]
 
 
+@pytest.mark.long
 def test_what_wants_none(world):
     """Unknown accuracy, a cycle that was asked not to, an account that keeps its ads to itself."""
-    world.show(160, 30)
+    world.show(72, 30)
     world.learned()
     unknown = world.consider(world.cycle())
     asked = world.consider(world.cycle(accuracy=0.1, trigger_retrain=False))
@@ -108,9 +110,10 @@ def test_what_wants_none(world):
     assert "training.pooled" in alone.result["reason"]
 
 
+@pytest.mark.long
 def test_the_same_ads_again_change_nothing(world):
     """Low accuracy without new ads: the same version, judged once, promoted once."""
-    world.show(160, 30)
+    world.show(72, 30)
     first = world.learned()
     before = world.champion
     again = world.learned(accuracy=0.1)
@@ -124,14 +127,15 @@ def test_the_same_ads_again_change_nothing(world):
 
 def changed(world):
     """A champion, and then an audience that has changed its mind; the run of the next training."""
-    world.show(160, 60)
+    world.show(72, 60)
     world.learned()
     world.audience.taste = NOW_DIFFERENT
     world.later(30)
-    world.show(160, 28)
+    world.show(72, 28)
     return world.learned(accuracy=0.5)
 
 
+@pytest.mark.long
 def test_a_better_challenger_goes_on_trial_first(world):
     """It wins on later ads that the champion never saw, and still only speaks beside it."""
     run = changed(world)
@@ -167,6 +171,7 @@ def test_a_shadow_that_proves_itself_is_promoted(world):
     assert world.champion == after
 
 
+@pytest.mark.long
 def test_a_shadow_that_fails_its_trial_is_rejected(world):
     """The audience changed back: what won yesterday loses on new ads, and the champion stays."""
     first = changed(world).result
@@ -181,6 +186,7 @@ def test_a_shadow_that_fails_its_trial_is_rejected(world):
     assert world.champion.version == old.version
 
 
+@pytest.mark.long
 def test_a_trial_ends(world):
     """Without new ads a shadow does not wait for ever."""
     shadow = changed(world).result["new_model_version"]
@@ -190,6 +196,7 @@ def test_a_trial_ends(world):
     assert "46 days on trial" in world.version(shadow).reason
 
 
+@pytest.mark.long
 def test_the_job_settles_trials_before_it_trains(world):
     """A cycle that trains promotes the shadow that has proved itself, and the new challenger is
     judged against it; both stand in one commit."""
@@ -207,10 +214,11 @@ def test_the_job_settles_trials_before_it_trains(world):
 # Poison ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_poisoned_day_is_left_out(world):
     """A day on which everything was clicked is not learned from, and the cycle says so."""
-    world.show(160, 30)
-    day = world.documents.query(Query("actuals", order=["first_shown_at"]), Actual)[60:66]
+    world.show(72, 30)
+    day = world.documents.query(Query("actuals", order=["first_shown_at"]), Actual)[30:33]
     for ad in day:
         wrong = replace(ad, clicks=round(ad.impressions * 0.45))
         world.documents.set(f"actuals/{ad.id}", wrong)
@@ -224,14 +232,17 @@ def test_a_poisoned_day_is_left_out(world):
 @pytest.mark.parametrize(
     "poison",
     [
-        lambda ad: replace(ad, clicks=ad.impressions + 1),
         lambda ad: replace(ad, clicks=round(ad.impressions * 0.6)),
-        lambda ad: replace(ad, first_shown_at=ad.first_shown_at + 90 * DAY),
+        pytest.param(lambda ad: replace(ad, clicks=ad.impressions + 1), marks=pytest.mark.long),
+        pytest.param(
+            lambda ad: replace(ad, first_shown_at=ad.first_shown_at + 90 * DAY),
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_many_impossible_actuals_stop_the_learning(world, poison):
     """More clicks than impressions, rates no ad has, ads of the future: the champion stays."""
-    world.show(160, 30)
+    world.show(72, 30)
     world.learned()
     before = world.champion
     for ad in world.show(40, 5):
@@ -244,15 +255,16 @@ def test_many_impossible_actuals_stop_the_learning(world, poison):
     assert world.champion == before
 
 
+@pytest.mark.long
 def test_plausible_poison_does_not_reach_predictions(world):
     """Labels turned upside down, each of them possible: what learns them gets no further than its
     trial, because true ads come after."""
-    world.show(160, 60)
+    world.show(72, 60)
     world.learned()
     before = world.champion
     world.audience.taste = {"question": -1.0, "statistic": 1.0}
     world.later(30)
-    world.show(160, 28)
+    world.show(72, 28)
     run = world.learned(accuracy=0.5)
     assert world.champion == before
     old, shadow = world.model(), world.model(run.result["new_model_version"])
@@ -267,9 +279,10 @@ def test_plausible_poison_does_not_reach_predictions(world):
 # What breaks -----------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_training_that_fails_keeps_the_champion(world, monkeypatch):
     """A graph that is not its model is not published: the loop failed, the champion predicts."""
-    world.show(160, 30)
+    world.show(72, 30)
     world.learned()
     before = world.champion
     world.show(40, 3)
@@ -285,10 +298,17 @@ class KilledError(BaseException):
     """The process is gone: nothing after it runs."""
 
 
-@pytest.mark.parametrize("moment", ["before-objects", "after-objects", "in-commit"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("before-objects", marks=pytest.mark.long),
+        "after-objects",
+        pytest.param("in-commit", marks=pytest.mark.long),
+    ],
+)
 def test_a_kill_leaves_nothing_half_promoted(world, monkeypatch, moment):
     """Killed at any moment of training, the registry is as it was; done again, it is whole."""
-    world.show(160, 30)
+    world.show(72, 30)
     cycle = world.cycle()
     world.consider(cycle)
     with monkeypatch.context() as broken:
@@ -316,9 +336,10 @@ def kill(broken, moment):
         broken.setattr(model_registry, "enthroned", die)
 
 
+@pytest.mark.long
 def test_two_executions_train_once(world):
     """A job that was started twice finds its work done: one version, one promotion."""
-    world.show(160, 30)
+    world.show(72, 30)
     cycle = world.cycle()
     world.consider(cycle)
     first = world.train(cycle)
@@ -327,6 +348,7 @@ def test_two_executions_train_once(world):
     assert len(versions(world)) == 1
 
 
+@pytest.mark.long
 def test_a_champion_that_moved_meanwhile_is_not_replaced(world, monkeypatch):
     """Somebody put another model in use while the trial was judged: the promotion is refused, and
     done again against that one."""
@@ -344,7 +366,7 @@ def test_a_champion_that_moved_meanwhile_is_not_replaced(world, monkeypatch):
 
 def test_a_damaged_champion_is_replaced(world):
     """An artifact that is not the registered one wants a challenger, which takes its place."""
-    world.show(160, 30)
+    world.show(72, 30)
     world.learned()
     before = world.champion
     other = world.files.write(b"{}", world.bucket, "other.json", "application/json")
@@ -383,6 +405,7 @@ def width(prediction):
     return high / low
 
 
+@pytest.mark.long
 def test_an_account_keeps_its_ads_to_itself(world):
     """What is not pooled is not learned from."""
     world.policy("b", TrainingPolicy(pooled=False))
