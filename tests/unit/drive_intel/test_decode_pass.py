@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from av.video.frame import PictureType
 from geminivideo.drive_intel import decode_pass, media
 from geminivideo.drive_intel.decode_pass import Roll, SceneSeen, sample_times, watch
 from geminivideo.drive_intel.features import extract_scene
@@ -218,19 +217,16 @@ def test_nothing_is_held_longer_than_its_scene_is_open(shots):
     assert gaps.max() < 3 * 600 / (2 * POLICY.max_samples)
 
 
-def test_nothing_is_deblocked_for_nobody(small):
-    """The same scenes with and without the deblocking of frames that nothing refers to."""
+def test_what_is_looked_at_is_the_same_without_deblocking(small):
+    """Every frame's cells stay within two levels of the deblocked ones, and one in the mean."""
     with media.opened(small) as container:
         stream = media.picture(container)
         whole = [signature_of(frame).luma for _, frame in media.frames(container, stream)]
     with media.opened(small) as container:
         stream = media.picture(container)
         media.watched(stream)
-        light = [
-            (signature_of(frame).luma, PictureType(frame.pict_type))
-            for _, frame in media.frames(container, stream)
-        ]
+        light = [signature_of(frame).luma for _, frame in media.frames(container, stream)]
     assert len(whole) == len(light)
-    for one, (other, kind) in zip(whole, light, strict=True):
-        difference = np.abs(one.astype(int) - other).mean()
-        assert difference == 0.0 if kind != PictureType.B else difference < 2.0
+    changed = [np.abs(a.astype(int) - b).mean() for a, b in zip(whole, light, strict=True)]
+    assert 0 < max(changed) < 2.0
+    assert np.mean(changed) < 1.0
