@@ -169,11 +169,11 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray) -> list
 
 def overlap(first: np.ndarray, second: np.ndarray) -> float:
     """Intersection over union of two (left, top, right, bottom) boxes."""
-    width = min(first[2], second[2]) - max(first[0], second[0])
-    height = min(first[3], second[3]) - max(first[1], second[1])
-    if width <= 0 or height <= 0:
-        return 0.0
+    width = max(0.0, min(first[2], second[2]) - max(first[0], second[0]))
+    height = max(0.0, min(first[3], second[3]) - max(first[1], second[1]))
     shared = width * height
+    if shared == 0:  # apart, or too small for a number
+        return 0.0
     return float(shared / (_area(first) + _area(second) - shared))
 
 
