@@ -180,7 +180,7 @@ class Roll:
     def _consider(self, here: Candidate, settled_s: float) -> None:
         """Keep a frame once a step of the grid, and each that is shown for longer than a step.
 
-        Within a step a frame that others are predicted from comes first: it is coded with more care.
+        Within a step a frame that others are predicted from comes first: it is coded better.
         """
         step, previous = self._policy.candidate_every_s, self._previous
         if previous is not None and here.at_s - previous[0] > step:
