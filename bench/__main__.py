@@ -16,6 +16,7 @@ from bench import (
     features,
     flow,
     rendering,
+    sharing,
     webhook,
 )
 
@@ -30,6 +31,7 @@ NAMES = (
     "emulators",
     "drive_intel",
     "features",
+    "sharing",
 )
 
 
@@ -60,6 +62,8 @@ def main(asked: list[str]) -> int:
         met = features.show(features.measure(console), console) and met
     if "drive_intel" in chosen:
         met = drive_intel.show(*drive_intel.measure(), console) and met
+    if "sharing" in chosen:
+        sharing.show(sharing.measure(), console)
     return 0 if met else 1
 
 

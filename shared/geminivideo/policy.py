@@ -836,7 +836,7 @@ class SharingPolicy:
     max_age_days: float = 35.0
     lift_spread: float = 0.10
     base_spread: float = 0.70
-    min_z: float = 2.0
+    min_z: float = 1.5
 
 
 @dataclass(frozen=True, kw_only=True)
