@@ -34,6 +34,8 @@ from geminivideo.records import (
 )
 from geminivideo.records import Box as BoxRecord
 from geminivideo.runtime.clock import Clock
+from geminivideo.runtime.http import Api
+from geminivideo.services import rag
 from geminivideo.services.winner_store import WinnerStore, manifest_name
 from google.cloud import storage
 from werkzeug.test import EnvironBuilder
@@ -118,20 +120,23 @@ class World:
         self.documents, self.files = Documents(project), Files(project)
         self._api = None
 
-    def store(self, policy=None, source=None):
+    def store(self, policy=None, own=False):
+        """A store; with clients of its ``own`` where it is one writer of many, or tampered with."""
         return WinnerStore(
-            documents=Documents(self.project),
-            files=Files(self.project),
+            documents=Documents(self.project) if own else self.documents,
+            files=Files(self.project) if own else self.files,
             bucket=self.bucket,
-            source=source or self.model.source,
+            source=self.model.source,
             policy=policy or WinnersPolicy(),
             now=self.clock.now,
         )
 
     # What there is to learn from ------------------------------------------------------------
 
-    def ad(self, ad_id, *, clicks=50, impressions=1000, account=ACCOUNT, hook="Tired of wet feet?",
-           kind=HookType.QUESTION, says="these boots keep you dry", shows="boot", **more):  # fmt: skip
+    def ad(
+        self, ad_id, *, clicks=50, impressions=1000, account=ACCOUNT, hook="Tired of wet feet?",
+        kind=HookType.QUESTION, says="these boots keep you dry", shows="boot", **more,
+    ):  # fmt: skip
         """An ad with its prediction, plan, scene and speech; 50 clicks of 1,000 win."""
         flow = f"cf-{account}-{ad_id}"
         box = BoxRecord(x=0.1, y=0.1, w=0.2, h=0.2)
@@ -197,6 +202,7 @@ class World:
 
         door = door_of(load(ROOT / "functions" / "learning" / "index_winners" / "main.py").main)
         door.ports.clock = self.clock
+        door.ports.documents, door.ports.files = self.documents, self.files
         return door
 
     def run_loop(self, cycle_id="lc-1", account=ACCOUNT):
@@ -208,12 +214,21 @@ class World:
         assert answer.status == 200, answer
         return self.documents.require(f"learning_cycles/{cycle_id}", LearningCycle).steps["7"]
 
-    def post(self, path, **body):
+    def api(self):
         if self._api is None:
-            self._api = load(ROOT / "functions" / "services" / "ml_service" / "main.py").api
+            self._api = Api("ml_service")
+            rag.serve(self._api)
             self._api.ports.clock = self.clock
+            self._api.ports.documents, self._api.ports.files = self.documents, self.files
+        return self._api
+
+    def metrics(self):
+        builder = EnvironBuilder(method="GET", path="/metrics")
+        return self.api()(flask.Request(builder.get_environ())).get_data().decode()
+
+    def post(self, path, **body):
         builder = EnvironBuilder(method="POST", path=path, data=json.dumps(body).encode())
-        response = self._api(flask.Request(builder.get_environ()))
+        response = self.api()(flask.Request(builder.get_environ()))
         return SimpleNamespace(status=response.status_code, json=json.loads(response.get_data()))
 
     def search(self, **body):
