@@ -124,6 +124,19 @@ def test_partial_actuals_are_used_and_said(world):
     assert world.report().partial_ads == 1
 
 
+def test_days_that_differ_widen_what_chance_explains(world):
+    """The ads' days tell how alike the clicks of one day are; less is then the model's error."""
+    world.champion("ctr-a")
+    ads = world.ads(30, shown=1500, said=1.1)
+    before = world.track("t1").result
+    world.store([replace(ad, day_scatter=3.0, day_pairs=5) for ad in ads])
+    after = world.track("t2").result
+    assert after["counting_error"] > 1.5 * before["counting_error"]
+    assert after["accuracy"] >= before["accuracy"]
+    assert after["rmse"] == before["rmse"]
+    assert world.report("t2").overall.scatter == 3.0
+
+
 def test_impossible_actuals_are_excluded_and_named(world):
     """More clicks than impressions, however they came to be stored, judge nobody."""
     ads = world.ads(20)
