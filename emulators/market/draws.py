@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 Column = NDArray[np.float64]
 
-AD, CHANGE, HOUR, DAY, DEAL = range(5)
+AD, CHANGE, HOUR, DAY, DEAL, CREATIVE, TASTE = range(7)
 _BITS = 56
 _LARGE = 30.0
 _MOST = 120  # more than a mean of 30 ever gives

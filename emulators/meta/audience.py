@@ -92,7 +92,7 @@ class Audiences:
         for row in rows.fetchall():
             self._last[row["ad"]] = (row["at"], row["budget"])
         for row in database.execute("SELECT account, spec FROM markets").fetchall():
-            self._open(row["account"], json.loads(row["spec"]))
+            self._open(row["account"], _market(json.loads(row["spec"])))
 
     def kept(self, account: str) -> dict[str, Any] | None:
         """The members of the account's market, or None when it has none."""
@@ -110,7 +110,7 @@ class Audiences:
             "INSERT OR REPLACE INTO markets VALUES (?, ?)", (account, json.dumps(market.spec()))
         )
         if account not in self._played:
-            self._open(account, market.spec())
+            self._open(account, market)
 
     def delivery(self, account: str) -> Delivery | None:
         """What the account's ads do, or None without a market."""
@@ -184,10 +184,10 @@ class Audiences:
             day = date.fromisoformat(row["date"])
             yield AdDay(ad_id=row["ad"], date=day, conversions=conversions, **members)
 
-    def _open(self, account: str, spec: Mapping[str, Any]) -> None:
-        from emulators.market import BudgetHistory, Market
+    def _open(self, account: str, market: Market) -> None:
+        from emulators.market import BudgetHistory
 
-        market, budgets = Market(**spec), BudgetHistory()
+        budgets = BudgetHistory()
         ads: list[str] = []
         played = _Played(market, budgets, market.delivery(budgets, ads), ads)
         self._played[account] = played
@@ -196,6 +196,12 @@ class Audiences:
         )
         for row in rows.fetchall():
             played.note(row["ad"], row["at"], row["budget"])
+
+
+def _market(spec: Mapping[str, Any]) -> Market:
+    from emulators.market import Market
+
+    return Market(**spec)
 
 
 def _days(played: _Played, first: date, last: date, now: float) -> Iterable[AdDay]:

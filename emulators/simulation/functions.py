@@ -6,12 +6,12 @@ import importlib.util
 from pathlib import Path
 from types import ModuleType
 
-FUNCTIONS = Path(__file__).resolve().parents[2] / "functions" / "budget"
+PRODUCT = Path(__file__).resolve().parents[2]
 
 
-def load(name: str) -> ModuleType:
-    """A module of its own of ``functions/budget/{name}/main.py``: what is set in it stays in it."""
-    path = FUNCTIONS / name / "main.py"
+def load(name: str, folder: str = "functions/budget") -> ModuleType:
+    """A module of its own of ``{folder}/{name}/main.py``: what is set in it stays in it."""
+    path = PRODUCT / folder / name / "main.py"
     spec = importlib.util.spec_from_file_location(f"simulated_{name}", path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is no module")

@@ -62,6 +62,10 @@ class MemoryTransaction:
         """The document at ``path`` as ``kind``, or None."""
         return self._documents.get(path, kind)
 
+    def require(self, path: str, kind: type[T]) -> T:
+        """The document at ``path``; raises ``DocumentMissingError``."""
+        return self._documents.require(path, kind)
+
     def query(self, query: Query, kind: type[T]) -> list[T]:
         """The documents a query finds."""
         return self._documents.query(query, kind)
