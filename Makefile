@@ -19,6 +19,7 @@ contract: $(STAMP)
 
 # What takes too long for every run: kill -9 of the local cloud at twenty moments, each seeded
 # (ARGS="--kills 100" for more), every test marked long, 200 random market histories, more of any request on any route.
+stress: export GV_EXPLORE = 1
 stress: $(STAMP)
 	$(BIN)/pytest -n 0 -q -m "" tests/stress --kills 20 --changes 1000 $(ARGS)
 	$(BIN)/pytest -n 2 -q -m long --ignore tests/stress

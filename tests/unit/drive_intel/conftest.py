@@ -10,11 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from geminivideo.drive_intel.models import Models
-from hypothesis import settings
 
-# Property tests are bounded by their number of examples, not by a loaded machine's clock.
-settings.register_profile("unhurried", deadline=None)
-settings.load_profile("unhurried")
 
 SAMPLE = Path(__file__).parents[3] / "samples" / "bbb_spoken.mp4"
 WIDTH, HEIGHT, FPS = 640, 360, 25

@@ -1,0 +1,14 @@
+"""How property tests choose their examples: the same ones every run, new ones under `make stress`.
+
+A run that is to say whether a change is sound must not fail by the luck of a draw; new examples
+are looked for where a failure is a finding (GV_EXPLORE=1). No example has a deadline: machines
+differ, and speed is measured in `make bench`.
+"""
+
+import os
+
+from hypothesis import settings
+
+settings.register_profile("every-run", deadline=None, derandomize=True)
+settings.register_profile("exploring", deadline=None, print_blob=True)
+settings.load_profile("exploring" if os.environ.get("GV_EXPLORE") else "every-run")
