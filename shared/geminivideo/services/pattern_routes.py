@@ -80,10 +80,10 @@ def principles(call: Call) -> Principles:
     """What the account's ads taught, the most effective first."""
     asked: PrinciplesAsked = call.body
     account_id = identifier(asked.account_id, "account_id")
-    count = _bounded(asked.top_n, "top_n")
+    count, kind = _bounded(asked.top_n, "top_n"), _kind(asked.analysis_type)
     time = period(asked.time_period, call.ports.clock.now(), "time_period")
     known = [one for one in patterns_of(call.ports.documents, account_id) if one.ended_at is None]
-    kept = [p for p in known if _wanted(p, asked.analysis_type) and _confirmed_in(p, time)]
+    kept = [p for p in known if _wanted(p, kind) and _confirmed_in(p, time)]
     kept.sort(key=lambda one: (-abs(effect(one)), one.id))
     return Principles(
         patterns_count=len(kept),
@@ -98,16 +98,19 @@ def _bounded(count: int, member: str) -> int:
     return count
 
 
-def _wanted(one: WinningPattern, kind: str | None) -> bool:
-    wanted = (kind or "all").strip().lower()
-    if wanted in _EVERY:
-        return True
-    if wanted in ("winning", "losing"):
-        return one.raises is (wanted == "winning")
-    if wanted not in (*PARTS, PAIR):
-        known = ", ".join(("all", "winning", "losing", *PARTS, PAIR))
-        raise ApiError(422, f"analysis_type must be one of {known}, not {kind!r}")
-    return one.pattern_type == wanted
+def _kind(asked: str | None) -> str:
+    kind = (asked or "all").strip().lower()
+    known = ("winning", "losing", *PARTS, PAIR)
+    if kind not in (*_EVERY, *known):
+        listed = ", ".join(("all", *known))
+        raise ApiError(422, f"analysis_type must be one of {listed}, not {asked!r}")
+    return "all" if kind in _EVERY else kind
+
+
+def _wanted(one: WinningPattern, kind: str) -> bool:
+    if kind in ("winning", "losing"):
+        return one.raises is (kind == "winning")
+    return kind in ("all", one.pattern_type)
 
 
 def _confirmed_in(one: WinningPattern, time: Period | None) -> bool:

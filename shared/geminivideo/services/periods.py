@@ -9,8 +9,10 @@ from datetime import UTC, datetime
 from geminivideo.runtime.http import ApiError
 
 DAY_S = 86_400.0
-_QUARTER = re.compile(r"q([1-4])(?:[ _-]?(\d{4}))?|(\d{4})[ _-]?q([1-4])")
-_BACK = re.compile(r"(?:last[ _-]?)?(\d{1,4})?[ _-]?(h|hour|d|day|w|week|month|quarter|y|year)s?")
+_QUARTER = re.compile(r"q([1-4])(?:[ _-]?([0-9]{4}))?|([0-9]{4})[ _-]?q([1-4])")
+_BACK = re.compile(
+    r"(?:last[ _-]?)?([0-9]{1,4})?[ _-]?(h|hour|d|day|w|week|month|quarter|y|year)s?"
+)
 _UNIT_DAYS = {"h": 1 / 24, "d": 1.0, "w": 7.0, "month": 30.0, "quarter": 91.0, "y": 365.0}
 _EVER = ("", "all", "all_time", "lifetime")
 
