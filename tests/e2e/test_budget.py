@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pytest
 from geminivideo.cloud.documents import Query
 from geminivideo.events import budget_flow_id_of
+from geminivideo.learning_records import CycleStatus, LearningCycle, LoopStatus
 from geminivideo.policy import AllocationPolicy, Policy
 from geminivideo.records import AdState, BudgetCycle, BudgetVerdict, Flow, FlowStatus
 from google.cloud import pubsub_v1
@@ -144,3 +145,23 @@ def test_the_gate_and_the_split_answer_about_the_same_ad(site):
     )
     shares = {r["ad_id"]: r["recommended_budget"] for r in split["recommendations"]}
     assert shares[ad] > shares[other] > 0
+
+
+def test_the_account_learns_from_what_it_saw(site):
+    """The self-learning cycle over the same cloud: seven loops end, each with its duration."""
+    asked = {"account_id": site.account.id}
+    cycle_id = site.ask("ml-service", "/api/ml/self-learning-cycle", asked)["cycle_id"]
+
+    def over():
+        found = site.documents.get(f"learning_cycles/{cycle_id}", LearningCycle)
+        return found if found and found.status is CycleStatus.COMPLETED else None
+
+    cycle = site.wait_for(over)
+    runs = [cycle.steps[str(number)] for number in range(1, 8)]
+    assert [run.status for run in runs] == [LoopStatus.COMPLETED] * 7, runs
+    assert all(run.duration_seconds > 0 for run in (cycle, *runs))
+    assert runs[4].result["total_checked"] == len(site.ads)
+    assert runs[5].result["status"] == "active"
+    assert runs[6].result["status"] == "auto_indexed_in_feedback_loop"
+    shown = site.ask("ml-service", f"/api/ml/self-learning-cycle/{cycle_id}")
+    assert (shown["status"], sorted(shown["steps"])) == ("completed", [str(n) for n in range(1, 8)])

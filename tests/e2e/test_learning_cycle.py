@@ -247,11 +247,13 @@ def test_the_command_line_brings_a_cloud_along(tmp_path):
     assert len(json.loads(out)["cycles"]) == 1
 
 
-def commits(function):
-    """Lets the claim and the loop's beginning through, and holds the commit after them."""
+def last_commit(loop, **effect):
+    """Strikes the commit of a loop's end: the one with its message, or (the last) with its run."""
+    step = step_of(loop)
+    about = f"outbox/{step}:*" if loop is not INDEX else f"step_runs/{step}:*"
     return Rule(
-        service="firestore", endpoint="Firestore/Commit", caller=function, skip=2, delay_s=120.0,
-        id=f"hold-{function}",
+        service="firestore", endpoint="Firestore/Commit", resource=about,
+        skip=0 if loop is not INDEX else 1, id=f"hold-{step}", **effect,
     )  # fmt: skip
 
 
@@ -266,7 +268,7 @@ def test_a_loop_killed_in_the_middle(site, loop):
     site.forget()
     raised, champion = len(site.raises()), champion_of(site)
     function = STEPS[step_of(loop)].resource_name
-    rule = commits(function)
+    rule = last_commit(loop, delay_s=120.0)
     site.cloud.faults.add(rule)
     cycle_id = site.start(trigger_retrain=False)
     site.wait_for(lambda: struck(site, rule))
@@ -344,7 +346,7 @@ def test_a_loop_that_always_fails(site):
     """Its documents cannot be written: it is tried, recorded as failed, and the next one runs."""
     site.forget()
     broken = Rule(
-        service="firestore", endpoint="Firestore/RunQuery", caller="share-patterns",
+        service="firestore", endpoint="Firestore/BatchGetDocuments", resource="sharing_consents/*",
         code="INVALID_ARGUMENT", times="forever", id="broken",
     )  # fmt: skip
     site.cloud.faults.add(broken)
@@ -365,17 +367,14 @@ def test_a_loop_that_hangs(site):
     policy = site.documents.require(path, Policy)
     hasty = replace(policy, learning=LearningPolicy(lost_after_s=60.0))
     site.documents.set(path, hasty)
-    rule = Rule(
-        service="firestore", endpoint="Firestore/Commit", caller="share-patterns", skip=2,
-        delay_s=3000.0, id="hang",
-    )  # fmt: skip
+    rule = last_commit(SHARE, delay_s=3000.0)
     site.cloud.faults.add(rule)
     cycle_id = site.start(trigger_retrain=False)
     ended = site.ended(cycle_id)
     assert ended.steps["6"].status is LoopStatus.TIMED_OUT
     assert ended.steps["7"].status is LoopStatus.COMPLETED
     site.cloud.host.kill("share-patterns")
-    site.cloud.faults.clear("hang")
+    site.cloud.faults.clear(rule.id)
     site.documents.set(path, policy)
 
 

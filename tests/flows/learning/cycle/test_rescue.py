@@ -23,6 +23,11 @@ from hypothesis import strategies as st
 
 LIMITS = LearningPolicy()
 FIRST, LAST = LOOPS[0], LOOPS[-1]
+# The job's loop and the last one are special; the others are held to it by `make stress`.
+EACH = [
+    pytest.param(loop, id=loop.name, marks=[] if loop in (RETRAIN, LAST) else [pytest.mark.long])
+    for loop in LOOPS
+]
 
 
 def rescue(world):
@@ -51,7 +56,7 @@ def running_since(world, loop, cycle, age_s):
     return cycle
 
 
-@pytest.mark.parametrize("loop", LOOPS, ids=lambda loop: loop.name)
+@pytest.mark.parametrize("loop", EACH)
 def test_a_lost_loop_is_timed_out_and_the_next_is_woken_once(world, loop):
     """Past its time it is recorded with its duration; a second sweep finds nothing more to do."""
     cycle = running_since(world, loop, world.begin(), 6000.0)
