@@ -376,6 +376,24 @@ class RetrainDue(LoopDue):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrainingDue(Event):
+    """A training outside any cycle: not a message, but the retrain job's work all the same.
+
+    ``VARIABLE`` names the training to an execution of the job.
+    """
+
+    TOPIC: ClassVar[str] = ""
+    VARIABLE: ClassVar[str] = "TRAINING_ID"
+
+    flow_id: str = ""
+    training_id: str
+
+    @property
+    def key(self) -> str:
+        return self.training_id
+
+
+@dataclass(frozen=True, kw_only=True)
 class PatternsDue(LoopDue):
     """Loop 4: what winners have in common."""
 

@@ -300,6 +300,25 @@ def all_met(conditions: Iterable[Condition], features: CreativeFeatures) -> bool
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrainingRun:
+    """``model_trainings/{id}``: a training that somebody asked for outside a cycle.
+
+    ``status`` is running, completed or failed; ``result`` has the members of the retrain loop.
+    """
+
+    id: str
+    account_id: str
+    trigger: str
+    status: LoopStatus
+    asked_at: float
+    execution: str | None = None
+    finished_at: float | None = None
+    result: dict[str, Any] = field(default_factory=dict)
+    reason: str | None = None
+    degraded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class WinningPattern:
     """``winning_patterns/{account_id}-{id}``: a trait, or two, of winners (or losers).
 

@@ -18,6 +18,7 @@ from geminivideo.services import (
     rag,
     shared_patterns,
     top_campaigns,
+    training_requests,
     video_process,
 )
 
@@ -46,6 +47,7 @@ creative_doctor.serve(api)
 rag.serve(api)
 shared_patterns.serve(api)
 top_campaigns.serve(api)
+training_requests.serve(api)
 video_process.serve(api)
 
 main = api.entry()

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from geminivideo.cloud.documents import Documents, Transaction
     from geminivideo.cloud.files import Files
     from geminivideo.events import ObjectRef
+    from geminivideo.runtime.step import Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,15 +57,15 @@ class Outcome:
 
 def train(context: LoopContext) -> LoopResult:
     """The work of the job for a cycle. Raises ``Permanent`` when the graph is not the model."""
-    made = outcome(
-        context.documents,
-        context.files,
-        context.step.settings.models_bucket,
-        context.policy,
-        context.now,
-    )
+    made = work(context.step, context.policy)
     context.step.decide(partial(made.writes, now=context.now))
     return LoopResult(made.members, made.degraded)
+
+
+def work(step: Step, policy: Policy) -> Outcome:
+    """What came of training now, with the stores of a step."""
+    bucket = step.settings.models_bucket
+    return outcome(step.documents, step.files, bucket, policy, step.clock.now())
 
 
 def outcome(documents: Documents, files: Files, bucket: str, policy: Policy, now: float) -> Outcome:

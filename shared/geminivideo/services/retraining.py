@@ -60,6 +60,11 @@ class Judged:
     trial: Trial
 
 
+def training_path(training_id: str) -> str:
+    """``model_trainings/{id}``: a training that was asked for outside a cycle."""
+    return f"model_trainings/{training_id}"
+
+
 def consider(context: LoopContext) -> LoopResult:
     """The work of loop 3: pending when the job is to train, else what was found.
 
@@ -126,7 +131,7 @@ def question_of(context: LoopContext, champion: Standing) -> Question:
         pooled=policy.training.pooled,
         accuracy=_number(found.get("accuracy")),
         threshold=policy.learning.min_accuracy if asked is None else asked,
-        drifts=drifts(found),
+        drifts=bool(found.get("drift")),
         ads=shown_ads(context.documents) if champion.record is None else None,
         min_ads=policy.training.min_rows,
     )
@@ -166,12 +171,6 @@ def shown_ads(documents: Documents) -> int:
 
 def _number(found: Any) -> float | None:
     return float(found) if isinstance(found, (int, float)) else None
-
-
-def drifts(accuracy: dict[str, Any]) -> bool:
-    """Whether loop 2 found that errors changed over time."""
-    found = accuracy.get("drift")
-    return bool(found.get("found")) if isinstance(found, dict) else bool(found)
 
 
 # What is learned from --------------------------------------------------------------------------

@@ -83,7 +83,7 @@ def test_an_accurate_champion_is_left_alone(world):
     [
         pytest.param({"accuracy": 0.79}, {}, marks=pytest.mark.long),
         pytest.param({"accuracy": 0.9}, {"accuracy_threshold": 0.95}, marks=pytest.mark.long),
-        ({"accuracy": 0.9, "drift": {"found": True}}, {}),
+        ({"accuracy": 0.9, "drift": True}, {}),
     ],
 )
 def test_what_wants_a_challenger(world, found, members):
