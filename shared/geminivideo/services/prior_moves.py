@@ -1,7 +1,9 @@
 """What moves the prior CTR of an account's ads: its own model and patterns, and other accounts'.
 
 Both are read once when a decision gathers its signals, and stand in them with their reasons: the
-decision replays from its record whatever is learned later.
+decision replays from its record whatever is learned later. A model that has not learned from the
+account's own ads is other accounts' experience, and is heard only where the account takes part in
+sharing.
 """
 
 from __future__ import annotations
@@ -17,7 +19,12 @@ from geminivideo.cloud.documents import Query
 from geminivideo.learning import likeness, sharing
 from geminivideo.learning.likeness import Likeness
 from geminivideo.learning.sharing import Wisdom
-from geminivideo.learning_records import PredictionRecord, SharedRelease, WinningPattern
+from geminivideo.learning_records import (
+    ModelVersion,
+    PredictionRecord,
+    SharedRelease,
+    WinningPattern,
+)
 from geminivideo.policy import Policy
 from geminivideo.records import ChangeType, PendingChange
 from geminivideo.services import shared_patterns
@@ -25,6 +32,7 @@ from geminivideo.services import shared_patterns
 if TYPE_CHECKING:
     from geminivideo.cloud.documents import Documents
 
+VERSIONS = "model_registry/ctr/versions"
 _IN = 30  # values that one ``in`` filter takes
 _UNLINKED_DAYS = 7.0  # an ad whose prediction is not linked by then was not shown
 _MOST_REASONS = 8
@@ -37,6 +45,7 @@ class _Known:
     predictions: Mapping[str, PredictionRecord]  # by ad
     patterns: Sequence[WinningPattern]
     release: SharedRelease | None
+    models: frozenset[str]  # versions that may be heard
     usual_ctr: float | None
     newness: float
 
@@ -78,14 +87,28 @@ def _known(
     )
     shown = sum(ad.impressions for ad in signals)
     pseudo = policy.sampler.prior_ctr_impressions
-    said = (one.predicted for one in predictions.values())
+    opted_in = shared_patterns.opted_in(documents, account_id)
+    said = [one.predicted for one in predictions.values() if one.predicted is not None]
+    models = _models(documents, account_id, {one.model_version for one in said}, opted_in)
     return _Known(
         predictions=predictions,
         patterns=patterns,
-        release=shared_patterns.received(documents, account_id),
-        usual_ctr=likeness.usual_ctr(one for one in said if one is not None),
+        release=shared_patterns.standing(documents) if opted_in else None,
+        models=models,
+        usual_ctr=likeness.usual_ctr(one for one in said if one.model_version in models),
         newness=pseudo / (pseudo + shown),
     )
+
+
+def _models(
+    documents: Documents, account_id: str, versions: set[str], opted_in: bool
+) -> frozenset[str]:
+    """The versions that have learned from the account's own ads; all, if it takes part."""
+    if opted_in or not versions:
+        return frozenset(versions)
+    paths = {f"{VERSIONS}/{version}": version for version in versions}
+    found = documents.get_many(paths, ModelVersion)
+    return frozenset(paths[path] for path, one in found.items() if account_id in one.accounts)
 
 
 def _predictions(documents: Documents, account_id: str, now: float) -> dict[str, PredictionRecord]:
@@ -131,7 +154,10 @@ def _likeness(record: PredictionRecord | None, known: _Known, policy: Policy) ->
     if record is None:
         return None
     most = policy.sampler.prior_move
-    said = likeness.of_prediction(record.predicted, known.usual_ctr, policy.likeness, most)
+    heard = record.predicted
+    if heard is not None and heard.model_version not in known.models:
+        heard = None
+    said = likeness.of_prediction(heard, known.usual_ctr, policy.likeness, most)
     return said or likeness.of_patterns(record.features, known.patterns, most)
 
 

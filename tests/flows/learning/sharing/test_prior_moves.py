@@ -1,11 +1,15 @@
 """What moves a new ad's prior in a budget decision: consent, model, patterns; and its replay."""
 
+from dataclasses import replace
+
 import pytest
 from geminivideo.budget.decision import DecisionRecord
 from geminivideo.budget.scoring import decide, replay
+from geminivideo.events import ObjectRef
 from geminivideo.learning_records import (
     Condition,
     CreativeFeatures,
+    ModelVersion,
     PredictionRecord,
     WinningPattern,
 )
@@ -159,8 +163,6 @@ def test_the_policy_bounds_what_is_received(world, shop, release):
     """An account that allows a twentieth is moved by a twentieth."""
     world.opt("shop")
     policy = Policy()
-    from dataclasses import replace
-
     tight = replace(policy, sampler=replace(policy.sampler, prior_move=0.05))
     assert shop.ads(tight)["question"].wisdom == pytest.approx(1.05)
 
@@ -169,6 +171,7 @@ def test_the_model_moves_the_prior_by_what_it_predicts_of_an_ad(world):
     """Above the account's usual prediction up, below it down; a wide interval moves less."""
     world.account("shop")
     sure, unsure = (0.019, 0.021), (0.005, 0.08)
+    model_of(world, "shop", "other")
     new_ad(world, "good", CreativeFeatures(), predicted=said(0.02, sure))
     new_ad(world, "vague", CreativeFeatures(), predicted=said(0.02, unsure))
     new_ad(world, "bad", CreativeFeatures(), predicted=said(0.01, (0.0095, 0.0105)))
@@ -178,6 +181,27 @@ def test_the_model_moves_the_prior_by_what_it_predicts_of_an_ad(world):
     assert ads["bad"].dna < 0
     assert "predicted CTR 2.00%" in ads["good"].moved_by[0]
     assert Shop(world).ctr()["good"] > Shop(world).ctr()["bad"]
+
+
+def model_of(world, *accounts):
+    """The model whose word the predictions are has learned from these accounts' ads."""
+    version = ModelVersion(
+        version="ctr-7", state="champion", checksum="0", trained_at=1.0, trained_from=0.0,
+        trained_to=1.0, kind="logistic", accounts=accounts,
+        artifact=ObjectRef(bucket="b", name="m", generation=1),
+    )  # fmt: skip
+    world.documents.set("model_registry/ctr/versions/ctr-7", version)
+
+
+@pytest.mark.parametrize(("opted_in", "heard"), [(False, False), (True, True)])
+def test_a_model_of_other_accounts_is_heard_by_consent_only(world, opted_in, heard):
+    """A model that never saw the account's ads is others' experience, as patterns are."""
+    world.account("shop")
+    world.opt("shop", into=opted_in)
+    model_of(world, "other")
+    new_ad(world, "good", CreativeFeatures(), predicted=said(0.02, (0.019, 0.021)))
+    new_ad(world, "bad", CreativeFeatures(), predicted=said(0.01, (0.0095, 0.0105)))
+    assert (Shop(world).ads()["good"].dna is not None) is heard
 
 
 def test_without_a_model_the_account_s_own_patterns_move_it(world):
