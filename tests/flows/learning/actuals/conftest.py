@@ -4,7 +4,7 @@ import hashlib
 import importlib.util
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +13,14 @@ import pytest
 from geminivideo.budget import history, insights
 from geminivideo.cloud.documents import Documents, Query
 from geminivideo.cloud.files import Files
-from geminivideo.events import ActualsDue, ObjectRef, VariationsRendered, cycle_id_of
+from geminivideo.events import (
+    ActualsDue,
+    InsightsDue,
+    ObjectRef,
+    VariationsRendered,
+    budget_flow_id_of,
+    cycle_id_of,
+)
 from geminivideo.learning_records import (
     Actual,
     CreativeFeatures,
@@ -23,7 +30,7 @@ from geminivideo.learning_records import (
     PredictionRecord,
 )
 from geminivideo.ml.ctr import CtrModel, Report, version_of
-from geminivideo.policy import Policy
+from geminivideo.policy import ExecutionMode, ExecutorPolicy, Policy
 from geminivideo.records import (
     Account,
     AdState,
@@ -50,12 +57,18 @@ from geminivideo.runtime import runs
 from geminivideo.runtime.clock import Clock
 from geminivideo.runtime.http import Api
 from geminivideo.runtime.step import door_of
+from geminivideo.safe_executor import Ports, execute
+from geminivideo.safe_executor.executor import OutcomeKind
+from geminivideo.safe_executor.graph import MetaGraph
 from geminivideo.services import actuals
 from google.cloud import storage
 from werkzeug.test import EnvironBuilder
 
 from emulators.firestore import Index
 from emulators.firestore import Server as Firestore
+from emulators.meta import AdDay as MetaDay
+from emulators.meta import Pace
+from emulators.meta import Server as Meta
 from emulators.storage import Server as Storage
 from infra.indexes import INDEXES
 
@@ -63,6 +76,8 @@ ROOT = Path(__file__).resolve().parents[4]
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC).timestamp()
 HOUR, DAY = 3600.0, 86400.0
 ACCOUNT, FLOW, TICK = "acme", "cf-duck", "t1"
+READ, WRITE = "EAAB-reads-only", "EAAB-writes"
+AUTO = Policy(executor=ExecutorPolicy(mode=ExecutionMode.AUTO))
 VIDEO = ObjectRef(bucket="uploads", name="acme/duck.mp4", generation=1)
 
 
@@ -114,7 +129,7 @@ class World:
     def __init__(self, project, buckets):
         self.project, self.buckets = project, buckets
         self.documents, self.files = Documents(project), Files(project)
-        self.clock, self.sent = StillClock(), []
+        self.clock, self.sent, self.auto = StillClock(), [], AUTO
         account = Account(id=ACCOUNT, ad_account_id="act_1", page_id="7", link_url="https://x.test")
         self.put(f"accounts/{ACCOUNT}", account)
 
@@ -258,6 +273,39 @@ class World:
         assert answer.status == 200, answer
         return self.documents.require(f"learning_cycles/{cycle_id}", LearningCycle).steps["1"]
 
+    def execute(self, change):
+        """The true executor on the Meta double; the ad's id as Meta gave it."""
+        ports = Ports(
+            documents=self.documents, tasks=Tasks(),
+            graph=MetaGraph(WRITE, url=self.meta.url), workdir=self.workdir,
+            fetch=lambda ref, to: written(to / Path(ref.name).name),
+            dead_letter=lambda change, reason: None, on_finished=lambda change: None,
+            alert=lambda kind, text: None,
+        )  # fmt: skip
+        outcome = execute(change.id, ports, self.clock, AUTO)
+        assert outcome.kind is OutcomeKind.COMPLETED, outcome
+        return outcome.meta_id
+
+    def shown(self, *ad_ids, days=3):
+        """What Meta shows of ads on the days up to yesterday, read by the budget cycle."""
+        rows = [
+            MetaDay(
+                ad_id=ad_id, date=date.fromtimestamp(self.clock.at - back * DAY),
+                impressions=1000, clicks=30, spend=2500,
+            )
+            for ad_id in ad_ids
+            for back in range(days, 0, -1)
+        ]  # fmt: skip
+        self.meta.set_insights("act_1", rows)
+        flow_id = budget_flow_id_of(ACCOUNT, "b1")
+        event = InsightsDue(flow_id=flow_id, tick="b1", account_id=ACCOUNT)
+        door = self.door("budget/receive_insights")
+        for _ in range(6):
+            if door.work(event).status == 200:
+                return
+            self.clock.sleep(10.0)
+        raise AssertionError("the insights were not read")
+
     def forget_loop(self, tick):
         """As if the loop's process had died between its writes and its end; what was recorded."""
         path = f"learning_cycles/{cycle_id_of(ACCOUNT, tick)}"
@@ -308,9 +356,10 @@ def blueprint(number, hook):
 
 def variation(plan):
     media = ObjectRef(bucket="media", name=f"{plan.id}.mp4", generation=1)
+    poster = ObjectRef(bucket="media", name=f"{plan.id}.jpg", generation=1)
     return Variation(
         id=f"{plan.id}-v", render_job_id=f"rj-{FLOW}", flow_id=FLOW, blueprint_id=plan.id,
-        status=VariationStatus.RENDERED, media=media, poster=media,
+        status=VariationStatus.RENDERED, media=media, poster=poster,
     )  # fmt: skip
 
 
@@ -365,3 +414,32 @@ def make():
     return SimpleNamespace(
         account=ACCOUNT, flow=FLOW, now=NOON, hour=HOUR, day=DAY, policy=Policy(),
     )  # fmt: skip
+
+
+def written(path):
+    """A media file as far as Meta looks at its beginning."""
+    picture = path.suffix == ".jpg"
+    path.write_bytes(b"\xff\xd8\xff" if picture else b"\x00\x00\x00\x18ftypmp42" + bytes(3000))
+    return path
+
+
+class Tasks:
+    """The queue's wishes, unheeded: the test wakes the executor itself."""
+
+    def enqueue(self, change_id, at, name):
+        return None
+
+
+@pytest.fixture
+def meta(world, tmp_path, monkeypatch):
+    """The Meta double, to which the executor writes and from which insights are read."""
+    double = Meta(
+        state_dir=tmp_path, clock=world.clock, tokens={WRITE}, read_tokens={READ},
+        pace=Pace(review_s=0.0, video_processing_s=0.0, report_s=0.0),
+    )  # fmt: skip
+    double.start()
+    monkeypatch.setenv("META_READ_TOKEN", READ)
+    monkeypatch.setenv("GV_META_GRAPH_URL", double.url)
+    world.meta, world.workdir = double, tmp_path
+    yield double
+    double.stop()

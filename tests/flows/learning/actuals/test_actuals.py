@@ -52,6 +52,27 @@ def test_from_publishing_to_actuals(world, make):
         assert actual.features == record.features
 
 
+def test_what_the_executor_made_and_meta_shows_is_linked(world, meta, make):
+    """The true chain: predicted, made by the executor, shown by Meta, read, linked."""
+    world.put(f"policies/{make.account}", world.auto)
+    world.rendered(2)
+    world.champion(2)
+    world.publish()
+    world.clock.sleep(60.0)
+    made = [world.execute(change) for change in world.changes()]
+    world.clock.sleep(4 * make.day)
+    world.shown(*made)
+    run = world.link()
+    assert run.result["linked_predictions"] == 2
+    assert run.result["actuals_count"] == 2
+    for record, ad_id in zip(world.predictions(), made, strict=True):
+        actual = world.actual(ad_id)
+        assert record.ad_id == ad_id
+        assert (actual.impressions, actual.clicks) == (3000, 90)
+        assert actual.first_shown_at > record.at
+        assert actual.predicted_ctr == pytest.approx(record.predicted.ctr)
+
+
 def test_an_ad_whose_change_ends_later_is_linked_by_a_later_cycle(world, make):
     """The executor may learn the ad's id after the ad was shown: the next cycle finds it."""
     world.rendered(1)
