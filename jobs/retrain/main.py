@@ -29,9 +29,11 @@ def asked(event: TrainingDue, step: Step) -> None:
 def main() -> int:
     """The task's exit code: 0 when the loop, or the training that was asked for, has ended."""
     training_id = os.environ.get(TrainingDue.VARIABLE, "")
-    return (
-        run_task(door_of(asked), TrainingDue(training_id=training_id)) if training_id else _loop()
-    )
+    return _asked(training_id) if training_id else _loop()
+
+
+def _asked(training_id: str) -> int:
+    return run_task(door_of(asked), TrainingDue(training_id=training_id))
 
 
 def _loop() -> int:

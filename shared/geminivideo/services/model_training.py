@@ -8,12 +8,12 @@ objects, and the work done again makes the same ones.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from geminivideo.degraded import ACTUALS_REFUSED
-from geminivideo.learning_records import ModelVersion
+from geminivideo.learning_records import LoopStatus, ModelVersion, TrainingRun
 from geminivideo.ml.challenging import Challenge, challenge
 from geminivideo.ml.ctr import CtrModel
 from geminivideo.ml.graphs import GraphDiffersError
@@ -22,7 +22,8 @@ from geminivideo.ml.model_card import card_of
 from geminivideo.ml.training import TooFewActualsError
 from geminivideo.ml.trials import State, Trial
 from geminivideo.policy import Policy, TrainingPolicy
-from geminivideo.runtime.failures import Permanent
+from geminivideo.runtime import logs
+from geminivideo.runtime.failures import LeaseLostError, Permanent
 from geminivideo.services import model_registry, retraining
 from geminivideo.services.learning_loops import LoopContext, LoopResult
 from geminivideo.services.retraining import BY, Judged, Standing
@@ -30,7 +31,7 @@ from geminivideo.services.retraining import BY, Judged, Standing
 if TYPE_CHECKING:
     from geminivideo.cloud.documents import Documents, Transaction
     from geminivideo.cloud.files import Files
-    from geminivideo.events import ObjectRef
+    from geminivideo.events import ObjectRef, TrainingDue
     from geminivideo.runtime.step import Step
 
 
@@ -66,6 +67,45 @@ def work(step: Step, policy: Policy) -> Outcome:
     """What came of training now, with the stores of a step."""
     bucket = step.settings.models_bucket
     return outcome(step.documents, step.files, bucket, policy, step.clock.now())
+
+
+def train_asked(event: TrainingDue, step: Step) -> None:
+    """The work of the job for a training outside any cycle.
+
+    Its failure is recorded after the policy's tries.
+    """
+    run = step.documents.require(retraining.training_path(event.training_id), TrainingRun)
+    policy = step.policy_of(run.account_id)
+    try:
+        made = work(step, policy)
+    except LeaseLostError:
+        raise
+    except Exception as error:
+        if not isinstance(error, Permanent) and step.attempt < policy.learning.tries:
+            raise
+        step.forget()
+        step.logger.exception("a training failed", extra={"training": run.id})
+        _end(step, run, LoopStatus.FAILED, {}, logs.redact(f"{type(error).__name__}: {error}"))
+        return
+    step.decide(partial(made.writes, now=step.clock.now()))
+    for reason in made.degraded:
+        step.degrade(reason)
+    _end(step, replace(run, degraded=made.degraded), LoopStatus.COMPLETED, made.members, None)
+
+
+def _end(
+    step: Step, run: TrainingRun, status: LoopStatus, result: dict[str, Any], reason: str | None
+) -> None:
+    step.update(
+        retraining.training_path(run.id),
+        {
+            "status": status.value,
+            "finished_at": step.clock.now(),
+            "result": result,
+            "reason": reason,
+            "degraded": list(run.degraded),
+        },
+    )
 
 
 def outcome(documents: Documents, files: Files, bucket: str, policy: Policy, now: float) -> Outcome:
