@@ -18,6 +18,7 @@ from bench import (
     rendering,
     sharing,
     webhook,
+    winners,
 )
 
 FOLDER = Path(".local/bench")
@@ -32,6 +33,7 @@ NAMES = (
     "drive_intel",
     "features",
     "sharing",
+    "winners",
 )
 
 
@@ -64,6 +66,8 @@ def main(asked: list[str]) -> int:
         met = drive_intel.show(*drive_intel.measure(), console) and met
     if "sharing" in chosen:
         sharing.show(sharing.measure(), console)
+    if "winners" in chosen:
+        met = winners.show(*winners.measure(console), console) and met
     return 0 if met else 1
 
 

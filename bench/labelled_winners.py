@@ -7,10 +7,14 @@ that only looks alike. All written for this purpose.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
-from geminivideo.learning_records import CreativeDna
+from geminivideo.language import Embedder
+from geminivideo.learning_records import CreativeDna, WinnerEntry, WinnerPerformance
 from geminivideo.rag import dna
+from geminivideo.rag.index import packed
+from geminivideo.services.winners_index import BY_HTTP, entry_of
 
 
 @dataclass(frozen=True)
@@ -156,3 +160,12 @@ REPEATED = (
 def dna_of(winner: LabelledWinner, account_id: str = "labelled") -> CreativeDna:
     """The winner's creative DNA."""
     return dna.of_members(account_id, winner.ad_id, 0.0, winner.told)
+
+
+def entries_of(model: Embedder) -> Iterator[WinnerEntry]:
+    """The winners as an index takes them, by a text model."""
+    told = [dna_of(winner) for winner in WINNERS]
+    vectors = model.embed([dna.text_of(one) for one in told])
+    for one, vector in zip(told, vectors, strict=True):
+        bare = entry_of(one, WinnerPerformance(), BY_HTTP, 0.0)
+        yield replace(bare, vector=packed(vector), source=model.source)
