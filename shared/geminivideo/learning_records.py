@@ -207,13 +207,19 @@ class LoopStatus(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class LoopRun:
-    """One loop of a cycle. ``result`` has the members of the loop's own HTTP route."""
+    """One loop of a cycle. ``result`` has the members of the loop's own HTTP route.
+
+    ``lost_at`` is when it is given up. ``restarts`` counts the executions of the job that the
+    sweeper started for it, the last ``restarted_at``.
+    """
 
     number: int
     name: str
     status: LoopStatus
     started_at: float
     lost_at: float
+    restarts: int = 0
+    restarted_at: float | None = None
     finished_at: float | None = None
     duration_seconds: float | None = None
     result: dict[str, Any] = field(default_factory=dict)

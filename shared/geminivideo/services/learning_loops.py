@@ -189,7 +189,7 @@ def _begun(step: Step, loop: Loop) -> LearningCycle:
         found = cycle.steps.get(str(loop.number))
         if found is not None and found.status is not LoopStatus.RUNNING:
             return cycle
-        grown = _with(cycle, replace(run, started_at=found.started_at) if found else run)
+        grown = _with(cycle, replace(found, lost_at=run.lost_at) if found else run)
         transaction.set(path_of(cycle.id), grown)
         return grown
 

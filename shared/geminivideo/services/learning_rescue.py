@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from geminivideo.cloud.documents import Query
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from geminivideo.cloud.documents import Documents, Transaction
     from geminivideo.runtime.clock import Clock
 
-IDLE_S = 120.0  # a task of the job that nobody has held for so long was lost
+IDLE_S = 240.0  # training that nobody took up, or held, for so long was lost
+MOST_RESTARTS = 3
 TRAINING = "retrain"  # the job's step
 CYCLE_ENV = "CYCLE_ID"
 NEVER_BEGAN = "it never began"
@@ -153,25 +154,52 @@ def lost_trainings(documents: Documents, now: float) -> list[LearningCycle]:
 
 
 def _is_idle(documents: Documents, cycle: LearningCycle, now: float) -> bool:
-    if current(cycle) is not RETRAIN:
-        return False
     handed = _run(documents, step_of(RETRAIN), cycle)
-    if handed is None or handed.state is not runs.RunState.COMPLETED:
+    if current(cycle) is not RETRAIN or handed is None:
+        return False
+    if handed.state is not runs.RunState.COMPLETED:
         return False
     trained = _run(documents, TRAINING, cycle)
-    if trained is None:
-        return (handed.finished_at or now) < now - IDLE_S
-    over = trained.state in runs.ENDED or trained.is_held(now)
-    return not over and trained.lease_until_at < now - IDLE_S
+    if trained is not None and (trained.state in runs.ENDED or trained.is_held(now)):
+        return False
+    asked_at = cycle.steps[str(RETRAIN.number)].restarted_at or handed.finished_at or now
+    held_until = trained.lease_until_at if trained else 0.0
+    return max(asked_at, held_until) < now - IDLE_S
 
 
 def exhausted(documents: Documents, cycle: LearningCycle) -> Lost | None:
-    """The training of a cycle as lost, when the job was tried as often as the map allows."""
+    """The training of a cycle as lost, when the job was tried as often as is allowed.
+
+    The map allows so many attempts of the work; executions that end before they take it up are
+    started ``MOST_RESTARTS`` times again.
+    """
     trained = _run(documents, TRAINING, cycle)
-    if trained is None or trained.attempts < STEPS[TRAINING].max_attempts:
+    attempts = trained.attempts if trained else 0
+    restarts = cycle.steps[str(RETRAIN.number)].restarts
+    if attempts < STEPS[TRAINING].max_attempts and restarts < MOST_RESTARTS:
         return None
-    reason = trained.error or f"the job ended {trained.attempts} times without a word"
+    said = trained.error if trained else None
+    reason = said or f"the job was started {restarts + 1} times and took up its work {attempts}"
     return Lost(cycle, RETRAIN, LoopStatus.FAILED, reason)
+
+
+def restart(
+    documents: Documents, starter: Starter, job: str, cycle: LearningCycle, now: float
+) -> None:
+    """Start the job once more for a cycle; counted first, so that it is never done without end."""
+
+    def body(transaction: Transaction) -> bool:
+        found = transaction.require(path_of(cycle.id), LearningCycle)
+        run = found.steps[str(RETRAIN.number)]
+        if run.status is not LoopStatus.RUNNING:
+            return False
+        counted = replace(run, restarts=run.restarts + 1, restarted_at=now)
+        steps = {**found.steps, str(RETRAIN.number): counted}
+        transaction.set(path_of(cycle.id), replace(found, steps=steps))
+        return True
+
+    if documents.transact(body):
+        start_training(starter, job, cycle.id)
 
 
 def _run(documents: Documents, step_name: str, cycle: LearningCycle) -> runs.StepRun | None:
@@ -190,6 +218,6 @@ def rescue(
         if worn is not None:
             moved += give_up(documents, outlet, clock, worn)
         else:
-            start_training(starter, job, cycle.id)
+            restart(documents, starter, job, cycle, clock.now())
             moved += 1
     return moved

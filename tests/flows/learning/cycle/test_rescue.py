@@ -191,7 +191,7 @@ def test_a_lost_training_is_started_again(world):
     [
         {"age_s": 30.0},
         {"age_s": 600.0, "attempts": 1, "held": True},
-        {"age_s": 60.0, "attempts": 2},
+        {"age_s": 180.0, "attempts": 2},
         {"age_s": 600.0, "attempts": 1, "state": RunState.COMPLETED},
     ],
     ids=["just handed over", "held", "just lost", "ended"],
@@ -218,6 +218,25 @@ def test_a_training_that_kills_its_process_is_given_up(world):
     assert (run.status, run.reason) == (LoopStatus.FAILED, "oom")
     assert world.starter.asked == []
     assert len(world.messages("patterns-due")) == 1
+
+
+def test_a_job_that_cannot_even_begin_is_not_started_for_ever(world):
+    """Its executions end before they take up the work: each is given its time, and three restarts
+    are all; then the loop is failed and loop 4 is woken."""
+    cycle = handed_over(world, 600.0)
+    for restarts in range(1, learning_rescue.MOST_RESTARTS + 1):
+        assert [rescue(world), rescue(world)] == [1, 0]
+        run = world.cycle(cycle.id).steps["3"]
+        assert (run.restarts, len(world.starter.asked)) == (restarts, restarts)
+        long_ago = replace(run, restarted_at=run.restarted_at - learning_rescue.IDLE_S - 1)
+        found = world.cycle(cycle.id)
+        world.documents.set(path_of(cycle.id), replace(found, steps={**found.steps, "3": long_ago}))
+    assert rescue(world) == 1
+    run = world.cycle(cycle.id).steps["3"]
+    assert run.status is LoopStatus.FAILED
+    assert run.reason == "the job was started 4 times and took up its work 0"
+    assert len(world.messages("patterns-due")) == 1
+    assert len(world.starter.asked) == learning_rescue.MOST_RESTARTS
 
 
 def test_the_sweep_step_rescues_cycles(world):
