@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from geminivideo import degraded as why
 from geminivideo.cloud.documents import Query
-from geminivideo.learning import drift
+from geminivideo.learning import drift, scatter
 from geminivideo.learning.accuracy import Outcome, believable, score
 from geminivideo.learning_records import AccuracyReport, AccuracyScore, Actual
 from geminivideo.policy import Policy
@@ -69,25 +69,29 @@ def report_of(
     """The report over some actuals of one account; ``champion`` is the model now in use.
 
     A model is judged by all that it predicted before the ads were shown, in use or on trial. The
-    account's accuracy is that of the champion once enough of its ads are known: a model that was
-    replaced must not make the new one be retrained.
+    account's accuracy is that of the champion once enough of its ads are known, and drift is looked
+    for in its errors alone: a model that was replaced must not make the new one be retrained.
     """
     rules = policy.accuracy
     every = list(_outcomes(actuals))
+    days = (scatter.Scatter(one.day_scatter, one.day_pairs) for one in actuals)
+    wider = scatter.pooled(days, rules.min_scatter_pairs)
     by_model: dict[str, list[Outcome]] = {}
     for version, outcome, _ in every:
         by_model.setdefault(version, []).append(outcome)
-    models = {version: score(found, rules, seed) for version, found in sorted(by_model.items())}
+    models = {
+        version: score(found, rules, seed, wider) for version, found in sorted(by_model.items())
+    }
     used = [outcome for _, outcome, in_use in every if in_use]
     judged = champion if _told(models.get(champion or "")) else None
-    overall = models[judged] if judged else score(used, rules, seed)
+    overall = models[judged] if judged else score(used, rules, seed, wider)
     excluded = {one.ad_id for _, one, _ in every if not believable(one)}
     return AccuracyReport(
         id="",
         account_id="",
         at=now,
         overall=overall,
-        drift=drift.look(by_model.get(judged or _busiest(actuals), ()), rules, seed),
+        drift=drift.look(by_model.get(champion or _busiest(actuals), ()), rules, seed),
         seed=seed,
         model_version=judged,
         models=models,
@@ -102,7 +106,7 @@ def _told(found: AccuracyScore | None) -> bool:
 
 
 def _busiest(actuals: Sequence[Actual]) -> str:
-    """The version that predicted most: errors of several models in turn are no drift."""
+    """The version that predicted most, while none is in use: errors of several are no drift."""
     counted = Counter(a.model_version for a in actuals if a.predicted_ctr is not None)
     return max(counted, key=lambda version: (counted[version], str(version)), default=None) or ""
 

@@ -6,7 +6,7 @@ write the same actuals again; an ad older than the policy's days keeps those it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from geminivideo import degraded as why
 from geminivideo.budget import history, insights
 from geminivideo.cloud.documents import Query
-from geminivideo.learning import plausible
+from geminivideo.learning import plausible, scatter
 from geminivideo.learning_records import Actual, PredictionRecord
 from geminivideo.policy import Policy
 from geminivideo.records import AdState
@@ -57,6 +57,14 @@ class Fetched:
     late: bool = False
     doubts: tuple[plausible.Doubt, ...] = ()
     unbelievable: list[str] = field(default_factory=list)
+
+    def count(self, actuals: Collection[Actual]) -> None:
+        """Take what was written into the numbers."""
+        linked = sum(one.prediction_id is not None for one in actuals)
+        self.stored += len(actuals)
+        self.linked += linked
+        self.not_made_here += len(actuals) - linked
+        self.incomplete += sum(bool(one.partial) for one in actuals)
 
     @property
     def members(self) -> dict[str, Any]:
@@ -194,34 +202,34 @@ def _store(documents: Documents, ads: Sequence[Shown], now: float, found: Fetche
     """Write the actuals of some ads, and into their predictions which ad they became."""
     known = documents.get_many([path_of(ad.state.id) for ad in ads], Actual)
     linked = {one.ad_id for one in known.values() if one.prediction_id}
-    made = ad_predictions.made_here(
-        documents, [ad.state.id for ad in ads if ad.state.id not in linked]
-    )
-    predictions = documents.get_many(
-        [ad_predictions.path_of(each) for each in made.values()], PredictionRecord
-    )
-    preceding: dict[str, PredictionRecord] = {}
-    writes: list[tuple[str, Any]] = []
+    preceding = _preceding(documents, [ad for ad in ads if ad.state.id not in linked])
+    writes: dict[str, Actual] = {}
     for ad in ads:
-        actual = _believed(ad, found.doubts, now)
+        path, actual = path_of(ad.state.id), _believed(ad, found.doubts, now)
         if actual is None:
             found.unbelievable.append(ad.state.id)
-            continue
-        said = predictions.get(ad_predictions.path_of(made.get(ad.state.id, "")))
-        if said is not None and precedes(said, ad.state, ad.first_shown_at):
-            preceding[ad.state.id] = said
-        actual = _linked(actual, known.get(path_of(actual.id)), preceding.get(actual.id))
-        writes.append((path_of(actual.id), actual))
-        found.linked += actual.prediction_id is not None
-        found.incomplete += bool(actual.partial)
-        found.not_made_here += actual.prediction_id is None
-    documents.set_many(writes)
+        else:
+            writes[path] = _linked(actual, known.get(path), preceding.get(ad.state.id))
     became = (
         (ad_predictions.path_of(said.id), replace(said, ad_id=ad_id))
         for ad_id, said in preceding.items()
     )
-    documents.set_many(became, ["ad_id"])
-    found.stored += len(writes)
+    documents.set_many(became, ["ad_id"])  # first: an actual that is linked is not looked up again
+    documents.set_many(writes.items())
+    found.count(writes.values())
+
+
+def _preceding(documents: Documents, ads: Sequence[Shown]) -> dict[str, PredictionRecord]:
+    """The predictions that were made before their ads, by the ad's id."""
+    made = ad_predictions.made_here(documents, [ad.state.id for ad in ads])
+    paths = {ad_id: ad_predictions.path_of(each) for ad_id, each in made.items()}
+    said = documents.get_many(paths.values(), PredictionRecord)
+    return {
+        ad.state.id: one
+        for ad in ads
+        if (one := said.get(paths.get(ad.state.id, ""))) is not None
+        and precedes(one, ad.state, ad.first_shown_at)
+    }
 
 
 def precedes(said: PredictionRecord, state: AdState, first_shown_at: float) -> bool:
@@ -247,6 +255,9 @@ def _believed(ad: Shown, doubts: Sequence[plausible.Doubt], now: float) -> Actua
     clicks = state.clicks - sum(day.clicks for day in out)
     if not 0 <= clicks <= impressions or impressions == 0:
         return None
+    told = scatter.of_days(
+        [(day.impressions, day.clicks) for day in ad.days if day.date not in mine]
+    )
     return Actual(
         id=state.id,
         ad_id=state.id,
@@ -261,6 +272,8 @@ def _believed(ad: Shown, doubts: Sequence[plausible.Doubt], now: float) -> Actua
         until_at=_until(ad, now),
         linked_at=now,
         partial=(*ad.partial, *(f"{LEFT_OUT}:{day.date}:{mine[day.date]}" for day in out)),
+        day_scatter=told.ratio,
+        day_pairs=told.pairs,
     )
 
 

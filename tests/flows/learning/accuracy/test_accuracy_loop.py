@@ -95,6 +95,15 @@ def test_a_new_champion_is_judged_by_its_own_words(world):
     assert set(result["per_model"]) == {"ctr-a", "ctr-old"}
 
 
+def test_the_drift_of_a_model_that_was_replaced_is_over(world):
+    """Errors of the model before changed over time; of the new one nothing is known yet."""
+    world.ads(60, prefix="old", drift=0.4, model_version="ctr-old")
+    assert world.track("t1").result["drift"] is True
+    world.champion("ctr-a")
+    world.ads(5, prefix="new")
+    assert world.track("t2").result["drift"] is None
+
+
 def test_a_champion_of_too_few_ads_leaves_the_word_to_all(world):
     """One ad is no accuracy: that of all predictions is given, and said to be."""
     world.ads(30, prefix="old", said=1.5, model_version="ctr-old")
