@@ -237,6 +237,23 @@ def permutation_p(
     return (1.0 + reached) / (shuffles + 1.0)
 
 
+def false_discovery_q(p_values: Sequence[float]) -> list[float]:
+    """Benjamini and Hochberg's q of each p: the least rate at which it is still a discovery.
+
+    Written out, because scipy.stats takes a second to import.
+    """
+    import numpy as np
+
+    if not p_values:
+        return []
+    p = np.array(p_values)
+    order = np.argsort(-p)
+    steps = p[order] * len(p) / np.arange(len(p), 0, -1)
+    found = np.empty(len(p))
+    found[order] = np.minimum(1.0, np.minimum.accumulate(steps))
+    return [float(q) for q in found]
+
+
 def _scores(found: Rates, strata: Whole) -> Numbers:
     """Each unit's weighted distance from its stratum's mean."""
     import numpy as np

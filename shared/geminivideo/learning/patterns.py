@@ -171,10 +171,6 @@ def _rates_p(made: Sequence[Compared], policy: PatternPolicy, seed: int) -> Mapp
 
 def _controlled(tested: list[Compared], singles: int) -> list[Compared]:
     """Weighted Benjamini-Hochberg: each kind of comparison has half of the weight."""
-    if not tested:
-        return []
-    from scipy.stats import false_discovery_control
-
     pairs = len(tested) - singles
     both = bool(singles and pairs)
     weights = {
@@ -182,10 +178,8 @@ def _controlled(tested: list[Compared], singles: int) -> list[Compared]:
         2: len(tested) / (2 * pairs) if both else 1.0,
     }
     weighted = [min(1.0, one.p_value / weights[len(one.traits)]) for one in tested]
-    return [
-        replace(one, q_value=float(q))
-        for one, q in zip(tested, false_discovery_control(weighted), strict=True)
-    ]
+    q_values = lifts.false_discovery_q(weighted)
+    return [replace(one, q_value=q) for one, q in zip(tested, q_values, strict=True)]
 
 
 def _guarded(found: Sequence[Finding], comparison: Comparison) -> Iterator[Finding]:

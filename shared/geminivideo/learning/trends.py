@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from geminivideo.learning.comparing import CTR, DAY_S, Ad, Comparison
-from geminivideo.learning.lifts import Lift
+from geminivideo.learning.lifts import Lift, false_discovery_q
 from geminivideo.learning.patterns import candidates
 from geminivideo.learning.traits import Trait
 from geminivideo.policy import PatternPolicy
@@ -76,13 +76,12 @@ def _controlled(compared: list[tuple[Trait, _Half, _Half]], policy: PatternPolic
     if not compared:
         return []
     from scipy.special import ndtr, ndtri
-    from scipy.stats import false_discovery_control
 
     width = 2 * float(ndtri(0.5 + policy.interval / 2))
     scores = [_score(before.lift, now.lift, width) for _, before, now in compared]
-    q_values = false_discovery_control([2 * float(ndtr(-abs(score))) for score in scores])
+    q_values = false_discovery_q([2 * float(ndtr(-abs(score))) for score in scores])
     found = [
-        Trend(trait, before.lift, now.lift, before.share, now.share, float(q), _said(z, q, policy))
+        Trend(trait, before.lift, now.lift, before.share, now.share, q, _said(z, q, policy))
         for (trait, before, now), z, q in zip(compared, scores, q_values, strict=True)
     ]
     return sorted(found, key=lambda t: (t.q_value, -abs(math.log(t.change)), t.trait.name))

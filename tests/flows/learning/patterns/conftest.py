@@ -86,7 +86,7 @@ class World:
         brisk = PatternPolicy(max_pairs=5, shuffles=500, max_shuffles=500)
         self.documents.set(f"policies/{ACCOUNT}", Policy(patterns=brisk))
 
-    def ads(self, *, campaigns=8, each=6, factor=2.2, seed=1, until=NOW, name="c", account=ACCOUNT):
+    def ads(self, *, campaigns=6, each=6, factor=3.0, seed=1, until=NOW, name="c", account=ACCOUNT):
         """Ads with their predictions and actuals; questions have ``factor`` times the CTR."""
         rng = np.random.default_rng(seed)
         written = []

@@ -105,6 +105,15 @@ def test_tables_leave_out_units_that_are_not_judged():
     assert lifts.tables(has, won, np.zeros(4, dtype=int)) == [Table(1, 1, 1, 2)]
 
 
+@settings(max_examples=40)
+@given(st.lists(st.floats(0, 1), max_size=30))
+def test_q_values_are_benjamini_and_hochbergs(p_values):
+    """The same q as scipy's, in the order of the p values."""
+    ours = lifts.false_discovery_q(p_values)
+    theirs = stats.false_discovery_control(p_values) if p_values else []
+    assert ours == pytest.approx(list(theirs))
+
+
 def rates_of(clicks, impressions, strata):
     return lifts.rates(np.array(clicks, float), np.array(impressions, float), np.array(strata))
 
