@@ -282,3 +282,9 @@ def world(servers, clock, model, monkeypatch, request):
         monkeypatch.setenv(name, value)
     storage.Client(project=f"p-{mark}").create_bucket(buckets["models"])
     return World(f"p-{mark}", buckets["models"], clock, model)
+
+
+@pytest.fixture
+def root():
+    """The repository."""
+    return ROOT
