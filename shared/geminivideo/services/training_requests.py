@@ -24,6 +24,7 @@ from geminivideo.services.retraining import Answer, Question, Standing
 
 INSUFFICIENT, COMPLETE = "insufficient", "complete"
 HOUR_S, LOOK_S = 3600.0, 0.5
+GOES_ON = "the training goes on: ask again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,14 +70,22 @@ def train_ctr(call: Call) -> TrainingAnswer | Reply:
     champion = retraining.standing(documents, call.ports.files)
     if documents.get(f"accounts/{account_id}", Account) is None:
         return _untrained(champion, f"there is no account {account_id}", INSUFFICIENT)
-    question = _question(call, asked, champion, policy)
-    found = _forced(question) if asked.force or asked.trigger == "force" else None
-    found = found or retraining.answer(question)
-    if not found.wanted:
-        known = champion.record is not None or question.accuracy is not None
-        return _untrained(champion, found.reason, COMPLETE if known else INSUFFICIENT)
-    run = _started(call, asked, champion)
-    return _answered(_awaited(call, run, policy.training.wait_s), champion, found)
+    training_id = _id_of(call, account_id)
+    if documents.get(retraining.training_path(training_id), TrainingRun) is None:
+        question = _question(call, asked, champion, policy)
+        found = _forced(asked, question) or retraining.answer(question)
+        if not found.wanted:
+            known = champion.record is not None or question.accuracy is not None
+            return _untrained(champion, found.reason, COMPLETE if known else INSUFFICIENT)
+    run = _started(call, asked, training_id)
+    return _answered(_awaited(call, run, policy.training.wait_s), champion)
+
+
+def _id_of(call: Call, account_id: str) -> str:
+    """The training of the ads that there are, in this hour: asked twice it is one."""
+    ads = retraining.shown_ads(call.ports.documents)
+    same = f"{account_id}/{ads}/{call.ports.clock.now() // HOUR_S:.0f}"
+    return "mt-" + hashlib.sha256(same.encode()).hexdigest()[:20]
 
 
 def _question(call: Call, asked: TrainingAsked, champion: Standing, policy: Policy) -> Question:
@@ -95,8 +104,10 @@ def _question(call: Call, asked: TrainingAsked, champion: Standing, policy: Poli
     )
 
 
-def _forced(question: Question) -> Answer | None:
+def _forced(asked: TrainingAsked, question: Question) -> Answer | None:
     """Somebody wants it: only where there is a champion to beat, and ads that may be used."""
+    if not asked.force and asked.trigger != "force":
+        return None
     usable = question.pooled and question.champion.record is not None
     return Answer(True, "it was asked for") if usable else None
 
@@ -106,13 +117,11 @@ def _untrained(champion: Standing, reason: str, status: str) -> TrainingAnswer:
     return TrainingAnswer(**members, data_status=status, degraded=list(champion.degraded))
 
 
-def _started(call: Call, asked: TrainingAsked, champion: Standing) -> TrainingRun:
-    """The training of these ads in this hour, begun by this call or before it."""
+def _started(call: Call, asked: TrainingAsked, training_id: str) -> TrainingRun:
+    """The training, begun by this call or before it."""
     documents, now = call.ports.documents, call.ports.clock.now()
-    ads = retraining.shown_ads(documents)
-    same = f"{asked.account_id}/{champion.version}/{ads}/{now // HOUR_S:.0f}"
     run = TrainingRun(
-        id="mt-" + hashlib.sha256(same.encode()).hexdigest()[:20],
+        id=training_id,
         account_id=asked.account_id,
         trigger=asked.trigger[:100],
         status=LoopStatus.RUNNING,
@@ -140,12 +149,12 @@ def _awaited(call: Call, run: TrainingRun, wait_s: float) -> TrainingRun:
     return run
 
 
-def _answered(run: TrainingRun, champion: Standing, found: Answer) -> TrainingAnswer | Reply:
+def _answered(run: TrainingRun, champion: Standing) -> TrainingAnswer | Reply:
     degraded = list(dict.fromkeys((*champion.degraded, *run.degraded)))
     if run.status is LoopStatus.COMPLETED:
         return TrainingAnswer(**run.result, training_id=run.id, degraded=degraded)
     failed = run.status is not LoopStatus.RUNNING
-    said = f"training failed, the champion stays: {run.reason}" if failed else found.reason
+    said = f"training failed, the champion stays: {run.reason}" if failed else GOES_ON
     members = retraining.members(champion, (), triggered=True, reason=said)
     answer = TrainingAnswer(**members, training_id=run.id, degraded=degraded)
     return answer if failed else Reply(answer, 202)

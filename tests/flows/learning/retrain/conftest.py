@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 from geminivideo.cloud.documents import Documents
 from geminivideo.cloud.files import Files
-from geminivideo.events import LoopDue, RetrainDue
+from geminivideo.events import LoopDue, RetrainDue, TrainingDue
 from geminivideo.learning_records import (
     Actual,
     CreativeFeatures,
@@ -24,20 +26,23 @@ from geminivideo.learning_records import (
 )
 from geminivideo.ml import creative
 from geminivideo.policy import Policy, TrainingPolicy
-from geminivideo.records import ChampionModel, HookType
+from geminivideo.records import Account, ChampionModel, HookType
 from geminivideo.runtime import runs
 from geminivideo.runtime.clock import Clock
 from geminivideo.runtime.step import Step, StepDoor
 from geminivideo.services import model_registry
 from geminivideo.services.learning_loops import path_of, run_loop
-from geminivideo.services.model_training import train
+from geminivideo.services.model_training import train, train_asked
 from geminivideo.services.retraining import consider
-from google.cloud import pubsub_v1, storage
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import pubsub_v1, run_v2, storage
+from google.cloud.run_v2.services.jobs.transports import JobsRestTransport
 from werkzeug.test import EnvironBuilder
 
 from emulators.firestore import Index
 from emulators.firestore import Server as Firestore
 from emulators.pubsub import Server as PubSub
+from emulators.run import Server as Run
 from emulators.storage import Server as Storage
 from infra.indexes import INDEXES
 
@@ -45,7 +50,29 @@ ROOT = Path(__file__).resolve().parents[4]
 DAY = 86400.0
 HOOKS = [kind.value for kind in HookType]
 TASTE = {"question": 0.6, "statistic": -0.5}
-POLICY = TrainingPolicy(resamples=400)
+POLICY = TrainingPolicy(resamples=400, wait_s=0.0)
+
+
+class Launcher:
+    """Starts a process that ends at once, and remembers what a job's task was given."""
+
+    def __init__(self):
+        self.specs = []
+
+    def __call__(self, spec):
+        self.specs.append(spec)
+        return subprocess.Popen([sys.executable, "-S", "-c", ""], start_new_session=True)
+
+
+def retrain_job(run):
+    """The retrain job, created by the real client."""
+    target = {"host": f"127.0.0.1:{run.port}", "url_scheme": "http"}
+    rest = JobsRestTransport(**target, credentials=AnonymousCredentials())
+    task = run_v2.TaskTemplate(containers=[run_v2.Container(image="local/retrain")], max_retries=0)
+    job = run_v2.Job(template=run_v2.ExecutionTemplate(template=task))
+    parent = "projects/retrain/locations/us-central1"
+    made = run_v2.JobsClient(transport=rest).create_job(parent=parent, job=job, job_id="retrain")
+    return made.result(timeout=10).name
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +81,16 @@ def servers(tmp_path_factory):
     firestore = Firestore(state_dir=where / "firestore", clock=Clock())
     store = Storage(state_dir=where / "storage", clock=Clock())
     pubsub = PubSub(state_dir=where / "pubsub", clock=Clock())
-    for server in (firestore, store, pubsub):
+    launcher = Launcher()
+    run = Run(state_dir=where / "run", clock=Clock(), launch=launcher)
+    for server in (firestore, store, pubsub, run):
         server.start()
     firestore.declare_indexes(Index.of(one.collection, *one.fields) for one in INDEXES)
-    yield SimpleNamespace(firestore=firestore, storage=store, pubsub=pubsub)
-    for server in (pubsub, store, firestore):
+    yield SimpleNamespace(
+        firestore=firestore, storage=store, pubsub=pubsub, run=run, job=retrain_job(run),
+        launcher=launcher,
+    )  # fmt: skip
+    for server in (run, pubsub, store, firestore):
         server.stop()
 
 
@@ -93,6 +125,8 @@ class World:
         self.later(0)
         self._ads = self._cycles = 0
         self.policy("a", POLICY)
+        account = Account(id="a", ad_account_id="act_a", page_id="1", link_url="")
+        self.documents.set("accounts/a", account)
 
     def later(self, days):
         """Move the clock of everything that works from here on."""
@@ -173,6 +207,14 @@ class World:
 
         return StepDoor(name, main).work(RetrainDue(flow_id=cycle.id, account_id=cycle.account_id))
 
+    def train_asked(self, training_id):
+        """The job for a training that was asked for."""
+
+        def main(event: TrainingDue, step: Step) -> None:
+            train_asked(event, step)
+
+        return StepDoor("retrain", main).work(TrainingDue(training_id=training_id))
+
     def result(self, cycle):
         """The third loop as it is recorded; None while it runs."""
         found = self.documents.require(path_of(cycle.id), LearningCycle).steps.get("3")
@@ -226,7 +268,8 @@ def world(servers, monkeypatch, request):
         "GV_UPLOADS_BUCKET": "uploads",
         "GV_MEDIA_BUCKET": "media",
         "GV_MODELS_BUCKET": bucket,
-        "GV_RETRAIN_JOB": "jobs/retrain",
+        "GV_RUN_ENDPOINT": f"127.0.0.1:{servers.run.port}",
+        "GV_RETRAIN_JOB": servers.job,
     }.items():
         monkeypatch.setenv(name, value)
     storage.Client(project=project).create_bucket(bucket)
