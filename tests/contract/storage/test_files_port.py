@@ -7,6 +7,7 @@ import requests
 from geminivideo.cloud.files import (
     Files,
     NotAnObjectUriError,
+    ObjectChangedError,
     ObjectConflictError,
     ObjectGoneError,
     parse_uri,
@@ -65,6 +66,38 @@ def test_vanished_generation(files, bucket, tmp_path):
         files.read(old)
     assert list(tmp_path.glob("a*")) == []
     assert files.read(files.find(bucket.name, "a")) == b"two"
+
+
+def test_replace_under_the_generation_that_was_read(files, bucket):
+    """0 creates; the generation that was read replaces; any other one is refused by name."""
+    first = files.replace(b"one", bucket.name, "manifest.json", "application/json", 0)
+    second = files.replace(
+        b"two", bucket.name, "manifest.json", "application/json", first.generation
+    )
+    for generation in (0, first.generation):
+        with pytest.raises(ObjectChangedError, match=rf"manifest\.json is not of .* {generation} "):
+            files.replace(b"three", bucket.name, "manifest.json", "application/json", generation)
+    assert files.find(bucket.name, "manifest.json") == second
+    assert files.read(second) == b"two"
+
+
+def test_delete_takes_exactly_one_generation(files, bucket):
+    """Another generation under the name stays; what is gone already is no error."""
+    old = files.replace(b"one", bucket.name, "a", "text/plain", 0)
+    new = files.replace(b"two", bucket.name, "a", "text/plain", old.generation)
+    files.delete(old)
+    assert files.find(bucket.name, "a") == new
+    files.delete(new)
+    files.delete(new)
+    assert files.find(bucket.name, "a") is None
+
+
+def test_older_lists_what_was_written_before_then(files, bucket):
+    """By the store's own time of creation, below a prefix."""
+    ref = files.write(b"one", bucket.name, "winners/x", "text/plain")
+    files.write(b"one", bucket.name, "other", "text/plain")
+    assert files.older(bucket.name, "winners/", 4e9) == [ref]
+    assert files.older(bucket.name, "winners/", 1e9) == []
 
 
 def test_find_and_list(files, bucket):
