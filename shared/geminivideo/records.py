@@ -647,7 +647,8 @@ class ProJob:
 
     ``request`` and ``details`` are JSON. ``execution`` is empty for work that the service did
     itself. ``attempt`` counts the times that it was started by a request. ``source_keys`` are
-    the keys of ``sources``, to be found by.
+    the keys of ``sources``, to be found by. Each of ``refusals`` is a licence that forbids
+    publishing it; ``credits`` must be shown with it.
     """
 
     id: str
@@ -667,6 +668,8 @@ class ProJob:
     details: str = "{}"
     degraded: tuple[str, ...] = ()
     reason: str | None = None
+    refusals: tuple[str, ...] = ()
+    credits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

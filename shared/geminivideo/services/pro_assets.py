@@ -124,15 +124,15 @@ def serve_library(call: Call) -> AssetAnswer:
         raise ApiError(422, str(error)) from error
 
 
-def labels_of(ports: Ports, refs: Mapping[str, ObjectRef]) -> tuple[str, ...]:
-    """The degraded reasons of sources that are library assets of an unknown licence."""
+def assets_of(ports: Ports, refs: Mapping[str, ObjectRef]) -> list[LibraryAsset]:
+    """The library assets among sources, each once."""
     ours = {
         Path(ref.name).stem
         for ref in refs.values()
         if ref.bucket == ports.settings.media_bucket and ref.name.startswith(f"{FOLDER}/")
     }
     found = [asset for digest in sorted(ours) for asset in _holding(ports.documents, digest)]
-    return tuple(dict.fromkeys(label for asset in found for label in library.label(asset)))
+    return list({asset.id: asset for asset in found}.values())
 
 
 def _add(call: Call, asked: AssetBody) -> AssetAnswer:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -19,7 +19,7 @@ import msgspec
 
 from geminivideo.events import ObjectRef, ProDue
 from geminivideo.policy import Policy
-from geminivideo.records import Check, ProJob, ProStatus
+from geminivideo.records import Check, LibraryAsset, ProJob, ProStatus
 from geminivideo.runtime.http import ApiError, Call, Reply
 from geminivideo.runtime.policies import policy_of
 from geminivideo.runtime.settings import required
@@ -39,9 +39,12 @@ from geminivideo.services.pro_work import (
     path_of,
     task_of,
 )
+from geminivideo.video_agent import asset_library
 
 if TYPE_CHECKING:
     from geminivideo.cloud.documents import Transaction
+
+LOST = "the work ended without a result; it is started anew within minutes, or when asked for again"
 
 # One piece of work at a time: the memory of a service is what one piece of work needs.
 _SLOT = threading.BoundedSemaphore(1)
@@ -63,7 +66,9 @@ class ProAnswer:
     """A Pro job: ``completed`` with its files and checks, or ``queued``, ``running``, ``failed``.
 
     ``url`` is the first file's; ``passed`` says whether every check passed (null when there was
-    nothing to check); ``cached`` that an earlier request had made it.
+    nothing to check); ``cached`` that an earlier request had made it. ``publishable`` is what the
+    licences of the library's assets in it say, with the ``refusals`` that forbid it and the
+    ``credits`` that must be shown; whose the other sources are is the caller's to know.
     """
 
     job_id: str
@@ -78,6 +83,9 @@ class ProAnswer:
     details: Any = None
     reason: str | None = None
     cached: bool = False
+    publishable: bool = True
+    refusals: list[str] = field(default_factory=list)
+    credits: list[str] = field(default_factory=list)
 
 
 def ask(call: Call, tool: Tool) -> ProAnswer | Reply:
@@ -86,8 +94,8 @@ def ask(call: Call, tool: Tool) -> ProAnswer | Reply:
     located = _located(call, tool)
     account = account_of(call.ports.documents, _refs(located))
     policy = policy_of(call.ports.documents, account)
-    labels = pro_assets.labels_of(call.ports, _refs(located))
-    job, ours = _claim(call.ports, _job(call, tool, located, account, policy, labels))
+    assets = pro_assets.assets_of(call.ports, _refs(located))
+    job, ours = _claim(call.ports, _job(call, tool, located, account, policy, assets))
     if not ours:
         return _answered(job, tool, cached=True)
     small = sum(one.size_bytes for one in located.values()) <= policy.pro.wait_bytes
@@ -107,8 +115,7 @@ def show(call: Call, tools: Mapping[str, Tool]) -> ProAnswer | None:
     if job.status in OPEN and _is_lost(call.ports, job):
         job = call.ports.documents.require(path_of(job.id), ProJob)
         if job.status in OPEN:
-            lost = "the work ended without a result; ask again to start it anew"
-            job = replace(job, status=ProStatus.FAILED, reason=lost)
+            job = replace(job, status=ProStatus.QUEUED, reason=LOST)
     return answer_of(job, tools[job.tool].module if job.tool in tools else job.tool)
 
 
@@ -137,6 +144,9 @@ def answer_of(job: ProJob, module: str, *, cached: bool = False) -> ProAnswer:
         details=msgspec.json.decode(job.details),
         reason=job.reason,
         cached=cached and job.status is ProStatus.COMPLETED,
+        publishable=not job.refusals,
+        refusals=list(job.refusals),
+        credits=list(job.credits),
     )
 
 
@@ -166,15 +176,17 @@ def _job(
     located: Mapping[str, Located],
     account: str,
     policy: Policy,
-    labels: tuple[str, ...],
+    assets: Sequence[LibraryAsset],
 ) -> ProJob:
     """The job of a request, with the id that its whole cause gives it."""
+    labels = tuple(dict.fromkeys(label for one in assets for label in asset_library.label(one)))
+    terms = asset_library.terms(assets)
     request = msgspec.json.encode(call.body, order="deterministic")
     if len(request) > policy.pro.max_request_bytes:
         raise ApiError(422, f"the body is larger than {policy.pro.max_request_bytes} bytes")
     refs = _refs(located)
     keys = {role: ref.key for role, ref in refs.items()}
-    cause = [tool.name, _without_paths(request, tool, call.body), keys, policy, labels]
+    cause = [tool.name, _without_paths(request, tool, call.body), keys, policy, labels, terms]
     cause.append(code_digest())
     digest = hashlib.sha256(msgspec.json.encode(cause, order="deterministic")).hexdigest()
     now = call.ports.clock.now()
@@ -182,6 +194,7 @@ def _job(
         id=f"pro-{digest[:40]}", tool=tool.name, request=request.decode(), sources=refs,
         source_keys=tuple(sorted(keys.values())), account_id=account, status=ProStatus.RUNNING,
         attempt=1, created_at=now, updated_at=now, degraded=labels,
+        refusals=terms.refusals, credits=terms.credits,
     )  # fmt: skip
 
 

@@ -31,10 +31,6 @@ class AssetUnusableError(ValueError):
     """A file is not what its kind says; the message names what was found instead."""
 
 
-class LicenceRefusedError(ValueError):
-    """The asset's licence does not allow what is to be done with it; the message says why."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Licence:
     """What a licence allows. ``refusal`` is why an ad made with it may not be published (empty:
@@ -64,6 +60,15 @@ LICENCES: dict[str, Licence] = {
     "ofl-1.1": Licence(title="SIL Open Font License 1.1"),
     UNKNOWN: Licence(title="not known", refusal="nobody has said what it allows"),
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What the licences of its assets ask of a work: each of ``refusals`` forbids publishing it,
+    and ``credits`` must be shown with it."""
+
+    refusals: tuple[str, ...] = ()
+    credits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,15 +226,15 @@ def refusal(asset: LibraryAsset) -> str:
     return LICENCES[asset.licence].refusal
 
 
-def require_publishable(assets: Iterable[LibraryAsset]) -> tuple[str, ...]:
-    """The credits that must be shown; raises LicenceRefusedError naming what may not be used."""
-    credits = []
-    for asset in assets:
-        if reason := refusal(asset):
-            raise LicenceRefusedError(f"{asset.name} ({asset.id}, {asset.licence}): {reason}")
-        if LICENCES[asset.licence].credits:
-            credits.append(asset.attribution)
-    return tuple(dict.fromkeys(credits))
+def terms(assets: Iterable[LibraryAsset]) -> Terms:
+    """What the licences of assets ask of whatever is made with them."""
+    every = list(assets)
+    refused = [f"{one.name} ({one.id}, {one.licence}): {refusal(one)}" for one in every]
+    credited = [one.attribution for one in every if LICENCES[one.licence].credits]
+    return Terms(
+        refusals=tuple(text for one, text in zip(every, refused, strict=True) if refusal(one)),
+        credits=tuple(dict.fromkeys(credited)),
+    )
 
 
 def label(asset: LibraryAsset) -> tuple[str, ...]:

@@ -228,14 +228,14 @@ def test_long_work_goes_to_the_render_job(world, quick, stored, monkeypatch, tmp
 
 
 def test_work_that_was_lost_is_started_again(world, quick, stored, monkeypatch):
-    """An execution that ended without a result is shown as failed, and asking starts another."""
+    """An execution that ended without a result is said to be, and asking starts another."""
     world.documents.set("policies/default", dataclasses.replace(quick, pro=ProPolicy(wait_s=0)))
     body = {"video_path": stored.uri, "preset": "cold"}
     first = world.post("video_agent", "/api/pro/color-grade", body).json
     wait_ended(world, first["job_id"])
     shown = world.get("video_agent", f"/api/pro/job/{first['job_id']}").json
-    assert shown["status"] == "failed"
-    assert "ask again" in shown["reason"]
+    assert shown["status"] == "queued"
+    assert "started anew" in shown["reason"]
     second = world.post("video_agent", "/api/pro/color-grade", body).json
     assert second["status"] == "queued"
     assert world.documents.require(f"pro_jobs/{first['job_id']}", ProJob).attempt == 2

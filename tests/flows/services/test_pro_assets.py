@@ -69,9 +69,12 @@ def test_an_unknown_licence_is_allowed_and_follows_its_asset(world, song, clip):
         mixed = world.post("video_agent", "/api/pro/audio-mix", body)
         assert mixed.status == 200, mixed.json
         assert f"licence-unknown:{made['asset_id']}" in mixed.json["degraded"]
+        assert mixed.json["publishable"] is False
+        assert made["asset_id"] in mixed.json["refusals"][0]
     add(world, song, licence="cc0-1.0")
     known = world.post("video_agent", "/api/pro/audio-mix", body).json
     assert not any(one.startswith("licence") for one in known["degraded"])
+    assert (known["publishable"], known["refusals"], known["credits"]) == (True, [], [])
 
 
 def test_versions_and_what_a_render_keeps(world, song, clip):
