@@ -76,7 +76,11 @@ class Contender:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckRequest:
-    """Everything that a check rests on; ``paused`` says why nothing is promoted, if so."""
+    """Everything that a check rests on; ``paused`` says why nothing is promoted, if so.
+
+    ``dispersion`` is by how much more than by chance the account's days differ: so many clicks
+    tell as much as one.
+    """
 
     account_id: str
     at: float
@@ -84,6 +88,7 @@ class CheckRequest:
     policy: Policy
     contenders: tuple[Contender, ...]
     paused: str = ""
+    dispersion: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -241,7 +246,7 @@ def _drawn(
     left = draws
     while left > 0:
         some = min(left, max(1, _CHUNK // len(ordered)))
-        ahead = _ahead(_returns(ordered, some, generator, request.policy), sets)
+        ahead = _ahead(_returns(ordered, some, generator, request), sets)
         wins += (ahead > 0).sum(0)
         total += ahead.sum(0)
         squares += (ahead**2).sum(0)
@@ -252,7 +257,7 @@ def _drawn(
 
 
 def _returns(
-    ordered: Sequence[Contender], draws: int, generator: np.random.Generator, policy: Policy
+    ordered: Sequence[Contender], draws: int, generator: np.random.Generator, request: CheckRequest
 ) -> Matrix:
     """[draws, ads]: what the next unit of money returns, drawn from the posteriors."""
     import numpy as np
@@ -266,8 +271,9 @@ def _returns(
     weight = column("click_weight")
     returns *= 1.0 - weight
     returns += weight
-    returns *= generator.beta(column("ctr_alpha"), column("ctr_beta"), shape)
-    returns *= np.exp(generator.normal(0.0, policy.sampler.model_spread, shape))
+    alpha, beta = (column(name) / request.dispersion for name in ("ctr_alpha", "ctr_beta"))
+    returns *= generator.beta(alpha, beta, shape)
+    returns *= np.exp(generator.normal(0.0, request.policy.sampler.model_spread, shape))
     returns *= column("scale")
     return returns
 

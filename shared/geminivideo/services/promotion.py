@@ -43,6 +43,7 @@ class KeptCheck:
     seed: int
     policy: Policy
     paused: str
+    dispersion: float
     ads: int
 
 
@@ -109,7 +110,8 @@ def _keep(documents: Documents, record: CheckRecord, cycle_id: str) -> None:
     asked = record.request
     kept = KeptCheck(
         id=cycle_id, account_id=asked.account_id, at=asked.at, seed=asked.seed,
-        policy=asked.policy, paused=asked.paused, ads=len(asked.contenders),
+        policy=asked.policy, paused=asked.paused, dispersion=asked.dispersion,
+        ads=len(asked.contenders),
     )  # fmt: skip
     documents.set(path, kept)
 
@@ -129,6 +131,7 @@ def load(documents: Documents, cycle_id: str) -> CheckRecord | None:
         policy=kept.policy,
         contenders=tuple(ad.contender for ad in ads),
         paused=kept.paused,
+        dispersion=kept.dispersion,
     )
     return CheckRecord(
         format=promotion.FORMAT,

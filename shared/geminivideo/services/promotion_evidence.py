@@ -13,6 +13,7 @@ from geminivideo.budget.gathering import Unit
 from geminivideo.budget.sampler import Posterior
 from geminivideo.budget.signals import AdSignals, contradiction
 from geminivideo.cloud.documents import Query
+from geminivideo.learning.dispersion import Delivered, dispersion
 from geminivideo.learning.promotion import CheckRequest, Contender, Promotion
 from geminivideo.learning_records import Actual, Override, PromotionOverrides, PromotionState
 from geminivideo.policy import Policy
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from geminivideo.services.budget_decisions import Found
 
 HOUR_S = 3600.0
+_WHOLE_H, _LONG_H = 23.0, 36.0
 OPEN = (
     ChangeStatus.PENDING,
     ChangeStatus.CLAIMED,
@@ -113,18 +115,18 @@ def look(
     found = budget_decisions.gather(documents, account, policy, now)
     around = _around(documents, account.id, found, cycle_id)
     posterior = _posterior(found, policy, cycle_id)
-    numbers = _numbers(posterior) if posterior is not None else []
+    drawn = numbers(posterior) if posterior is not None else []
     believed = _believed(documents, found)
     contenders = tuple(
         _contender(
             believed.get(ad.ad_id, ad),
             found.shared.get(ad.ad_id),
-            drawn,
+            one,
             around,
             policy,
             found.now,
         )
-        for ad, drawn in zip(found.signals, numbers, strict=True)
+        for ad, one in zip(found.signals, drawn, strict=True)
     )
 
     return Standpoint(
@@ -146,7 +148,14 @@ def request_of(
         policy=policy,
         contenders=stand.contenders,
         paused=paused_by(overrides),
+        dispersion=dispersion(map(delivered, stand.found.signals)),
     )
+
+
+def delivered(ad: AdSignals) -> list[Delivered]:
+    """The ad's whole days, oldest first; today is not over."""
+    whole = (day for day in ad.days if _WHOLE_H <= day.hours <= _LONG_H and day.spend > 0)
+    return [Delivered(day.clicks, day.spend) for day in whole]
 
 
 def _undecided(unit: Unit, why: str) -> Promotion:
@@ -214,7 +223,7 @@ def by_clicks_alone(posterior: Posterior) -> bool:
     return not bool((posterior.expected > 0).any())
 
 
-def _numbers(posterior: Posterior) -> list[dict[str, float]]:
+def numbers(posterior: Posterior) -> list[dict[str, float]]:
     """Each budget's posterior by the contender's own names."""
     weight = posterior.click_weight
     columns = {
