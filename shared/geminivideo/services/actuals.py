@@ -7,7 +7,7 @@ write the same actuals again; an ad older than the policy's days keeps those it 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,9 @@ STALE, MISSING = "insights-stale", "days-missing"
 FIRST_DAY, LEFT_OUT = "first-day-unknown", "day-left-out"
 WAIT_S = 20.0  # how long a caller of the route waits for it
 _CHUNK = 400
+# What a prediction said, which stays; the rest of an actual is written anew each time.
+SAID = ("prediction_id", "model_version", "predicted_ctr", "interval", "features", "shadows")
+TOTALS = tuple(one.name for one in fields(Actual) if one.name not in SAID)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,24 +202,29 @@ def path_of(ad_id: str) -> str:
 
 
 def _store(documents: Documents, ads: Sequence[Shown], now: float, found: Fetched) -> None:
-    """Write the actuals of some ads, and into their predictions which ad they became."""
+    """Write the actuals of some ads, and into their predictions which ad they became.
+
+    An ad that is linked keeps what was predicted of it; only its totals are written again.
+    """
     known = documents.get_many([path_of(ad.state.id) for ad in ads], Actual)
     linked = {one.ad_id for one in known.values() if one.prediction_id}
     preceding = _preceding(documents, [ad for ad in ads if ad.state.id not in linked])
-    writes: dict[str, Actual] = {}
+    actuals: dict[str, Actual] = {}
     for ad in ads:
         path, actual = path_of(ad.state.id), _believed(ad, found.doubts, now)
         if actual is None:
             found.unbelievable.append(ad.state.id)
         else:
-            writes[path] = _linked(actual, known.get(path), preceding.get(ad.state.id))
+            actuals[path] = _linked(actual, known.get(path), preceding.get(ad.state.id))
     became = (
         (ad_predictions.path_of(said.id), replace(said, ad_id=ad_id))
         for ad_id, said in preceding.items()
     )
     documents.set_many(became, ["ad_id"])  # first: an actual that is linked is not looked up again
-    documents.set_many(writes.items())
-    found.count(writes.values())
+    again = {path: one for path, one in actuals.items() if one.ad_id in linked}
+    documents.set_many(again.items(), TOTALS)
+    documents.set_many((path, one) for path, one in actuals.items() if path not in again)
+    found.count(actuals.values())
 
 
 def _preceding(documents: Documents, ads: Sequence[Shown]) -> dict[str, PredictionRecord]:
@@ -298,15 +306,7 @@ def _linked(actual: Actual, before: Actual | None, said: PredictionRecord | None
         )
     if before is None:
         return actual
-    return replace(
-        actual,
-        prediction_id=before.prediction_id,
-        model_version=before.model_version,
-        predicted_ctr=before.predicted_ctr,
-        interval=before.interval,
-        features=before.features,
-        shadows=before.shadows,
-    )
+    return replace(actual, **{name: getattr(before, name) for name in SAID})
 
 
 # The route -----------------------------------------------------------------------------------
