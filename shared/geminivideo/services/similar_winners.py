@@ -12,7 +12,6 @@ from geminivideo.learning_records import WinnerEntry
 from geminivideo.policy import WinnersPolicy
 from geminivideo.rag.dna import PARTS
 from geminivideo.rag.search import Wanted
-from geminivideo.runtime.http import unavailable
 from geminivideo.services.embedding import embedder
 from geminivideo.services.winner_search import WinnerSearch
 from geminivideo.services.winner_store import WinnerStore
@@ -86,6 +85,8 @@ def winners_like(material: Material, port: Port, model: Embedder | None = None) 
             account_id, Wanted(), question, port.policy.examples
         )
     except Exception as error:
+        from geminivideo.runtime.http import unavailable
+
         if (down := unavailable(error)) is None:
             raise
         port.log.warning("winners were not looked for: %s", down)
