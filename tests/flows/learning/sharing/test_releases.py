@@ -77,7 +77,7 @@ def test_the_release_says_its_mechanism_and_nobody_s_name(world):
 
 @pytest.mark.parametrize("count", [0, 1, 4])
 def test_fewer_than_five_accounts_share_nothing(world, count):
-    """The release is withheld, whatever the noise: no cell, no count, and no one is charged."""
+    """The release is withheld, whatever the noise: no cell, and no count."""
     ids = world.sharers(count)
     world.account("asks")
     for account in ids or ["asks"]:
@@ -94,6 +94,13 @@ def test_five_accounts_are_hidden_by_the_gate(world):
     made = loop.release_if_due(world.documents, world.clock.now(), silent)
     assert made.released_at is None
     assert made.patterns == ()
+
+
+def test_a_slot_is_charged_though_it_was_withheld(world):
+    """What one account's ledger holds does not tell how many others there were."""
+    ids = world.few(3)
+    assert loop.release_if_due(world.documents, world.clock.now(), silent).released_at is None
+    assert all(len(world.ledger(one).losses) == 1 for one in ids)
 
 
 def test_a_slot_has_one_release_however_many_cycles_run(world):
