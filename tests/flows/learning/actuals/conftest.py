@@ -160,6 +160,15 @@ class World:
             one = variation(plan)
             self.put(f"render_jobs/rj-{FLOW}/variations/{one.id}", one)
 
+    def moved_material(self, flow_id):
+        """The scenes and the transcript belong to an earlier flow on the same video."""
+        self.put(f"videos/{FLOW}", replace(video(), material_flow_id=flow_id))
+        for index in range(3):
+            self.put(f"scenes/{FLOW}-{index:03d}", replace(scene(index), flow_id=flow_id))
+        heard = self.documents.require(f"transcripts/{FLOW}", Transcript)
+        self.put(f"transcripts/{flow_id}", replace(heard, id=flow_id))
+        self.documents.delete(f"transcripts/{FLOW}")
+
     def flow(self, kind, flow_id=FLOW):
         return Flow(
             id=flow_id, kind=kind, status=FlowStatus.RUNNING, account_id=ACCOUNT,

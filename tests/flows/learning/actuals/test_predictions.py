@@ -79,3 +79,13 @@ def test_a_damaged_model_keeps_nobody_from_publishing(world, make):
     assert flow.status is FlowStatus.COMPLETED  # its ads await approval
     assert "champion-unreadable" in flow.degraded
     assert f"shadow-unreadable:{trial.version}" in flow.degraded
+
+
+def test_new_ads_of_a_winners_video_are_measured_by_its_scenes(world, make):
+    """A flow that uses what another one saw of the same video predicts with what that one saw."""
+    world.rendered(1)
+    world.moved_material("cf-first")
+    world.publish()
+    (record,) = world.predictions()
+    assert record.features.motion == 0.0
+    assert record.features.words_per_s > 0
