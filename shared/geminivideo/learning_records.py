@@ -329,8 +329,8 @@ class WinningPattern:
     """``winning_patterns/{account_id}-{id}``: a trait, or two, of winners (or losers).
 
     ``pattern_type`` is the part of the ad (hook, visual, audio, pacing, copy, cta; ``pair`` of two
-    traits), ``support`` the units that have it: ads, or whole campaigns where the trait never
-    varies inside one (``design`` ``within`` or ``between`` campaigns). ``basis`` says what ``lift``
+    traits), ``support`` the units that have it: ads, or whole videos where the trait never
+    varies inside one (``design`` ``within`` campaigns or ``between`` videos). ``basis`` says what ``lift``
     compares: ``winners`` (share of winners) or ``ctr``, with / without the trait; below 1 the
     trait is one to avoid. ``interval`` is that of the lift; ``p_value`` that of the test, and
     ``q_value`` after control of the false discovery rate. ``confounded_by`` names stronger

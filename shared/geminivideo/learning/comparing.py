@@ -1,13 +1,14 @@
-"""Ads as units that may be compared: inside a campaign, or campaigns with each other. Pure.
+"""Ads as units that may be compared: inside a campaign, or videos with each other. Pure.
 
 Ads of one campaign share a video, an audience and a time, so what differs between campaigns is not
 what a single ad's trait does. Two designs keep these apart:
 
 - ``within``: a trait that varies inside campaigns is compared inside them only (strata are
   campaigns, units ads).
-- ``between``: a trait that never varies inside a campaign is compared between campaigns, each of
-  which counts once (units are campaigns, strata the periods in which they were first shown). An ad
-  of no known campaign is a campaign of its own.
+- ``between``: a trait that never varies inside a video's ads is compared between videos, each of
+  which counts once (units are videos, strata the periods in which they were first shown). All
+  campaigns of one video are one unit: a winner's later variations are the same footage again. Where
+  the video is unknown the campaign stands for it, and an ad of neither stands for itself.
 
 Which design is used follows from where the trait varies, never from how the ads did.
 """
@@ -37,7 +38,7 @@ class Ad:
     """One ad: what it is made of and what became of it.
 
     ``is_winner`` is None while that cannot be told; ``shown_at`` (epoch s) is when it was first
-    shown.
+    shown; ``video`` is the footage that it is cut from.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Ad:
     shown_at: float
     is_winner: bool | None = None
     campaign: str | None = None
+    video: str | None = None
 
 
 @dataclass(frozen=True)
@@ -115,9 +117,6 @@ class Comparison:
         enough = (ad for ad in ads if ad.impressions >= policy.min_impressions)
         newest = sorted(enough, key=lambda ad: (ad.shown_at, ad.id))[-policy.max_ads :]
         self.ads: Sequence[Ad] = tuple(newest)
-        names = [ad.campaign or f"ad {ad.id}" for ad in newest]
-        self._campaigns = {name: place for place, name in enumerate(dict.fromkeys(names))}
-        self._of = [self._campaigns[name] for name in names]
         self._kept: dict[Condition, Whole] = {}
 
     @property
@@ -134,9 +133,12 @@ class Comparison:
     @cached_property
     def campaign_of(self) -> Whole:
         """Each ad's campaign, by number."""
-        import numpy as np
+        return _numbered(ad.campaign or f"ad {ad.id}" for ad in self.ads)
 
-        return np.array(self._of, dtype=np.int64)
+    @cached_property
+    def video_of(self) -> Whole:
+        """Each ad's video, by number."""
+        return _numbered(ad.video or ad.campaign or f"ad {ad.id}" for ad in self.ads)
 
     @cached_property
     def within(self) -> Units:
@@ -160,11 +162,11 @@ class Comparison:
 
     @cached_property
     def between(self) -> Units:
-        """Campaigns in the strata of their time; one is a winner when half of its ads are."""
+        """Videos in the strata of their time; one is a winner when half of its ads are."""
         import numpy as np
 
-        count = len(self._campaigns)
-        of, known = self.campaign_of, ~np.isnan(self._won)
+        of, known = self.video_of, ~np.isnan(self._won)
+        count = int(of.max(initial=-1)) + 1
         judged = np.bincount(of[known], minlength=count)
         winners = np.bincount(of[known], self._won[known], minlength=count)
         won = np.where(judged > 0, (2 * winners >= judged).astype(float), np.nan)
@@ -204,14 +206,23 @@ class Comparison:
     def sides_in(self, design: str, has: Whole, whole: bool = False) -> Sides:
         """A trait of the ads in one design; ``whole``: in strata of one side only as well."""
         units = self.within if design == WITHIN else self.between
-        over = has if design == WITHIN else self._over_campaigns(has)
+        over = has if design == WITHIN else self._over_videos(has)
         return Sides(design, units, over if whole else lifts.informative(over, units.strata))
 
-    def _over_campaigns(self, has: Whole) -> Whole:
-        """Campaigns all of whose known ads have the trait (1) or lack it (0)."""
+    def _over_videos(self, has: Whole) -> Whole:
+        """Videos all of whose known ads have the trait (1) or lack it (0)."""
         import numpy as np
 
-        count = len(self._campaigns)
-        ones = np.bincount(self.campaign_of[has == 1], minlength=count)
-        zeros = np.bincount(self.campaign_of[has == 0], minlength=count)
+        count = int(self.video_of.max(initial=-1)) + 1
+        ones = np.bincount(self.video_of[has == 1], minlength=count)
+        zeros = np.bincount(self.video_of[has == 0], minlength=count)
         return np.where(zeros + ones == 0, -1, np.where(zeros == 0, 1, np.where(ones == 0, 0, -1)))
+
+
+def _numbered(names: Iterable[str]) -> Whole:
+    """Names as numbers, in the order of their first appearance."""
+    import numpy as np
+
+    places: dict[str, int] = {}
+    found = [places.setdefault(name, len(places)) for name in names]
+    return np.array(found, dtype=np.int64)

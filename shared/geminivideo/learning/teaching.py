@@ -9,7 +9,7 @@ from geminivideo.learning.traits import phrase
 from geminivideo.learning_records import WinningPattern
 from geminivideo.policy import PatternPolicy
 
-_UNITS = {"within": "ads", "between": "campaigns"}
+_UNITS = {"within": "ads", "between": "videos"}
 _OUTCOMES = {"winners": "share of winners", "ctr": "click-through rate"}
 
 

@@ -13,12 +13,14 @@ from geminivideo.learning.teaching import sentence
 from geminivideo.learning.winners import standing
 from geminivideo.learning_records import (
     Actual,
+    CreativeFeatures,
     KnowledgeEdge,
     KnowledgeNode,
     PredictionRecord,
     WinningPattern,
 )
 from geminivideo.policy import Policy
+from geminivideo.records import Video
 from geminivideo.services.learning_loops import LoopContext, LoopResult
 
 if TYPE_CHECKING:
@@ -126,29 +128,49 @@ def ads_of(
         limit=policy.patterns.max_ads,
     )
     known = [one for one in documents.query(query, Actual) if one.features is not None]
-    campaigns = _campaigns(documents, known)
-    return [ad_of(one, policy, campaigns.get(one.prediction_id or "")) for one in known]
+    origins = _origins(documents, known)
+    nowhere = Origin()
+    return [ad_of(one, policy, origins.get(one.prediction_id or "", nowhere)) for one in known]
 
 
-def _campaigns(documents: Documents, actuals: Iterable[Actual]) -> dict[str, str | None]:
-    """The campaigns of the ads, by their predictions."""
+@dataclass(frozen=True)
+class Origin:
+    """Where an ad comes from: its campaign, and the flow that analysed its video."""
+
+    campaign: str | None = None
+    video: str | None = None
+
+
+def _origins(documents: Documents, actuals: Iterable[Actual]) -> dict[str, Origin]:
+    """The ads' origins, by their predictions."""
     ids = dict.fromkeys(one.prediction_id for one in actuals if one.prediction_id)
     paths = [f"predictions/{prediction_id}" for prediction_id in ids]
-    found = documents.get_many(paths, PredictionRecord)
-    return {one.id: one.campaign_id for one in found.values()}
+    found = documents.get_many(paths, PredictionRecord).values()
+    flows = {one.id: _flow_of(one.blueprint_id) for one in found if one.blueprint_id}
+    videos = documents.get_many((f"videos/{flow}" for flow in set(flows.values())), Video)
+    material = {video.id: video.material_id for video in videos.values()}
+    return {
+        one.id: Origin(one.campaign_id, material.get(flows.get(one.id, ""), flows.get(one.id)))
+        for one in found
+    }
 
 
-def ad_of(actual: Actual, policy: Policy, campaign: str | None) -> Ad:
-    """An ad as patterns are found in it; its features must be known."""
-    assert actual.features is not None
+def _flow_of(blueprint_id: str) -> str:
+    """A blueprint's flow: its id is ``{flow_id}-bp{number}``."""
+    return blueprint_id.rpartition("-bp")[0] or blueprint_id
+
+
+def ad_of(actual: Actual, policy: Policy, origin: Origin) -> Ad:
+    """An ad as patterns are found in it; nothing is assumed of features that are unknown."""
     return Ad(
         id=actual.ad_id,
-        features=actual.features,
+        features=actual.features or CreativeFeatures(),
         impressions=actual.impressions,
         clicks=min(actual.clicks, actual.impressions),
         shown_at=actual.first_shown_at,
         is_winner=standing(actual, policy.winner).is_winner,
-        campaign=campaign,
+        campaign=origin.campaign,
+        video=origin.video,
     )
 
 

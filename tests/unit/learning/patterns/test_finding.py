@@ -106,11 +106,12 @@ def test_winners_by_return_alone_are_found_without_any_difference_in_rates(make)
 def test_a_pair_is_found_only_where_both_count(make):
     """An effect of warm questions alone is found as the pair, and as more than its parts."""
     both = [(lambda f: asks(f) and warm(f), 2.6)]
-    found = find(make.account(4, campaigns=24, effects=both), PatternPolicy(), 1)
+    policy = replace(make.brisk, max_pairs=300)
+    found = find(make.account(4, campaigns=24, effects=both), policy, 1)
     pair = by_name(found, "grade=warm & hook_type=question")
     assert pair.lift.low > 1.5
     assert pair.compared.part == "pair"
-    single = find(make.account(4, campaigns=24, effects=[(asks, 1.8)]), PatternPolicy(), 1)
+    single = find(make.account(4, campaigns=24, effects=[(asks, 1.8)]), policy, 1)
     assert QUESTION in names(single, confounded=False)
     assert all(f.compared.part != "pair" for f in single if QUESTION in f.compared.name)
 
@@ -143,6 +144,24 @@ def test_campaigns_do_not_pass_as_traits_of_their_ads(make):
     ]
     assert not [name for name in names(find(lucky, make.brisk, 1)) if "brightness" in name]
     as_if_apart = [replace(ad, campaign=None) for ad in lucky]
+    assert [name for name in names(find(as_if_apart, make.brisk, 1)) if "brightness" in name]
+
+
+def test_a_winners_variations_are_the_same_footage_again(make):
+    """One bright video in ten campaigns that all do better is one unit among the videos."""
+    ads = make.account(1, campaigns=20, each=4, apart=0.0)
+    bright = {ad.id for number, ad in enumerate(ads) if number // 4 % 2}
+    lucky = [
+        replace(
+            ad,
+            features=replace(ad.features, brightness=0.9 if ad.id in bright else 0.1),
+            clicks=min(ad.impressions, ad.clicks * (3 if ad.id in bright else 1)),
+            video="winner" if ad.id in bright else ad.campaign,
+        )
+        for ad in ads
+    ]
+    assert not [name for name in names(find(lucky, make.brisk, 1)) if "brightness" in name]
+    as_if_apart = [replace(ad, video=None) for ad in lucky]
     assert [name for name in names(find(as_if_apart, make.brisk, 1)) if "brightness" in name]
 
 

@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 import pytest
+from geminivideo.learning.comparing import Ad
 from geminivideo.learning.patterns import keep, look, pattern_id
 from geminivideo.learning.teaching import effect, sentence, teachable
-from geminivideo.learning_records import Condition, WinningPattern
+from geminivideo.learning_records import Condition, CreativeFeatures, WinningPattern
 from geminivideo.policy import PatternPolicy
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 QUESTION = "hook_type=question"
@@ -132,15 +133,19 @@ def test_ads_before_the_window_are_not_looked_at(make):
     assert keep([], seen(make, ads)).patterns == ()
 
 
+@settings(max_examples=30)
 @given(days=st.floats(0, 400), strength=st.floats(0.2, 1.0))
 def test_strength_halves_every_half_life(make, days, strength):
     """Whatever the time, strength is halved by it, and the end is exactly under the floor."""
     from geminivideo.learning.patterns import decayed
 
     policy = PatternPolicy()
-    ads = [replace(make.account(1, campaigns=1, each=1)[0], shown_at=make.now + days * make.day)]
+    newer = Ad(
+        id="a", features=CreativeFeatures(), impressions=1000, clicks=1,
+        shown_at=make.now + days * make.day,
+    )  # fmt: skip
     one = pattern(confirmed_strength=strength, strength=strength, confirmed_through=make.now)
-    after = decayed(one, look("acme", ads, policy, make.now + days * make.day))
+    after = decayed(one, look("acme", [newer], policy, make.now + days * make.day))
     assert after.strength == pytest.approx(strength * 0.5 ** (days / policy.half_life_days))
     assert (after.ended_at is not None) == (after.strength < policy.floor)
 
@@ -195,4 +200,4 @@ def test_a_pattern_reads_as_what_was_measured():
     )
     between = sentence(pattern(basis="winners", design="between"))
     assert "share of winners 2.00 times" in between
-    assert "20 campaigns with it" in between
+    assert "20 videos with it" in between
