@@ -68,7 +68,7 @@ def _day(rng: random.Random, ctr: float, noise: float) -> Day:
 
 def look(days: Sequence[Sequence[Day]], policy: Policy, seed: int) -> CheckRequest:
     """A check of the ads after the days that they have had."""
-    ads = [_signals(number, past) for number, past in enumerate(days)]
+    ads = [signals(number, past) for number, past in enumerate(days)]
     seen = evidence.gather(
         ads, now=NOW, total=SPENT * len(ads), lag=lag.learn((), policy.lag), policy=policy.sampler
     )
@@ -83,11 +83,12 @@ def look(days: Sequence[Sequence[Day]], policy: Policy, seed: int) -> CheckReque
         seed=seed,
         policy=policy,
         contenders=contenders,
-        dispersion=dispersion(map(delivered, ads)),
+        dispersion=dispersion(map(delivered, ads), policy.sampler.daily_noise),
     )
 
 
-def _signals(number: int, past: Sequence[Day]) -> AdSignals:
+def signals(number: int, past: Sequence[Day]) -> AdSignals:
+    """An ad after the days that it has had."""
     age = len(past)
     placed = tuple(replace(day, at=NOW - (age - n) * DAY_S) for n, day in enumerate(past))
     return AdSignals(

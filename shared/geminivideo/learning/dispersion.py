@@ -24,17 +24,19 @@ class Delivered:
     spend: int
 
 
-def dispersion(ads: Iterable[Sequence[Delivered]]) -> float:
+def dispersion(ads: Iterable[Sequence[Delivered]], daily_noise: float) -> float:
     """The variance of the ads' daily clicks by that of chance alone; at least 1.
 
-    Few pairs of days say little: 1 is held against them with the weight of four pairs.
+    Few pairs of days say little: what ``daily_noise`` (relative, of a day's CTR and as much of what
+    its money bought) lets expect is held against them with the weight of four pairs.
     """
-    beyond = allowed = _PRIOR_PAIRS
-    for days in ads:
-        for seen, chance in _pairs(days):
-            beyond += seen / chance
-            allowed += 1.0
-    return max(1.0, beyond / allowed)
+    pairs = [pair for days in ads for pair in _pairs(days)]
+    if not pairs:
+        return 1.0
+    usual = sum(2.0 / chance for _, chance in pairs) / len(pairs)
+    assumed = 1.0 + 2.0 * daily_noise**2 * usual
+    seen = sum(square / chance for square, chance in pairs)
+    return max(1.0, (seen + _PRIOR_PAIRS * assumed) / (len(pairs) + _PRIOR_PAIRS))
 
 
 def _pairs(days: Sequence[Delivered]) -> Iterable[tuple[float, float]]:

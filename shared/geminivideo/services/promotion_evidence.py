@@ -148,7 +148,7 @@ def request_of(
         policy=policy,
         contenders=stand.contenders,
         paused=paused_by(overrides),
-        dispersion=dispersion(map(delivered, stand.found.signals)),
+        dispersion=dispersion(map(delivered, stand.found.signals), policy.sampler.daily_noise),
     )
 
 

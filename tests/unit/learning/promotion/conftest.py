@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,3 +58,16 @@ def ad() -> Callable[..., Contender]:
 @pytest.fixture(scope="session")
 def ask() -> Callable[..., CheckRequest]:
     return request_of
+
+
+@pytest.fixture(scope="session")
+def promoting() -> Any:
+    """The measurement of wrong promotions: accounts whose truth is known."""
+    path = Path(__file__).parents[4] / "bench" / "promoting.py"
+    spec = importlib.util.spec_from_file_location("bench_promoting", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclasses look themselves up
+    spec.loader.exec_module(module)
+    return module
