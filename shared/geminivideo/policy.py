@@ -191,6 +191,7 @@ class TrainingPolicy:
     max_rows: int = 50_000
     account_rows: int = 10  # ads that an account needs for a level of its own in the model
     level: float = 0.95
+    first_level: float = 0.80  # of the first model, beside the base rate: nothing else is in use
     resamples: int = 2000
     seed: int = 20261122
     min_judged: int = 10
@@ -723,7 +724,7 @@ class TraitPolicy:
     cuts_per_s: tuple[float, ...] = (0.25, 0.5)
     words_per_s: tuple[float, ...] = (1.0, 2.5)
     letters_per_s: tuple[float, ...] = (4.0, 12.0)
-    motion: tuple[float, ...] = (0.01, 0.04)
+    motion: tuple[float, ...] = (0.05, 0.2)
     brightness: tuple[float, ...] = (0.35, 0.6)
     saturation: tuple[float, ...] = (0.2, 0.45)
     contrast: tuple[float, ...] = (0.15, 0.25)
