@@ -35,10 +35,12 @@ _PATIENCE_S = 60.0  # how long a caller waits for an account's winners; the cycl
 
 @dataclass(frozen=True, kw_only=True)
 class IndexWinners:
-    """Whose winners; ``auto_index`` false only tells how many there are."""
+    """Whose winners; ``auto_index`` false only tells how many there are, ``rebuild`` builds the
+    index from the entries alone, whatever it held."""
 
     account_id: str | None = None
     auto_index: bool = True
+    rebuild: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +158,8 @@ def index_winners(call: Call) -> WinnersIndexed:
     indexer, now = _indexer(call, account_id), call.ports.clock.now()
     indexer.late = lambda: call.ports.clock.now() > now + _PATIENCE_S
     count = _settled(lambda: indexer.index(account_id, since=now)) if asked.auto_index else 0
+    if asked.rebuild:
+        _settled(lambda: indexer.store.rebuild(account_id))
     opened = indexer.store.open(account_id)
     return WinnersIndexed(
         status=STATUS if asked.auto_index else NOT_INDEXED,

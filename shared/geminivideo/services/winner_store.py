@@ -16,7 +16,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -183,7 +183,7 @@ class WinnerStore:
         self.documents.set_many((path_of(one.account_id, one.ad_id), one) for one in entries)
 
     def remove(self, account_id: str, ads: Sequence[str]) -> str | None:
-        """Delete entries, then their rows; returns the index's version."""
+        """Delete entries, then their rows; returns the index's version, if there is an index."""
         for ad in ads:
             self.documents.delete(path_of(account_id, ad))
         return self.touch(account_id, ads)
@@ -228,7 +228,7 @@ class WinnerStore:
         """Delete index objects that no manifest names and nobody is about to; returns how many."""
         before = self.now() - self.policy.orphan_s
         old = self.files.older(self.bucket, folder_of(account_id), before)
-        manifest = self._stored(account_id).manifest
+        manifest = self._found(account_id).manifest if old else None
         if manifest is None:
             return 0
         named = {manifest.object.name, manifest_name(account_id)}
@@ -261,24 +261,30 @@ class WinnerStore:
 
     def _stored(self, account_id: str, fresh: bool = False) -> _Stored:
         """The manifest and its index; ``fresh``: an index of one's own, to be changed."""
-        found = self.files.find(self.bucket, manifest_name(account_id))
-        if found is None:
+        found = self._found(account_id)
+        if found.manifest is None:
+            return found
+        try:
+            return replace(found, index=self._index_of(found.manifest, fresh))
+        except (IndexUnreadableError, ObjectGoneError) as error:
+            ref = self.files.find(self.bucket, manifest_name(account_id))
+            if ref is None or ref.generation != found.generation:
+                return self._stored(account_id, fresh)  # replaced meanwhile, with its object
+            return replace(found, fault=str(error))
+
+    def _found(self, account_id: str) -> _Stored:
+        """The manifest alone."""
+        ref = self.files.find(self.bucket, manifest_name(account_id))
+        if ref is None:
             return _Stored()
         try:
-            raw = self.files.read(found)
+            raw = self.files.read(ref)
         except ObjectGoneError:
-            return self._stored(account_id, fresh)  # replaced meanwhile: read the new one
+            return self._found(account_id)  # replaced meanwhile
         try:
-            manifest = msgspec.json.decode(raw, type=learned(Manifest))
+            return _Stored(ref.generation, msgspec.json.decode(raw, type=learned(Manifest)))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            return _Stored(found.generation, fault=f"its manifest is not readable: {error}")
-        try:
-            return _Stored(found.generation, manifest, self._index_of(manifest, fresh))
-        except (IndexUnreadableError, ObjectGoneError) as error:
-            now = self.files.find(self.bucket, manifest_name(account_id))
-            if now != found:
-                return self._stored(account_id, fresh)
-            return _Stored(found.generation, manifest, fault=str(error))
+            return _Stored(ref.generation, fault=f"its manifest is not readable: {error}")
 
     def _index_of(self, manifest: Manifest, fresh: bool) -> WinnerIndex:
         kept = None if fresh else _KEPT.get(manifest.object)

@@ -75,7 +75,8 @@ class Indexer:
         self._take_up([one for one in actuals if standings[one.ad_id]], self._click_rates(actuals))
         listed = self.store.listed(account_id)
         fallen = [ad for ad, one in listed.items() if _fell(one, standings.get(ad))]
-        self.store.remove(account_id, fallen)
+        if fallen:
+            self.store.remove(account_id, fallen)
         self._read_again(account_id, [one for one in listed.values() if one.ad_id not in fallen])
         self.store.sync(account_id)
         self.store.clean(account_id)

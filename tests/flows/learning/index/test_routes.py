@@ -195,6 +195,32 @@ def test_the_route_indexes_an_accounts_winners_as_the_cycle_does(world):
     assert done["index_version"] == world.store().open("acme").version
 
 
+def test_the_index_is_built_from_the_entries_at_will(world):
+    """``rebuild`` gives a new version that holds the same."""
+    told(world)
+    before = world.search(query="boots").json
+    path = "/api/ml/rag/index-winners"
+    again = world.post(path, account_id="acme", auto_index=False, rebuild=True).json
+    after = world.search(query="boots").json
+    assert (again["winners"], after["matches"]) == (1, before["matches"])
+    assert after["index_version"] == again["index_version"] != before["index_version"]
+
+
+def test_the_local_text_model_finds_a_winner_by_other_words(world, monkeypatch):
+    """As a deployment without a cloud does it: no word of the question is in the ad."""
+    from geminivideo.drive_intel.meaning import shared_text_model
+
+    for module in ("winners_index", "rag"):
+        monkeypatch.setattr(
+            f"geminivideo.services.{module}.embedder", lambda project: shared_text_model()
+        )
+    told(world, "boots", hook="Tired of wet feet?", copy="These boots keep you dry")
+    told(world, "bed", hook="From sore mornings to deep sleep", copy="Our foam eases your spine")
+    found = world.search(query="waterproof shoes").json
+    assert [match["ad_id"] for match in found["matches"]] == ["boots", "bed"]
+    assert found["model"] == shared_text_model().source
+
+
 def test_the_dna_of_an_ad_is_told_and_that_of_a_stranger_is_insufficient(world):
     """Six parts with what is missing; an unknown ad is 200 with nulls."""
     world.ad("w0", kind=HookType.STORY, hook="I got wet")
