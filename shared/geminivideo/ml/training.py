@@ -92,10 +92,14 @@ def train(rows: Sequence[Row], policy: TrainingPolicy, ranking: RankPolicy) -> C
     Raises ``TooFewActualsError``, and ``GraphDiffersError`` when what would be served is not what
     was trained. Whether it may be promoted is the caller's decision.
     """
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
     earlier, later = split(rows, policy)
-    chosen, spread = _chosen(earlier, policy)
-    learned = prepared(earlier, policy)
-    fitted = fit(chosen, learned)
+    # Threads that wait for each other on busy processors take longer than one does alone.
+    with threadpool_limits(limits=1):
+        chosen, spread = _chosen(earlier, policy)
+        learned = prepared(earlier, policy)
+        fitted = fit(chosen, learned)
     design = learned.design
     model = CtrModel(
         version="",

@@ -122,6 +122,7 @@ class World:
         self.documents, self.files = Documents(project), Files(project)
         self.started, self.audience = [], Audience()
         self.real = Clock().now()
+        self.now = self.real // 3600 * 3600 + 60  # what happens in one hour is in one hour
         self.later(0)
         self._ads = self._cycles = 0
         self.policy("a", POLICY)
@@ -130,7 +131,7 @@ class World:
 
     def later(self, days):
         """Move the clock of everything that works from here on."""
-        self.now = getattr(self, "now", self.real) + days * DAY
+        self.now += days * DAY
         self._environment.setenv("GV_CLOCK", f"{self.real},{self.now},1")
 
     def policy(self, account_id, training, **sections):
