@@ -325,18 +325,30 @@ class TrainingRun:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AudienceLift:
+    """A pattern among the ads for one audience (the brief's words): units, lift and interval."""
+
+    audience: str
+    support: int
+    others: int
+    lift: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
 class WinningPattern:
     """``winning_patterns/{account_id}-{id}``: a trait, or two, of winners (or losers).
 
     ``pattern_type`` is the part of the ad (hook, visual, audio, pacing, copy, cta; ``pair`` of two
-    traits), ``support`` the units that have it: ads, or whole videos where the trait never
-    varies inside one (``design`` ``within`` campaigns or ``between`` videos). ``basis`` says what ``lift``
-    compares: ``winners`` (share of winners) or ``ctr``, with / without the trait; below 1 the
-    trait is one to avoid. ``interval`` is that of the lift; ``p_value`` that of the test, and
+    traits), ``support`` the units that have it: ads, or whole videos where the trait never varies
+    inside one (``design`` ``within`` campaigns or ``between`` videos). ``basis`` says what
+    ``lift`` compares: ``winners`` (share of winners) or ``ctr``, with / without the trait; below 1
+    the trait is one to avoid. ``interval`` is that of the lift; ``p_value`` that of the test, and
     ``q_value`` after control of the false discovery rate. ``confounded_by`` names stronger
-    patterns that account for this one. ``strength`` (0-1) halves with each ``half_life_days`` of
-    newer data that do not confirm it; the pattern ends (``ended_at``) below the floor.
-    ``confirmed_through`` is until when (epoch s) ads are counted in its last confirmation.
+    patterns that account for this one; ``audiences`` has the lift for each audience with enough
+    ads. ``strength`` (0-1) halves with each half-life of newer data that do not confirm it; the
+    pattern ends (``ended_at``) below the floor. ``confirmed_through`` is until when (epoch s) ads
+    are counted in its last confirmation.
     """
 
     id: str
@@ -358,6 +370,7 @@ class WinningPattern:
     others: int = 0
     other_winners: int = 0
     confounded_by: tuple[str, ...] = ()
+    audiences: tuple[AudienceLift, ...] = ()
     confirmed_through: float = 0.0
     confirmed_strength: float = 0.0
     confirmations: int = 1
@@ -378,9 +391,9 @@ class WinningPattern:
 class KnowledgeNode:
     """``knowledge_nodes/{account_id}-{id}``: something that is known to matter.
 
-    ``kind`` is a part of the ad (as a pattern's type), ``pair``, or ``outcome``. ``sources`` are
-    who says so: ``ads`` for what was measured; others told it, and ``told`` holds the effectiveness
-    each of them claims, which is no evidence.
+    ``kind`` is a part of the ad (as a pattern's type), ``pair``, ``audience`` or ``outcome``.
+    ``sources`` are who says so: ``ads`` for what was measured; others told it, and ``told`` holds
+    the effectiveness each of them claims, which is no evidence.
     """
 
     id: str
@@ -398,7 +411,8 @@ class KnowledgeEdge:
     """``knowledge_edges/{account_id}-{from_id}-{to_id}``: how one node bears on another.
 
     ``relation`` is ``raises`` or ``lowers`` (an outcome) with the evidence: units with and without
-    the trait, how often newer ads confirmed it, lift and its interval; or ``part_of`` (a pair).
+    the trait, how often newer ads confirmed it, lift and its interval; the same from an audience to
+    a trait, where it holds for that audience alone; or ``part_of`` (a pair).
     """
 
     id: str

@@ -38,7 +38,7 @@ class Ad:
     """One ad: what it is made of and what became of it.
 
     ``is_winner`` is None while that cannot be told; ``shown_at`` (epoch s) is when it was first
-    shown; ``video`` is the footage that it is cut from.
+    shown; ``video`` is the footage that it is cut from, ``audience`` the brief's words for whom.
     """
 
     id: str
@@ -49,6 +49,7 @@ class Ad:
     is_winner: bool | None = None
     campaign: str | None = None
     video: str | None = None
+    audience: str | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,15 @@ class Comparison:
     def newest_at(self) -> float:
         """When the newest ad was first shown; 0 without any."""
         return self.ads[-1].shown_at if self.ads else 0.0
+
+    @cached_property
+    def audiences(self) -> Mapping[str, Comparison]:
+        """The ads of each audience that is known, apart."""
+        named: dict[str, list[Ad]] = {}
+        for ad in self.ads:
+            if ad.audience:
+                named.setdefault(ad.audience, []).append(ad)
+        return {name: Comparison(named[name], self.policy) for name in sorted(named)}
 
     @cached_property
     def judged(self) -> tuple[int, int]:

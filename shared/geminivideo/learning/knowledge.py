@@ -1,8 +1,8 @@
 """What patterns add up to: a graph of what is known to matter, with its evidence. Pure.
 
-A node is a trait, a pair of traits or an outcome; an edge says that a trait raises or lowers an
-outcome, on what evidence, or that a trait is part of a pair. Everything has an id that follows from
-its name, so the same patterns twice are the same graph.
+A node is a trait, a pair of traits, an audience or an outcome; an edge says that a trait raises or
+lowers an outcome, on what evidence, that it does so for an audience, or is part of a pair.
+Everything has an id that follows from its name, so the same patterns twice are the same graph.
 """
 
 from __future__ import annotations
@@ -13,11 +13,16 @@ from dataclasses import dataclass, replace
 
 from geminivideo.learning.comparing import CTR, DAY_S, WINNERS
 from geminivideo.learning.traits import PAIR, PART_OF
-from geminivideo.learning_records import KnowledgeEdge, KnowledgeNode, WinningPattern
+from geminivideo.learning_records import (
+    AudienceLift,
+    KnowledgeEdge,
+    KnowledgeNode,
+    WinningPattern,
+)
 from geminivideo.policy import PatternPolicy
 
 ADS = "ads"
-OUTCOME = "outcome"
+OUTCOME, AUDIENCE = "outcome", "audience"
 PART_OF_PAIR, RAISES, LOWERS = "part_of", "raises", "lowers"
 OUTCOMES: Mapping[str, str] = {CTR: "click-through rate", WINNERS: "being a winner"}
 
@@ -58,7 +63,12 @@ def learned(
     known_nodes = {node.id: node for node in nodes}
     known_edges = {edge.id: edge for edge in edges}
     named = {n.id: n for pattern in told for n in _nodes(account_id, pattern, now)}
-    drawn = {e.id: e for pattern in told for e in _edges(account_id, pattern, now)}
+    drawn = {
+        edge.id: edge
+        for pattern in told
+        for draw in (_edges, _audience_edges)
+        for edge in draw(account_id, pattern, now)
+    }
     grown = [_node(known_nodes.get(id_), node) for id_, node in named.items()]
     turned = [_edge(known_edges.get(id_), edge) for id_, edge in drawn.items()]
     left = _left(known_edges, drawn, {pattern.id for pattern in told})
@@ -72,11 +82,17 @@ def learned(
 
 def _nodes(account_id: str, pattern: WinningPattern, now: float) -> Iterator[KnowledgeNode]:
     names = [(pattern.pattern_type, pattern.pattern), (OUTCOME, OUTCOMES[pattern.basis])]
-    for kind, name in [*names, *_parts(pattern)]:
+    heard = [(AUDIENCE, one.audience) for one in _sure(pattern)]
+    for kind, name in [*names, *_parts(pattern), *heard]:
         yield KnowledgeNode(
             id=node_id(kind, name), account_id=account_id, kind=kind, name=name,
             added_at=now, updated_at=now, sources=(ADS,),
         )  # fmt: skip
+
+
+def _sure(pattern: WinningPattern) -> list[AudienceLift]:
+    """The audiences for which a pattern's interval alone lies on one side of 1."""
+    return [one for one in pattern.audiences if not one.interval[0] <= 1 <= one.interval[1]]
 
 
 def _parts(pattern: WinningPattern) -> list[tuple[str, str]]:
@@ -104,6 +120,21 @@ def _edges(account_id: str, pattern: WinningPattern, now: float) -> Iterator[Kno
             id=f"{part}-{mine}", account_id=account_id, from_id=part, to_id=mine,
             relation=PART_OF_PAIR, added_at=now, updated_at=now, pattern_id=pattern.id,
             evidence=pattern.support, strength=pattern.strength, ended_at=pattern.ended_at,
+        )  # fmt: skip
+
+
+def _audience_edges(
+    account_id: str, pattern: WinningPattern, now: float
+) -> Iterator[KnowledgeEdge]:
+    mine = node_id(pattern.pattern_type, pattern.pattern)
+    for one in _sure(pattern):
+        theirs = node_id(AUDIENCE, one.audience)
+        yield KnowledgeEdge(
+            id=f"{theirs}-{mine}", account_id=account_id, from_id=theirs, to_id=mine,
+            relation=RAISES if one.lift > 1 else LOWERS, added_at=now, updated_at=now,
+            pattern_id=pattern.id, evidence=one.support, evidence_without=one.others,
+            lift=one.lift, interval=one.interval, strength=pattern.strength,
+            ended_at=pattern.ended_at,
         )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from geminivideo.learning import lifts
 from geminivideo.learning.comparing import BETWEEN, CTR, DAY_S, WINNERS, WITHIN, Ad, Comparison
 from geminivideo.learning.traits import PAIR, Trait, bands, traits_of
-from geminivideo.learning_records import Condition, WinningPattern
+from geminivideo.learning_records import AudienceLift, Condition, WinningPattern
 from geminivideo.policy import PatternPolicy
 
 if TYPE_CHECKING:
@@ -300,6 +300,7 @@ def _evident(pattern: WinningPattern, one: Finding, seen: Look, confirmed: bool)
         design=compared.sides.design,
         conditions=compared.conditions,
         confounded_by=one.confounded_by,
+        audiences=tuple(_by_audience(compared, seen.comparison)),
     )
     if not confirmed:
         return grown
@@ -312,6 +313,19 @@ def _evident(pattern: WinningPattern, one: Finding, seen: Look, confirmed: bool)
         ended_at=None,
         expire_at=None,
     )
+
+
+def _by_audience(compared: Compared, comparison: Comparison) -> Iterator[AudienceLift]:
+    """The lift among the ads for each audience with enough of them; described, not tested anew."""
+    policy = comparison.policy
+    for audience, apart in comparison.audiences.items():
+        sides = apart.sides(apart.has(compared.conditions))
+        lift = sides.lift(compared.basis, policy.interval)
+        if lift is not None and sides.least >= policy.min_support:
+            yield AudienceLift(
+                audience=audience, support=sides.support, others=sides.others,
+                lift=lift.value, interval=(lift.low, lift.high),
+            )  # fmt: skip
 
 
 def _aged(pattern: WinningPattern, seen: Look, decays: bool) -> WinningPattern:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from geminivideo.cloud.documents import Query
 from geminivideo.learning import knowledge, patterns
 from geminivideo.learning.comparing import DAY_S, Ad
-from geminivideo.learning.teaching import sentence
+from geminivideo.learning.teaching import audience_name, sentence
 from geminivideo.learning.winners import standing
 from geminivideo.learning_records import (
     Actual,
@@ -20,7 +20,7 @@ from geminivideo.learning_records import (
     WinningPattern,
 )
 from geminivideo.policy import Policy
-from geminivideo.records import Video
+from geminivideo.records import Campaign, Video
 from geminivideo.services.learning_loops import LoopContext, LoopResult
 
 if TYPE_CHECKING:
@@ -135,10 +135,11 @@ def ads_of(
 
 @dataclass(frozen=True)
 class Origin:
-    """Where an ad comes from: its campaign, and the flow that analysed its video."""
+    """Where an ad comes from: its campaign, whom that is for, and the flow that saw its video."""
 
     campaign: str | None = None
     video: str | None = None
+    audience: str | None = None
 
 
 def _origins(documents: Documents, actuals: Iterable[Actual]) -> dict[str, Origin]:
@@ -149,10 +150,21 @@ def _origins(documents: Documents, actuals: Iterable[Actual]) -> dict[str, Origi
     flows = {one.id: _flow_of(one.blueprint_id) for one in found if one.blueprint_id}
     videos = documents.get_many((f"videos/{flow}" for flow in set(flows.values())), Video)
     material = {video.id: video.material_id for video in videos.values()}
+    audiences = _audiences(documents, {one.campaign_id for one in found if one.campaign_id})
     return {
-        one.id: Origin(one.campaign_id, material.get(flows.get(one.id, ""), flows.get(one.id)))
+        one.id: Origin(
+            one.campaign_id,
+            material.get(flows.get(one.id, ""), flows.get(one.id)),
+            audiences.get(one.campaign_id or ""),
+        )
         for one in found
     }
+
+
+def _audiences(documents: Documents, campaigns: Iterable[str]) -> dict[str, str | None]:
+    """Whom the campaigns are for, as their briefs say."""
+    found = documents.get_many((f"campaigns/{one}" for one in sorted(campaigns)), Campaign)
+    return {one.id: audience_name(one.brief.target_avatar) for one in found.values()}
 
 
 def _flow_of(blueprint_id: str) -> str:
@@ -171,6 +183,7 @@ def ad_of(actual: Actual, policy: Policy, origin: Origin) -> Ad:
         is_winner=standing(actual, policy.winner).is_winner,
         campaign=origin.campaign,
         video=origin.video,
+        audience=origin.audience,
     )
 
 
@@ -193,6 +206,7 @@ def shown(one: WinningPattern) -> dict[str, Any]:
         "q_value": one.q_value,
         "strength": one.strength,
         "confounded_by": list(one.confounded_by),
+        "audiences": [asdict(audience) for audience in one.audiences],
         "found_at": one.found_at,
         "confirmed_at": one.confirmed_at,
         "confirmations": one.confirmations,

@@ -6,7 +6,7 @@ import pytest
 from geminivideo.learning.comparing import Ad
 from geminivideo.learning.patterns import keep, look, pattern_id
 from geminivideo.learning.teaching import effect, sentence, teachable
-from geminivideo.learning_records import Condition, CreativeFeatures, WinningPattern
+from geminivideo.learning_records import AudienceLift, Condition, CreativeFeatures, WinningPattern
 from geminivideo.policy import PatternPolicy
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -184,6 +184,30 @@ def test_what_is_ended_confounded_or_unsure_is_not_taught():
     ]
     assert teachable(made, PatternPolicy()) == ()
     assert effect(made[2]) == 0.0
+
+
+def test_an_audience_of_its_own_is_taught_what_holds_for_it():
+    """Where runners' ads show the opposite, plans for runners avoid what others prefer."""
+    runners = AudienceLift(audience="trail runners", support=9, others=20, lift=0.5,
+                           interval=(0.4, 0.7))  # fmt: skip
+    made = [pattern(audiences=(runners,))]
+    assert effect(teachable(made, PatternPolicy())[0]) > 0
+    assert effect(teachable(made, PatternPolicy(), "cooks")[0]) > 0
+    (told,) = teachable(made, PatternPolicy(), " Trail  RUNNERS ")
+    assert effect(told) < 0
+    assert "9 ads with it, 20 without" in sentence(told)
+
+
+def test_a_pattern_is_split_by_audience(make):
+    """Questions that work for cooks and not for runners have both lifts beside the whole."""
+    cooks = make.account(5, campaigns=8, effects=[(lambda f: f.hook_type == "question", 2.4)])
+    runners = make.account(6, campaigns=8, name="r")
+    ads = [replace(ad, audience="cooks") for ad in cooks]
+    ads += [replace(ad, audience="runners") for ad in runners]
+    found = {one.audience: one for one in question(keep([], seen(make, ads))).audiences}
+    assert set(found) == {"cooks", "runners"}
+    assert found["cooks"].interval[0] > 1
+    assert found["runners"].interval[0] < 1 < found["cooks"].lift
 
 
 def test_no_more_is_taught_than_the_policy_says():

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from geminivideo.learning import knowledge
 from geminivideo.learning.knowledge import Claim, node_id
-from geminivideo.learning_records import Condition, WinningPattern
+from geminivideo.learning_records import AudienceLift, Condition, WinningPattern
 from geminivideo.policy import PatternPolicy
 from hypothesis import given
 from hypothesis import strategies as st
@@ -104,6 +104,18 @@ def test_a_pattern_told_by_another_outcome_ends_its_former_edge():
     assert set(by_end) == {None, 20.0}
     assert by_end[20.0].id == graph.edges[0].id
     assert [node.name for node in again.nodes] == ["being a winner"]
+
+
+def test_an_audience_for_which_it_holds_is_a_node():
+    """Cooks raise, runners (whose interval holds 1) are not in the graph."""
+    cooks = AudienceLift(audience="cooks", support=9, others=20, lift=2.4, interval=(1.6, 3.5))
+    runners = replace(cooks, audience="runners", lift=1.1, interval=(0.8, 1.5))
+    graph = drawn([pattern(audiences=(cooks, runners))])
+    assert [node.name for node in graph.nodes if node.kind == "audience"] == ["cooks"]
+    edge = next(e for e in graph.edges if e.from_id == node_id("audience", "cooks"))
+    assert (edge.relation, edge.evidence, edge.lift) == ("raises", 9, 2.4)
+    gone = drawn([pattern()], graph.nodes, graph.edges, now=20.0)
+    assert [one.ended_at for one in gone.edges] == [20.0]
 
 
 # What is told -----------------------------------------------------------------------------------
