@@ -255,7 +255,7 @@ def test_a_restarted_cloud_takes_new_addresses(tree, graph, cloud, tools, tmp_pa
     updated = {name for name, verb in done.items() if verb == "updated"}
     subscriptions = {r.id for r in graph.of_type(SUBSCRIPTION)}
     assert subscriptions <= updated
-    assert updated - subscriptions <= {f"{PLACE}/jobs/render"}
+    assert updated - subscriptions <= {f"{PLACE}/jobs/{job.name}" for job in graph.jobs()}
 
 
 @pytest.mark.long

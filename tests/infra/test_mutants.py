@@ -463,8 +463,8 @@ MUTANTS = [
     Mutant(
         "nobody listens to the dead letters",
         TOPOLOGY,
-        '"dead_letters", Topic(DEAD_LETTERS)',
-        '"dead_letters", Topic("letters")',
+        '"dead_letters",\n        Topic(DEAD_LETTERS)',
+        '"dead_letters",\n        Topic("letters")',
         "program",
         ("infra/stack.py", "raise LookupError("),
     ),
@@ -551,8 +551,8 @@ MUTANTS = [
     Mutant(
         "deliveries kept for ever",
         "infra/indexes.py",
-        'TTL_FIELDS = (("step_runs", "expire_at"), ',
-        'TTL_FIELDS = (("step_runs", "expires_at"), ',
+        '    ("step_runs", "expire_at"),\n    ("outbox"',
+        '    ("step_runs", "expires_at"),\n    ("outbox"',
         "time-to-live",
         DATABASE_CALL,
     ),
@@ -575,8 +575,8 @@ MUTANTS = [
     Mutant(
         "token for another step",
         TOPOLOGY,
-        "Need.ENQUEUE_CHANGES,\n        timeout_s=120",
-        "Need.ENQUEUE_CHANGES,\n        Need.META_TOKEN,\n        timeout_s=120",
+        'Topic("variations-rendered"),\n        Need.ENQUEUE_CHANGES',
+        'Topic("variations-rendered"),\n        Need.META_TOKEN,\n        Need.ENQUEUE_CHANGES',
         "secret-holders",
         FUNCTION_CALL,
     ),
