@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 AIM = 0.05
-ACCOUNTS, DAYS = 100, 20
+ACCOUNTS, DAYS = 60, 20
 SHOWN, SPENT, CTR = 3_000, 5_000, 0.015
 NOW = 1_790_000_000.0
 POLICY = Policy(promotion=PromotionPolicy(draws=500), winner=WinnerPolicy(min_ctr=0.0))

@@ -46,5 +46,5 @@ def test_few_days_lean_on_what_is_usual():
 
 def test_days_with_hardly_a_click_are_left_out():
     """Chance has no fixed size there: such ads tell nothing of noise."""
-    assert dispersion([[Delivered(n % 3, 5000) for n in range(30)]], 0.05) == 1.0
+    assert dispersion([[Delivered(n % 2, 5000) for n in range(30)]], 0.05) == 1.0
     assert dispersion([[Delivered(0, 0), Delivered(5, 0)]], 0.05) == 1.0
