@@ -84,7 +84,7 @@ class MovingClock:
         self.at += seconds
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def servers(tmp_path_factory):
     where = tmp_path_factory.mktemp("promotion")
     made = SimpleNamespace(

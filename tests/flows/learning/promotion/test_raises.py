@@ -47,6 +47,7 @@ def test_equal_ads_are_not_promoted_and_every_one_says_why(world):
     assert all(world.held().values())
 
 
+@pytest.mark.long
 def test_the_next_loop_is_woken_and_the_flow_goes_on(world):
     """The cycle's chain does not wait for the executor."""
     world.seed(*CLEAR)
@@ -64,7 +65,7 @@ def test_a_redelivery_queues_nothing_twice(world):
     assert len(world.due()) == 1
 
 
-@pytest.mark.parametrize("at", ["check", "states", "change"])
+@pytest.mark.parametrize("at", ["check", pytest.param("states", marks=pytest.mark.long), "change"])
 def test_a_kill_at_any_moment_promotes_once_all_the_same(world, make, monkeypatch, at):
     """A delivery that died after the check, the looks, or the change comes back: one raise."""
     world.seed(*CLEAR)
@@ -91,6 +92,7 @@ def test_a_kill_at_any_moment_promotes_once_all_the_same(world, make, monkeypatc
     assert state["looks"] == 1
 
 
+@pytest.mark.long
 def test_the_stored_check_replays_to_the_same_bytes(world):
     """What is kept of a check is enough to make it again."""
     world.seed(*CLEAR)
@@ -113,6 +115,7 @@ def test_a_second_cycle_within_the_cooldown_never_promotes_again(world, make):
     assert len(world.raises()) == 1
 
 
+@pytest.mark.long
 def test_after_the_cooldown_a_winner_that_has_grown_is_promoted_again(world, make):
     """A day later, with a quarter more clicks, a second look may raise it again."""
     world.policy(replace(make.auto, promotion=PromotionPolicy(max_growth=1.0)))
@@ -164,6 +167,7 @@ def test_a_change_that_came_after_the_check_is_seen_when_the_raise_is_written(
     assert world.raises() == []
 
 
+@pytest.mark.long
 def test_what_was_cut_lately_is_not_raised_against_the_cut(world, make):
     """The budget cycle lowered it within the velocity window: promotion does not undo that."""
     best, *_ = world.seed(*CLEAR)
@@ -181,6 +185,7 @@ def test_what_was_cut_lately_is_not_raised_against_the_cut(world, make):
     assert "was cut" in world.held()[best, "waits"]
 
 
+@pytest.mark.long
 def test_nothing_is_promoted_inside_the_ignorance_zone(world):
     """Ads of a day, however well they do, wait."""
     world.seed(400, 20, 20, days=1)
@@ -198,6 +203,7 @@ def test_in_mode_approve_a_person_is_asked(world, make):
     assert world.due() == []
 
 
+@pytest.mark.long
 def test_in_mode_observe_nothing_leaves(world, make):
     """The gate's approval rule holds it; nothing is queued and nothing asked for."""
     world.policy(replace(make.auto, executor=ExecutorPolicy(mode=ExecutionMode.OBSERVE)))
@@ -207,6 +213,7 @@ def test_in_mode_observe_nothing_leaves(world, make):
     assert world.raises() == []
 
 
+@pytest.mark.long
 def test_an_open_breaker_holds_the_raise(world, make):
     """The gate's account health is asked as for every other change."""
     best, *_ = world.seed(*CLEAR)
@@ -216,6 +223,7 @@ def test_an_open_breaker_holds_the_raise(world, make):
     assert "Meta suspects abuse" in world.held()[best, "budget_increase"]
 
 
+@pytest.mark.long
 def test_old_signals_promote_nothing(world, make):
     """Insights older than the gate allows decide nothing."""
     best, *_ = world.seed(*CLEAR)
@@ -224,6 +232,7 @@ def test_old_signals_promote_nothing(world, make):
     assert "data_fresh" in world.held()[best, "budget_increase"]
 
 
+@pytest.mark.long
 def test_the_account_grows_only_so_fast(world, make):
     """All raises of a week together stay within the policy's share of the live budgets."""
     world.policy(replace(make.auto, promotion=PromotionPolicy(max_growth=0.02)))
@@ -239,6 +248,7 @@ def test_the_account_grows_only_so_fast(world, make):
     assert "promotions may raise 0 more" in world.held("lc-2")[world.ads[0], "budget_increase"]
 
 
+@pytest.mark.long
 def test_a_fixed_total_leaves_no_room_for_raises(world, make):
     """Where the account's total is set, what is live already uses it up."""
     fixed = AllocationPolicy(daily_total=15000)
@@ -248,6 +258,7 @@ def test_a_fixed_total_leaves_no_room_for_raises(world, make):
     assert "daily total of 15000" in world.held()[best, "budget_increase"]
 
 
+@pytest.mark.long
 def test_losers_are_told_and_nothing_happens_to_them(world):
     """An ad that its set surely beats is marked in held, and has no change."""
     *_, worst = world.seed(80, 82, 20)
@@ -265,6 +276,7 @@ def test_an_account_without_ads_is_an_empty_check(world):
     }  # fmt: skip
 
 
+@pytest.mark.long
 def test_ads_without_a_known_budget_are_counted_and_told(world):
     """A budget that sits on the campaign cannot be raised here; it is in held."""
     best, *_ = world.seed(*CLEAR)

@@ -32,6 +32,7 @@ def test_an_excluded_ad_is_never_promoted_until_it_is_included(world, make):
     assert world.promoted("lc-2")["budget_increases"] == 1
 
 
+@pytest.mark.long
 def test_a_forced_ad_is_promoted_once_within_every_limit(world, make):
     """No winner, and raised all the same; the wish is fulfilled with that."""
     world.seed(60, 60, 60)
@@ -47,6 +48,7 @@ def test_a_forced_ad_is_promoted_once_within_every_limit(world, make):
     assert world.promoted("lc-2")["budget_increases"] == 0
 
 
+@pytest.mark.long
 def test_a_forced_ad_waits_in_the_ignorance_zone(world):
     """A person's wish does not let a young ad out of it."""
     world.seed(60, 60, 60, days=1)
@@ -55,6 +57,7 @@ def test_a_forced_ad_waits_in_the_ignorance_zone(world):
     assert (world.ads[0], "ignorance_zone") in world.held()
 
 
+@pytest.mark.long
 def test_a_paused_account_promotes_nothing_until_it_is_resumed(world):
     """Every ad is held by the pause; resumed, the winner is promoted."""
     world.seed(*CLEAR)
@@ -66,6 +69,7 @@ def test_a_paused_account_promotes_nothing_until_it_is_resumed(world):
     assert world.promoted("lc-2")["budget_increases"] == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [
@@ -80,6 +84,7 @@ def test_what_cannot_be_decided_is_refused_by_name(world, path, body, status):
     assert world.post(f"/api/promotion/{path}", body)[0] == status
 
 
+@pytest.mark.long
 def test_what_stands_is_listed_with_the_requests(world):
     """Overrides and requests of the account, in one answer."""
     world.seed(*CLEAR)
@@ -95,7 +100,9 @@ def test_what_stands_is_listed_with_the_requests(world):
 # The check -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("service", ["ml_service", "meta_publisher"])
+@pytest.mark.parametrize(
+    "service", ["ml_service", pytest.param("meta_publisher", marks=pytest.mark.long)]
+)
 def test_the_check_shows_winners_and_queues_nothing(world, service):
     """Who would be promoted now; the counts are those of the last cycle, null before it."""
     world.seed(*CLEAR)
@@ -108,6 +115,7 @@ def test_the_check_shows_winners_and_queues_nothing(world, service):
     assert world.documents.get(f"promotion_states/{world.adsets[world.ads[0]]}", dict) is None
 
 
+@pytest.mark.long
 def test_the_check_tells_what_the_last_cycle_promoted(world):
     """After a cycle its counts and id are there, and the winner waits for its change."""
     world.seed(*CLEAR)
@@ -118,6 +126,7 @@ def test_the_check_tells_what_the_last_cycle_promoted(world):
     assert answer["winners"] == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("account", ["nobody", "acme"])
 def test_an_account_without_ads_is_insufficient(world, account):
     """No figure is invented for who has nothing."""
@@ -152,6 +161,7 @@ def test_wear_is_told_with_its_evidence_and_remedies(world):
     assert only["ads"][0]["remediation"] is None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("body", [{}, {"ad_id": "unknown"}, {"account_id": "nobody"}])
 def test_wear_of_nothing_is_insufficient(world, body):
     """Unknown ads and accounts are an empty answer that says so."""
@@ -197,6 +207,7 @@ def test_the_oracle_answers_by_plan_variation_and_ad(world, make):
         assert answer["band"] == "medium"
 
 
+@pytest.mark.long
 def test_the_oracle_knows_no_rate_without_a_model(world):
     """A plan's own score is told as the plan's; its CTR stays null."""
     world.seed(*CLEAR)
@@ -210,6 +221,7 @@ def test_the_oracle_knows_no_rate_without_a_model(world):
     assert answer["data_status"] == "complete"
 
 
+@pytest.mark.long
 def test_the_oracle_says_insufficient_of_what_it_does_not_know(world):
     """Unknown ids, and creatives of which nobody predicted anything."""
     assert ask(world, "oracle/predict", {"creative_id": "x"})["data_status"] == "insufficient"
@@ -242,6 +254,7 @@ def test_the_doctor_diagnoses_by_facts_and_plans_what_the_issue_is_about(world):
         assert "opening line" in one["title"] or "first shot" in one["title"]
 
 
+@pytest.mark.long
 def test_the_doctor_cuts_to_the_duration_that_is_asked_for(world):
     """Every variation lasts about that long."""
     world.seed(*CLEAR)
@@ -253,6 +266,7 @@ def test_the_doctor_cuts_to_the_duration_that_is_asked_for(world):
         assert sum(s["end_s"] - s["start_s"] for s in one["shots"]) == pytest.approx(6.0, abs=0.9)
 
 
+@pytest.mark.long
 def test_the_doctor_says_when_it_does_not_understand_the_issue(world):
     """It is told, and every kind of change takes its turn."""
     world.seed(*CLEAR)

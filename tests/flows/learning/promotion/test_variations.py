@@ -1,7 +1,9 @@
 """New variations of a winner: a flow of its own on its video, asked for, bounded, and PAUSED."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
+import pytest
 from geminivideo.cloud.documents import Query
 from geminivideo.events import BlueprintsApproved, ScenesRanked
 from geminivideo.learning_records import CreativeDna, VariationsStatus
@@ -9,6 +11,8 @@ from geminivideo.policy import ExecutionMode, ExecutorPolicy, PromotionPolicy
 from geminivideo.records import Blueprint, Campaign, Flow, FlowStatus, Video
 from geminivideo.runtime.step import door_of
 from geminivideo.services.plan_material import material_of
+from geminivideo.services.rendering import Rendering
+from geminivideo.video_agent.dispatch import job_for, variations_of
 
 CLEAR = (120, 60, 62)
 
@@ -50,6 +54,7 @@ def world_brief(world, wanted):
     return world.documents.require(f"campaigns/{wanted.campaign_id}", Campaign).brief
 
 
+@pytest.mark.long
 def test_the_brief_is_the_advertisers_with_what_won(world):
     """The Council is told the campaign's own brief and, apart, the winner's Creative DNA."""
     world.seed(*CLEAR)
@@ -84,6 +89,21 @@ def test_the_council_plans_ads_that_differ_from_the_winner_in_one_thing(world, m
     assert all(planned[one].mode == "default" for one in approved[0].blueprint_ids)
 
 
+def test_a_variation_is_rendered_from_the_scenes_of_the_first_flow(world, make):
+    """What the render job asks for: the winner's video, its shots, what was said in them."""
+    won(world)
+    (wanted,) = world.requests()
+    plan = next(iter(convene(world, make, wanted.id).values()))
+    video = world.documents.require(f"videos/{wanted.id}", Video)
+    event = BlueprintsApproved(flow_id=wanted.id, blueprint_ids=(plan.id,))
+    job = job_for(event, video, [plan], 3, 1.0)
+    step = SimpleNamespace(documents=world.documents, policy=make.auto)
+    request = Rendering(job, step).request(variations_of(job)[0])
+    assert job.video.name == "acme/duck.mp4"
+    assert len(request.cuts) == len(plan.shots)
+    assert "duck" in [word.text for word in request.words]
+
+
 def test_in_mode_approve_a_person_confirms_and_then_it_starts(world, make):
     """It is asked for; nothing starts before somebody says so, and then it does, once."""
     world.policy(replace(make.auto, executor=ExecutorPolicy()))
@@ -99,6 +119,7 @@ def test_in_mode_approve_a_person_confirms_and_then_it_starts(world, make):
     assert world.messages("scenes-ranked") == []
 
 
+@pytest.mark.long
 def test_a_rejected_request_makes_nothing(world, make):
     """Nothing is written but the decision."""
     world.policy(replace(make.auto, executor=ExecutorPolicy()))
@@ -110,6 +131,7 @@ def test_a_rejected_request_makes_nothing(world, make):
     assert world.post("/api/variation-requests/cf-none/reject", {"by": "a"})[0] == 404
 
 
+@pytest.mark.long
 def test_in_mode_observe_nothing_is_asked_for(world, make):
     """It is held with the mode as the reason."""
     world.policy(replace(make.auto, executor=ExecutorPolicy(mode=ExecutionMode.OBSERVE)))
@@ -118,6 +140,7 @@ def test_in_mode_observe_nothing_is_asked_for(world, make):
     assert "only observes" in world.held()[world.ads[0], "new_variations"]
 
 
+@pytest.mark.long
 def test_flows_are_bounded_by_account_and_week(world, make):
     """Beyond the policy's number, and for the same ad within a week, none is asked for."""
     world.policy(replace(make.auto, promotion=PromotionPolicy(variation_flows=0, max_growth=1.0)))
@@ -134,6 +157,7 @@ def test_flows_are_bounded_by_account_and_week(world, make):
     assert "were wanted within 7 days" in world.held("lc-3")[world.ads[0], "new_variations"]
 
 
+@pytest.mark.long
 def test_a_second_turn_makes_other_variations(world, make):
     """A week later the same winner is varied otherwise than before."""
     world.policy(replace(make.auto, promotion=PromotionPolicy(max_growth=1.0, variation_ads=1)))
@@ -153,6 +177,7 @@ def test_a_second_turn_makes_other_variations(world, make):
     assert not faces & {(b.hook_text, b.shots, b.grade, b.cta_text) for b in after.values()}
 
 
+@pytest.mark.long
 def test_an_ad_that_was_not_made_here_has_none(world):
     """Without a plan and a video of it there is nothing to vary, and that is said."""
     world.seed(*CLEAR)
@@ -161,6 +186,7 @@ def test_an_ad_that_was_not_made_here_has_none(world):
     assert "not made here" in world.held()[world.ads[0], "new_variations"]
 
 
+@pytest.mark.long
 def test_a_redelivery_starts_nothing_twice(world):
     """The same cycle again: the same request, and no second message."""
     won(world)
