@@ -49,12 +49,12 @@ def test_few_days_tell_nothing():
     assert of_days([(1000, 0), (1000, 0), (0, 0)]) == Scatter(None, 0)
 
 
-DAYS = st.lists(
-    st.integers(0, 10**6).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n))), max_size=12
+DAYS = st.lists(st.tuples(st.integers(0, 10**6), st.floats(0, 1)), max_size=12).map(
+    lambda rows: [(shown, int(shown * part)) for shown, part in rows]
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(DAYS)
 def test_any_days_give_a_number_that_can_be(found):
     """No day breaks it: the ratio is finite and not negative, pairs are no more than there are."""
@@ -67,7 +67,7 @@ def test_any_days_give_a_number_that_can_be(found):
 def test_a_perfect_model_is_not_blamed_for_days_of_their_own():
     """Where days move by 30 %, only what the days tell brings a perfect model near 1."""
     with_days, without = [], []
-    for seed in range(10):
+    for seed in range(6):
         draws = np.random.default_rng(seed)
         rates = 0.02 * np.exp(draws.normal(0, 0.4, 60))
         ads = [days(draws, rate, count=6, noise=0.3) for rate in rates]

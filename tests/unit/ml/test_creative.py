@@ -196,7 +196,7 @@ FEATURES = st.builds(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(FEATURES)
 def test_every_name_has_a_finite_number_or_is_unknown(features):
     """A vector has the names, in order, and no NaN: a model never meets a surprise."""
@@ -216,7 +216,7 @@ SHOTS = st.lists(
 MEASURED = st.lists(st.none() | st.floats(0, 1), min_size=4, max_size=4)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(SHOTS, MEASURED)
 def test_a_mean_lies_between_what_was_measured(drawn, measured):
     """Weighted by time, a mean is never outside the scenes' own values, nor made of nothing."""
