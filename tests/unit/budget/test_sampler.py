@@ -108,6 +108,18 @@ def test_similarity_and_wisdom_move_the_prior_by_a_fifth_at_most(make_ad, now, m
     assert moved / seen < 1.02
 
 
+@pytest.mark.parametrize(("member", "value"), [("dna", -1.0), ("dna", -7.0), ("wisdom", 0.1)])
+def test_likeness_to_losers_and_others_warnings_lower_the_prior_by_a_fifth_at_most(
+    make_ad, now, member, value
+):
+    """A new ad that is like what lost is expected a fifth less."""
+    others = [make_ad(f"a{n}") for n in range(5)]
+    plain = make_ad("x", days=0, age_hours=0.0)
+    before = posterior([*others, plain], now).ctr[5]
+    after = posterior([*others, replace(plain, **{member: value})], now).ctr[5]
+    assert after == pytest.approx(0.8 * before)
+
+
 def test_a_change_of_the_truth_is_followed(make_ad, now):
     """Ten days at 1 %, then four at 3 %: the estimate is near the new truth."""
     ad = make_ad(days=14, ctr=0.01)

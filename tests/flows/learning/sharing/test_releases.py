@@ -250,6 +250,25 @@ def test_who_opts_out_while_its_cycle_runs_stays_out(world):
     assert world.consent("a").contribution is None
 
 
+def test_who_leaves_while_a_release_is_made_is_charged_if_and_only_if_it_is_in_it(world):
+    """The store puts one before the other: the count, the losses and the consents agree."""
+    ids, leavers = world.few(), []
+
+    def meanwhile(cells, sensitivity, epsilon):
+        if not leavers:
+            leavers.append(threading.Thread(target=world.opt, args=(ids[0], False)))
+            leavers[0].start()
+            leavers[0].join(0.3)
+        return list(cells)
+
+    made = loop.release_if_due(world.documents, world.clock.now(), meanwhile)
+    leavers[0].join()
+    assert made.accounts == len(world.ledgers())
+    assert (world.ledger(ids[0]) is not None) is (made.accounts == 8)
+    assert world.consent(ids[0]).contribution is None
+    assert world.consent(ids[0]).opted_in is False
+
+
 def test_old_contributions_are_left_out(world):
     """An account whose cycles ended long ago is not in a release of today."""
     ids = world.few()
