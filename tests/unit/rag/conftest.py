@@ -52,4 +52,12 @@ def clustered():
 @pytest.fixture(scope="session")
 def many(clustered):
     """The 10,000 as entries; the CTR rises with their number."""
-    return [entry_of(str(n), v, ctr=n / 10_000) for n, v in enumerate(clustered[0])]
+    stored, one = clustered[0], entry_of("", None)
+    vectors = (stored / np.linalg.norm(stored, axis=1, keepdims=True)).astype("<f4")
+    return [
+        replace(
+            one, ad_id=str(n), revision=str(n), source="test", vector=vector.tobytes(),
+            performance=WinnerPerformance(ctr=n / 10_000),
+        )
+        for n, vector in enumerate(vectors)
+    ]  # fmt: skip

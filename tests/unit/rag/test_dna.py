@@ -108,7 +108,7 @@ def test_each_measure_is_a_sentence_of_its_own_part(known, part, sentence):
     assert set(told.missing) == set(dna.PARTS) - {part}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     st.fixed_dictionaries(
         {},
@@ -149,7 +149,7 @@ def test_a_trait_of_the_wrong_kind_is_no_trait():
     assert dna.traits_of(told) == {"has_music": True}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from([*dna.PARTS, "hook_type", "cta_text", "copy_style", "stranger"]),

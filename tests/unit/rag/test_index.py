@@ -57,7 +57,7 @@ HISTORY = st.lists(
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(steps=HISTORY, flat_up_to=st.sampled_from([3, 100]))
 def test_any_history_of_changes_ends_like_a_new_index_of_what_is_left(
