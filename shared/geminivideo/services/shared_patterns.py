@@ -318,14 +318,21 @@ def show(call: Call) -> SharingView:
     return _view(call, account, consent)
 
 
-def _opting(into: bool) -> Any:
-    def handler(call: Call) -> SharingView:
-        account = identifier(call.path["account"], "account")
-        by = call.caller or call.body.by or "unknown"
-        documents, now = call.ports.documents, call.ports.clock.now()
-        return _view(call, account, opt(documents, account, into=into, by=by, now=now))
+def take_part(call: Call) -> SharingView:
+    """Opt an account in: it gives bounded, noise-protected sums and uses those of all."""
+    return _opted(call, into=True)
 
-    return handler
+
+def leave(call: Call) -> SharingView:
+    """Opt an account out: its contribution is deleted now; releases made with it stand."""
+    return _opted(call, into=False)
+
+
+def _opted(call: Call, *, into: bool) -> SharingView:
+    account = identifier(call.path["account"], "account")
+    by = call.caller or call.body.by or "unknown"
+    documents, now = call.ports.documents, call.ports.clock.now()
+    return _view(call, account, opt(documents, account, into=into, by=by, now=now))
 
 
 def _view(call: Call, account: str, consent: SharingConsent | None) -> SharingView:
@@ -366,6 +373,6 @@ def serve(api: Api) -> None:
 def serve_consents(api: Api) -> None:
     """The gateway's routes: who takes part."""
     api.get("/api/sharing/{account}", answer=SharingView)(show)
-    for word, into in (("in", True), ("out", False)):
+    for word, handler in (("in", take_part), ("out", leave)):
         path = f"/api/sharing/{{account}}/{word}"
-        api.post(path, body=Opting, answer=SharingView)(_opting(into))
+        api.post(path, body=Opting, answer=SharingView)(handler)
