@@ -34,6 +34,8 @@ KEPT = 0.60  # the correlation of the score after the change of taste with that 
 LEAN = 0.35  # by which the effects of what the heuristic looks at are positive in the mean
 UNKNOWN = 0.03  # of measures were not taken
 _CTR, _SPREAD = 0.012, 0.55  # as that of the other markets (``truth``)
+_DEAL_RATE = 0.025
+_OWN_DEALS = 0.4  # what follows a click is mostly the offer's, which an account's ads share
 _SAMPLE = 1000  # creatives by which scores are brought to mean 0 and variance 1
 _SAMPLE_FROM = 1_000_000
 _BATCH = 1000
@@ -200,7 +202,8 @@ class Catalogue:
     def truth(self, candidate: int, at: float = 0.0) -> AdTruth:
         """All that is hidden of a candidate: what is not its CTR is drawn as for every ad."""
         drawn = hidden.draw(self.seed, candidate, self.cent, False)
-        return replace(drawn, ctr=self.ctr(candidate, at))
+        deals = _DEAL_RATE * (drawn.deal_rate / _DEAL_RATE) ** _OWN_DEALS
+        return replace(drawn, ctr=self.ctr(candidate, at), deal_rate=deals)
 
     def batch(self, number: int, size: int) -> list[int]:
         """The candidates that the Director proposes together."""

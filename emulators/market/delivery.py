@@ -37,7 +37,7 @@ _PACE_SPREAD = 0.10
 _CATCH_UP = 0.05  # of a week's balance, each hour
 _CPM_SPREAD = 0.05
 _CTR_SPREAD = 0.05
-_OTHER_CLICKS = 0.15  # clicks that lead nowhere (likes, the profile) per link click
+OTHER_CLICKS = 0.15  # clicks that lead nowhere (likes, the profile) per link click
 _MOST_CTR = 0.5
 _COUNTS = ("spend", "impressions", "clicks", "link_clicks", "value")
 _EACH = 4  # uniforms of an ad and hour
@@ -170,6 +170,16 @@ class Delivery:
         self.advance(until)
         return [deal for deal in self._deals if deal.clicked_at <= until]
 
+    def deals_after(self, count: int) -> Sequence[Deal]:
+        """All that were played but the first ``count``."""
+        return self._deals[count:]
+
+    def hours_after(self, count: int) -> Iterator[tuple[float, dict[str, Column]]]:
+        """Every played hour but the first ``count``: when it began, and its counts by ad."""
+        for hour in range(count, self._played):
+            counts = {name: columns[hour] for name, columns in self._hours.items()}
+            yield self._first + hour * HOUR_S, counts
+
     def deals_of(self, ad: int, day: date) -> Sequence[Deal]:
         """The deals whose click was on a date (and has been played)."""
         return self._by_day.get((ad, day.toordinal()), ())
@@ -281,7 +291,7 @@ class Delivery:
         ctr = rates.ctr * tired
         tempted = np.minimum(ctr * np.exp(_CTR_SPREAD * day[2]), _MOST_CTR)
         link_clicks = np.minimum(poisson(luck[1], impressions * tempted), impressions)
-        others = poisson(luck[2], link_clicks * _OTHER_CLICKS)
+        others = poisson(luck[2], link_clicks * OTHER_CLICKS)
         return {
             "impressions": impressions,
             "clicks": np.minimum(link_clicks + others, impressions),

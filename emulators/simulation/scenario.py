@@ -91,7 +91,12 @@ def account_of(scenario: Scenario, account_id: str = ACCOUNT) -> Account:
 
 def stage_map_of(scenario: Scenario) -> StageMap:
     """What the advertiser says its stages are worth."""
-    said = scenario.market.stage_map()
+    return stages_of(scenario.market)
+
+
+def stages_of(market: Market) -> StageMap:
+    """What an advertiser says that its stages are worth in this market."""
+    said = market.stage_map()
     return StageMap(
         currency=said["currency"],
         stages={name: StageValue(**value) for name, value in said["stages"].items()},
