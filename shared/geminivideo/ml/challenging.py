@@ -7,7 +7,7 @@ takes its place at once when it beats the base rate.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from geminivideo.ml.ctr import CtrModel
 from geminivideo.ml.guarding import guarded
@@ -44,14 +44,17 @@ def challenge(
 ) -> Challenge:
     """Train a challenger and judge it against the base rate and the champion.
 
-    The champion is compared on those of the held-out ads that began after all it learned from.
+    The champion is compared on those of the held-out ads that began after all it learned from. A
+    first model has only the heuristic to be better than: ``first_level`` is asked of it.
     Raises ``TooFewActualsError``, ``PoisonedActualsError``, ``GraphDiffersError``.
     """
     found = guarded(rows, policy, now)
     earlier, later = split(found.rows, policy)
     model = train(found.rows, policy, ranking)
     likeness, rates = model.report.likeness, rates_of(model, later)
-    baseline = compare(base_rates(earlier, later, policy), rates, later, likeness, policy)
+    level = policy.first_level if champion is None else policy.level
+    asked = replace(policy, level=level)
+    baseline = compare(base_rates(earlier, later, policy), rates, later, likeness, asked)
     against = None
     if champion is not None:
         fresh = [row for row in later if row.at > champion.trained_to]
