@@ -22,6 +22,7 @@ from geminivideo.topology import LOOP_TOPICS
 from google.cloud import pubsub_v1
 from werkzeug.test import EnvironBuilder
 
+from emulators.environment import environment
 from emulators.firestore import Index
 from emulators.firestore import Server as Firestore
 from emulators.pubsub import Server as PubSub
@@ -39,7 +40,9 @@ def servers(tmp_path_factory):
     firestore.start()
     firestore.declare_indexes(Index.of(one.collection, *one.fields) for one in INDEXES)
     pubsub.start()
-    yield SimpleNamespace(firestore=firestore, pubsub=pubsub)
+    with environment({"PUBSUB_EMULATOR_HOST": f"127.0.0.1:{pubsub.port}"}):
+        clients = pubsub_v1.PublisherClient(), pubsub_v1.SubscriberClient()
+    yield SimpleNamespace(firestore=firestore, pubsub=pubsub, clients=clients)
     pubsub.stop()
     firestore.stop()
 
@@ -66,15 +69,14 @@ class Started:
 class World:
     """One test's cloud: its own project, its topics, an account, and loops that do as told."""
 
-    def __init__(self, project):
-        self.project = project
+    def __init__(self, project, publisher, subscriber):
+        self.project, self._subscriber = project, subscriber
         self.documents = Documents(project)
         self.clock = Clock.from_env()
         self.ports = Ports("test")
         self.starter = Started()
         self.works = {loop.name: lambda context: LoopResult({"seen": 1}) for loop in LOOPS}
         self.done = []
-        publisher, self._subscriber = pubsub_v1.PublisherClient(), pubsub_v1.SubscriberClient()
         for name in ("learning-due", *LOOP_TOPICS):
             topic = publisher.create_topic(name=f"projects/{project}/topics/{name}")
             self._subscriber.create_subscription(name=self._subscription(name), topic=topic.name)
@@ -168,6 +170,6 @@ def world(servers, monkeypatch, request):
         "GV_RETRAIN_JOB": "jobs/retrain",
     }.items():
         monkeypatch.setenv(name, value)
-    made = World(project)
+    made = World(project, *servers.clients)
     made.add_account()
     return made
