@@ -79,7 +79,11 @@ def measure(console: Console) -> tuple[list[Sized], Cached]:
     faiss.omp_set_num_threads(1)
     more = int(os.environ.get(MORE) or 0)
     sizes = [*SIZES, *([more] if more else [])]
-    return [_sized(size, console) for size in sizes], _cached(shared_text_model())
+    sized = []
+    for size in sizes:
+        sized.append(_sized(size, console))
+        console.print(str(sized[-1]))
+    return sized, _cached(shared_text_model())
 
 
 @dataclass(frozen=True)

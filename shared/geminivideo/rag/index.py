@@ -286,6 +286,8 @@ class WinnerIndex:
         form = "IDMap2,Flat" if self.kind == _FLAT else f"IVF{cells_of(count)},Flat"
         self._faiss = faiss.index_factory(self.dimensions, form, faiss.METRIC_INNER_PRODUCT)
         if self.kind == _CELLS:
+            cells = faiss.extract_index_ivf(self._faiss)
+            cells.cp.max_points_per_centroid = self.policy.points_per_cell
             self._faiss.train(vectors)
         self.trained_on = count
         self._faiss.add_with_ids(vectors, slots)
