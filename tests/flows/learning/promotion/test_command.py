@@ -35,6 +35,7 @@ def command(world, make):
     server.server_close()
 
 
+@pytest.mark.long
 def test_what_people_say_is_heeded_and_shown(world, command):
     """Exclude, include, pause, resume, force: each is told back, and the loop goes by it."""
     best, plain, _ = world.seed(*CLEAR)

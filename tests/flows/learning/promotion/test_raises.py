@@ -65,7 +65,9 @@ def test_a_redelivery_queues_nothing_twice(world):
     assert len(world.due()) == 1
 
 
-@pytest.mark.parametrize("at", ["check", pytest.param("states", marks=pytest.mark.long), "change"])
+@pytest.mark.parametrize(
+    "at", [*(pytest.param(at, marks=pytest.mark.long) for at in ("check", "states")), "change"]
+)
 def test_a_kill_at_any_moment_promotes_once_all_the_same(world, make, monkeypatch, at):
     """A delivery that died after the check, the looks, or the change comes back: one raise."""
     world.seed(*CLEAR)
@@ -101,6 +103,7 @@ def test_the_stored_check_replays_to_the_same_bytes(world):
     assert replay(record).encode() == record.encode()
 
 
+@pytest.mark.long
 def test_a_second_cycle_within_the_cooldown_never_promotes_again(world, make):
     """Within the velocity window, and until the cooldown is over, the ad waits and says so."""
     best, *_ = world.seed(*CLEAR)
@@ -193,6 +196,7 @@ def test_nothing_is_promoted_inside_the_ignorance_zone(world):
     assert {rule for _, rule in world.held()} == {"ignorance_zone"}
 
 
+@pytest.mark.long
 def test_in_mode_approve_a_person_is_asked(world, make):
     """The change is there and waits; no task is queued."""
     world.policy(replace(make.auto, executor=ExecutorPolicy()))

@@ -19,6 +19,7 @@ def ask(world, route, body, service="ml_service"):
 # Overrides -----------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_an_excluded_ad_is_never_promoted_until_it_is_included(world, make):
     """Held with who said so and why; taken back, it is promoted in the next cycle."""
     best, *_ = world.seed(*CLEAR)
@@ -185,6 +186,7 @@ def recorded(world, make, plan, ad_id, ctr):
     world.documents.set(f"predictions/{record.id}", record)
 
 
+@pytest.mark.long
 def test_the_oracle_answers_by_plan_variation_and_ad(world, make):
     """The same recorded prediction by each of the creative's ids, with what became of it."""
     world.seed(*CLEAR)

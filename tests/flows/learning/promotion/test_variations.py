@@ -104,6 +104,7 @@ def test_a_variation_is_rendered_from_the_scenes_of_the_first_flow(world, make):
     assert "duck" in [word.text for word in request.words]
 
 
+@pytest.mark.long
 def test_in_mode_approve_a_person_confirms_and_then_it_starts(world, make):
     """It is asked for; nothing starts before somebody says so, and then it does, once."""
     world.policy(replace(make.auto, executor=ExecutorPolicy()))
