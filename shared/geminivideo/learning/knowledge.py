@@ -80,6 +80,11 @@ def learned(
     )
 
 
+def node_ids(patterns: Iterable[WinningPattern]) -> tuple[str, ...]:
+    """The nodes that patterns are about."""
+    return tuple(dict.fromkeys(node.id for one in patterns for node in _nodes("", one, 0.0)))
+
+
 def _nodes(account_id: str, pattern: WinningPattern, now: float) -> Iterator[KnowledgeNode]:
     names = [(pattern.pattern_type, pattern.pattern), (OUTCOME, OUTCOMES[pattern.basis])]
     heard = [(AUDIENCE, one.audience) for one in _sure(pattern)]

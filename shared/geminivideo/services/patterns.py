@@ -35,11 +35,12 @@ class Learned:
     graph: knowledge.Graph
     writes: tuple[tuple[str, Any], ...]
     compared: int
+    most: int
 
     @property
     def members(self) -> dict[str, Any]:
-        """The loop's result."""
-        alive = [one for one in self.kept.patterns if one.ended_at is None]
+        """The loop's result; the strongest patterns, where there are very many."""
+        alive = [one for one in self.kept.patterns if one.ended_at is None][: self.most]
         return {
             "new_patterns": len(self.kept.new),
             "new_knowledge_nodes": len(self.graph.added),
@@ -77,12 +78,18 @@ def learned(
     graph = knowledge.learned(
         account_id,
         kept.patterns,
-        documents.query(_of(account_id, "knowledge_nodes"), KnowledgeNode),
+        _nodes_of(documents, account_id, kept.patterns),
         documents.query(_of(account_id, "knowledge_edges"), KnowledgeEdge),
         now,
         policy.patterns,
     )
-    return Learned(kept, graph, tuple(_writes(stored, kept, graph)), len(seen.comparison.ads))
+    return Learned(
+        kept=kept,
+        graph=graph,
+        writes=tuple(_writes(stored, kept, graph)),
+        compared=len(seen.comparison.ads),
+        most=policy.patterns.max_patterns,
+    )
 
 
 def _writes(
@@ -101,7 +108,19 @@ def _writes(
 
 def node_path(node: KnowledgeNode) -> str:
     """The document path of a node."""
-    return f"knowledge_nodes/{node.account_id}-{node.id}"
+    return _node_path(node.account_id, node.id)
+
+
+def _node_path(account_id: str, node_id: str) -> str:
+    return f"knowledge_nodes/{account_id}-{node_id}"
+
+
+def _nodes_of(
+    documents: Documents, account_id: str, known: Iterable[WinningPattern]
+) -> list[KnowledgeNode]:
+    """The nodes that patterns are about; what callers told may be any number more."""
+    paths = (_node_path(account_id, node_id) for node_id in knowledge.node_ids(known))
+    return list(documents.get_many(paths, KnowledgeNode).values())
 
 
 def patterns_of(documents: Documents, account_id: str) -> list[WinningPattern]:
