@@ -685,7 +685,7 @@ class WinnersPolicy:
     probes: int = 16
     narrow: float = 0.1
     regrow: float = 2.0
-    points_per_cell: int = 64  # that cells are learned from: FAISS' own 256 take 4 times as long
+    points_per_cell: int = 64  # that cells are learned from (FAISS' own default: 256)
     conflicts: int = 30
     orphan_s: float = 86_400.0
     kept_bytes: int = 256 * 1024**2  # of indices that one process keeps in memory
