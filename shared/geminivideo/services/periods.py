@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from geminivideo.runtime.http import ApiError
 
 DAY_S = 86_400.0
-_QUARTER = re.compile(r"q([1-4])(?:[ _-]?([0-9]{4}))?|([0-9]{4})[ _-]?q([1-4])")
+_QUARTER = re.compile(r"q([1-4])(?:[ _-]?(20[0-9]{2}))?|(20[0-9]{2})[ _-]?q([1-4])")
 _BACK = re.compile(
     r"(?:last[ _-]?)?([0-9]{1,4})?[ _-]?(h|hour|d|day|w|week|month|quarter|y|year)s?"
 )
 _UNIT_DAYS = {"h": 1 / 24, "d": 1.0, "w": 7.0, "month": 30.0, "quarter": 91.0, "y": 365.0}
+_LEAST_DAYS = 1 / 1440
 _EVER = ("", "all", "all_time", "lifetime")
 
 
@@ -37,7 +38,7 @@ def period(asked: str | float | None, now: float, member: str) -> Period | None:
     if (named := _QUARTER.fullmatch(text)) is not None:
         return _quarter(named, now)
     days = _days(text)
-    if not 0 < days < 10_000:
+    if not _LEAST_DAYS <= days < 10_000:
         raise ApiError(
             422,
             f"{member} {asked!r} is no time: give Q1 to Q4, last_week, last_month, last_quarter, "
