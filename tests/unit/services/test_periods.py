@@ -61,7 +61,7 @@ def test_no_time_is_all_time(asked):
 @pytest.mark.parametrize("asked", ["Q5", "Q1 0000", "9999-Q4", "-3d", "0", 1e-9, "nan", "soon"])
 def test_what_is_no_time_is_refused_by_name(asked):
     """422 names the member and what is understood."""
-    with pytest.raises(ApiError, match="time_period .* is no time: give Q1 to Q4") as refused:
+    with pytest.raises(ApiError, match=r"time_period .* is no time: give Q1 to Q4") as refused:
         period(asked, NOW, "time_period")
     assert refused.value.status == 422
 
