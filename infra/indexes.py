@@ -62,4 +62,6 @@ TTL_FIELDS = (
     ("outbox", "expire_at"),
     ("semantic_cache_entries", "expire_at"),
     ("semantic_cache_counts", "expire_at"),
+    ("promotion_checks", "expire_at"),
+    ("contenders", "expire_at"),
 )

@@ -145,6 +145,10 @@ BUDGET_REASONS: dict[str, str] = {
     ),
 }
 LEARNING_REASONS: dict[str, str] = {
+    "issue-not-recognised": (
+        "What the issue is about was not understood: changes of every kind were planned."
+    ),
+    "more-ads": "There are more ads than were looked at: name an account.",
     PROMOTIONS_LEFT: (
         "The time of the loop was over before every winner was promoted: the next cycle goes on."
     ),

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from geminivideo.services.promotion_evidence import Standpoint
 
 INSUFFICIENT, COMPLETE = "insufficient", "complete"
+KEEP_S = 90 * 86400.0  # how long a check can be replayed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,16 +46,18 @@ class KeptCheck:
     paused: str
     dispersion: float
     ads: int
+    expire_at: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeptAd:
-    """``promotion_checks/{cycle_id}/ads/{id}``: one contender, its comparison and what became."""
+    """``promotion_checks/{cycle_id}/contenders/{id}``: one, its comparison and what became."""
 
     id: str
     contender: Contender
     comparison: Comparison | None
     promotion: promotion.Promotion
+    expire_at: float
 
 
 def check_path(cycle_id: str) -> str:
@@ -99,11 +102,17 @@ def _keep(documents: Documents, record: CheckRecord, cycle_id: str) -> None:
     """The ads first: where the check's own document is, all of them are."""
     compared = {one.id: one for one in record.comparisons}
     rows = zip(record.request.contenders, record.promotions, strict=True)
-    path = check_path(cycle_id)
+    path, until = check_path(cycle_id), record.request.at + KEEP_S
     documents.set_many(
         (
-            f"{path}/ads/{one.id}",
-            KeptAd(id=one.id, contender=one, comparison=compared.get(one.id), promotion=became),
+            f"{path}/contenders/{one.id}",
+            KeptAd(
+                id=one.id,
+                contender=one,
+                comparison=compared.get(one.id),
+                promotion=became,
+                expire_at=until,
+            ),
         )
         for one, became in rows
     )
@@ -111,7 +120,7 @@ def _keep(documents: Documents, record: CheckRecord, cycle_id: str) -> None:
     kept = KeptCheck(
         id=cycle_id, account_id=asked.account_id, at=asked.at, seed=asked.seed,
         policy=asked.policy, paused=asked.paused, dispersion=asked.dispersion,
-        ads=len(asked.contenders),
+        ads=len(asked.contenders), expire_at=until,
     )  # fmt: skip
     documents.set(path, kept)
 
@@ -122,7 +131,7 @@ def load(documents: Documents, cycle_id: str) -> CheckRecord | None:
     kept = documents.get(path, KeptCheck)
     if kept is None:
         return None
-    ads = [ad for page in documents.pages(Query(f"{path}/ads"), KeptAd) for ad in page]
+    ads = [ad for page in documents.pages(Query(f"{path}/contenders"), KeptAd) for ad in page]
     ads.sort(key=lambda ad: ad.id)
     request = CheckRequest(
         account_id=kept.account_id,
