@@ -1,5 +1,6 @@
 """The index object and its manifest: many writers, damage, and kills in between."""
 
+import json
 import threading
 
 import pytest
@@ -112,10 +113,13 @@ def damages():
     """What may be wrong with what the bucket holds, each by its name."""
 
     def flipped_bit(world):
-        ref = world.manifest()["object"]
-        data = bytearray(world.files.read(world.files.find(world.bucket, ref["name"])))
+        manifest = world.manifest()
+        name = manifest["object"]["name"]
+        data = bytearray(world.files.read(world.files.find(world.bucket, name)))
         data[-5] ^= 1
-        world.overwrite(ref["name"], bytes(data))
+        world.overwrite(name, bytes(data))
+        manifest["object"]["generation"] = world.files.find(world.bucket, name).generation
+        world.overwrite(manifest_name("acme"), json.dumps(manifest).encode())
 
     def object_gone(world):
         name = world.manifest()["object"]["name"]
@@ -125,9 +129,8 @@ def damages():
         world.overwrite(manifest_name("acme"), b'{"account_id": 3')
 
     def manifest_lies(world):
-        raw = world.files.read(world.files.find(world.bucket, manifest_name("acme")))
-        checksum = world.manifest()["sha256"].encode()
-        world.overwrite(manifest_name("acme"), raw.replace(checksum, b"0" * 64))
+        lie = world.manifest() | {"sha256": "0" * 64}
+        world.overwrite(manifest_name("acme"), json.dumps(lie).encode())
 
     made = (flipped_bit, object_gone, manifest_unreadable, manifest_lies)
     return [pytest.param(one, id=one.__name__) for one in made]
