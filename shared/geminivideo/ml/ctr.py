@@ -113,10 +113,10 @@ class CtrModel:
 
     def predict_many(self, rows: Iterable[Mapping[str, float | None]]) -> list[float]:
         """The expected CTR of each vector, without intervals."""
-        standard = [self._standard([row.get(name) for name in self.names]) for row in rows]
+        known = [[row.get(name) for name in self.names] for row in rows]
         if not self.graph:
-            return [_rate(self._logit(one)) for one in standard]
-        return onnx_serving.probabilities(self.graph, standard)
+            return [_rate(self._logit(self._standard(one))) for one in known]
+        return onnx_serving.standardised(self.graph, known, self.means, self.spreads)
 
     def of_account(
         self, values: Mapping[str, float | None], account_id: str

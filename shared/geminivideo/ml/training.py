@@ -94,13 +94,17 @@ def train(rows: Sequence[Row], policy: TrainingPolicy, ranking: RankPolicy) -> C
     """
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    earlier, later = split(rows, policy)
     # Threads that wait for each other on busy processors take longer than one does alone.
     with threadpool_limits(limits=1):
-        chosen, spread = _chosen(earlier, policy)
-        learned = prepared(earlier, policy)
-        fitted = fit(chosen, learned)
-    design = learned.design
+        return _trained(*split(rows, policy), policy, ranking)
+
+
+def _trained(
+    earlier: Sequence[Row], later: Sequence[Row], policy: TrainingPolicy, ranking: RankPolicy
+) -> CtrModel:
+    chosen, spread = _chosen(earlier, policy)
+    learned = prepared(earlier, policy)
+    fitted, design = fit(chosen, learned), learned.design
     model = CtrModel(
         version="",
         kind=chosen.kind,
@@ -196,15 +200,16 @@ def _weighted_loss(fitted: Fitted, rows: Sequence[Row]) -> float:
 def _spread(rates: np.ndarray, rows: Sequence[Row]) -> float:
     """The standard deviation (logit) of ads' true rates around predicted ones, by moments.
 
-    E[(clicks - n p)^2] = v + v^2 s^2 with v = n p (1 - p); the sampling noise v is taken off.
+    E[(clicks - n p)^2 / v] = 1 + v s^2 with v = n p (1 - p): sampling noise is taken off, and the
+    standard error of a chi-squared of so many ads is put on.
     """
     import numpy as np
 
     shown = np.array([row.impressions for row in rows], float)
     clicks = np.array([row.clicks for row in rows], float)
     variance = shown * rates * (1 - rates)
-    excess = ((clicks - shown * rates) ** 2 - variance).sum() / (variance**2).sum()
-    return float(np.sqrt(max(excess, 0.0)))
+    excess = ((clicks - shown * rates) ** 2 / variance - 1).sum() / variance.sum()
+    return float(np.sqrt(max(excess, 0.0) * (1 + np.sqrt(2 / len(rows)))))
 
 
 def prepared(rows: Sequence[Row], policy: TrainingPolicy) -> Prepared:
