@@ -17,6 +17,7 @@ from bench import (
     flow,
     rendering,
     sharing,
+    training,
     webhook,
     winners,
 )
@@ -34,6 +35,7 @@ NAMES = (
     "features",
     "sharing",
     "winners",
+    "training",
 )
 
 
@@ -68,6 +70,8 @@ def main(asked: list[str]) -> int:
         sharing.show(sharing.measure(), console)
     if "winners" in chosen:
         met = winners.show(*winners.measure(console), console) and met
+    if "training" in chosen:
+        met = training.show(training.measure(), console) and met
     return 0 if met else 1
 
 
