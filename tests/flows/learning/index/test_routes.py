@@ -1,5 +1,7 @@
 """Winners over HTTP: told, searched, cached; and what ads are made of."""
 
+from dataclasses import replace
+
 import pytest
 from geminivideo.learning_records import CacheCounts
 from geminivideo.records import HookType
@@ -158,6 +160,16 @@ def test_a_cached_answer_never_shows_what_was_deleted_since(world):
     world.documents.delete("winner_entries/acme-t1")  # the index has not followed yet
     found = world.search(query="boots")
     assert (found.json["cache"], ads(found)) == ("exact", ["t2"])
+
+
+def test_an_index_that_lags_shows_nothing_that_the_filters_no_longer_admit(world):
+    """The entry fell below the bar meanwhile: the row still says otherwise, the answer does not."""
+    told(world, "t1")
+    told(world, "t2")
+    worse = world.entries()["acme-t1"]
+    worse = replace(worse, performance=replace(worse.performance, ctr=0.01))
+    world.documents.set("winner_entries/acme-t1", worse)
+    assert ads(world.search(metric="ctr", threshold=0.04)) == ["t2"]
 
 
 def test_the_metrics_tell_how_questions_were_answered(world):
