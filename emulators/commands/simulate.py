@@ -14,13 +14,17 @@ from emulators.commands.console import JsonOption, console
 if TYPE_CHECKING:
     from emulators.simulation.outcome import Outcome
     from emulators.simulation.scenario import Scenario
+    from emulators.simulation.season import Season
     from emulators.simulation.seeds import Run
 
+SIDES = ("on", "off", "both")
 POLICIES = ("geminivideo", "equal", "ctr-thompson", "roas-greedy")
 
 
 def simulate(
-    days: Annotated[int, typer.Option(min=1, max=365, help="Days of the market.")] = 30,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=365, help="Days of the market (30; a season has 60).")
+    ] = None,
     ads: Annotated[int, typer.Option(min=2, max=500, help="Ads, each with its budget.")] = 20,
     seed: Annotated[int, typer.Option(help="Which market; the first one with --seeds.")] = 0,
     policy: Annotated[
@@ -33,6 +37,10 @@ def simulate(
         int, typer.Option(min=0, help="So many markets, every policy in each (in process).")
     ] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Markets played at once.")] = 2,
+    learning: Annotated[
+        str | None,
+        typer.Option(help="A season of launches (60 days unless --days): on, off, or both sides."),
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the outcome into this PNG.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -42,13 +50,72 @@ def simulate(
     """
     from emulators.simulation.scenario import Contender, Scenario
 
+    if learning is not None:
+        _season(learning, seed, days or 60, seeds, workers, plot, as_json)
+        return
     if policy not in POLICIES:
         raise typer.BadParameter(f"{policy!r}: choose of {', '.join(POLICIES)}")
-    scenario = Scenario(seed=seed, days=days, ads=ads, contender=Contender(policy))
+    scenario = Scenario(seed=seed, days=days or 30, ads=ads, contender=Contender(policy))
     if seeds:
         _many(scenario, seeds, workers, as_json)
         return
     _tell(_played(scenario, in_process), plot, as_json)
+
+
+def _season(
+    learning: str,
+    seed: int,
+    days: int,
+    seeds: int,
+    workers: int,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
+    """One side of a season, or both sides of many."""
+    from emulators.simulation.season import Season
+
+    if learning not in SIDES:
+        raise typer.BadParameter(f"--learning {learning!r}: choose of {', '.join(SIDES)}")
+    season = Season(seed=seed, days=days, learning=learning != "off")
+    if learning == "both" or seeds:
+        _pairs(season, max(1, seeds), workers, plot, as_json)
+        return
+    _side(season, as_json)
+
+
+def _side(season: Season, as_json: bool) -> None:
+    from emulators.simulation.learning import play_side
+
+    told = play_side(season)
+    if as_json:
+        typer.echo(json.dumps(told))
+        return
+    for name, value in told.items():
+        console.print(f"{name}: {value}", highlight=False)
+
+
+def _pairs(season: Season, seeds: int, workers: int, plot: Path | None, as_json: bool) -> None:
+    from emulators.simulation.learning import Pair, as_members, effects, play_pairs
+    from emulators.simulation.table import effects_table
+
+    def told(pair: Pair) -> None:
+        if not as_json:
+            gain = pair.on.value / pair.off.value - 1
+            first = "none" if pair.first_day is None else f"day {pair.first_day:g}"
+            console.print(
+                f"seed {pair.seed}: value {gain:+.1%}, first model {first}", highlight=False
+            )
+
+    numbers = range(season.seed, season.seed + seeds)
+    pairs = play_pairs(season, numbers, workers, told)
+    if plot is not None:
+        from emulators.simulation.plot import draw_pairs
+
+        draw_pairs(pairs, plot)
+    if as_json:
+        typer.echo(json.dumps(as_members(pairs)))
+        return
+    console.print(effects_table(effects(pairs)))
 
 
 def _played(scenario: Scenario, in_process: bool) -> Outcome:

@@ -263,4 +263,5 @@ class CreativeMarket(Market):
             self._truths[ad] = (before, after)
         return self._truths[ad]
 
+    __eq__ = object.__eq__
     __hash__ = object.__hash__

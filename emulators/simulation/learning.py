@@ -117,6 +117,31 @@ def play_pair(season: Season) -> Pair:
     )
 
 
+def play_side(season: Season) -> dict[str, Any]:
+    """One side of a season, as other programs read it; money is minor units of ``currency``."""
+    best = play_best(season)
+    world = SeasonWorld(season)
+    world.run_through()
+    found = captured(world, best)
+    champions = [night for night in world.nights if night.champion is not None]
+    return {
+        "learning": season.learning,
+        "seed": season.seed,
+        "days": season.days,
+        "currency": world.market.currency,
+        "explained_variance": round(world.market.catalogue.explained, 4),
+        "expected_value": round(found.value),
+        "pipeline_value": found.pipeline_value,
+        "cash": found.cash,
+        "spend": found.spend,
+        "share_of_best": round(found.share_of_best, 6),
+        "launched_ctr": round(found.launched_ctr, 6),
+        "first_model_day": _day(season, champions[0].at) if champions else None,
+        "trained": sum(night.trained for night in world.nights),
+        "drift_days": [_day(season, night.at) for night in world.nights if night.drift],
+    }
+
+
 def _day(season: Season, at: float) -> float:
     return round((at - season.start) / DAY_S, 2)
 
@@ -347,7 +372,7 @@ def _effect(name: str, values: Sequence[float], unit: str, sign: int = 1) -> Eff
     )
 
 
-def as_json(pairs: Sequence[Pair]) -> dict[str, Any]:
+def as_members(pairs: Sequence[Pair]) -> dict[str, Any]:
     """The members that other programs read; ``daily`` values are minor units."""
     return {
         "effects": [asdict(one) for one in effects(pairs)],

@@ -387,15 +387,14 @@ def quick() -> Policy:
 
 
 def told_wrong(state: AdState, times: int) -> AdState:
-    """Clicks as so many times what they were, no more than impressions."""
-    if times == 1:
+    """The clicks of its last whole day as so many times what they were, within impressions."""
+    days = list(days_of(state))
+    if times == 1 or len(days) < 2:
         return state
-    days = [
-        AdDay(d.date, d.begins_at, d.impressions, min(d.impressions, d.clicks * times), d.spend)
-        for d in days_of(state)
-    ]
-    clicks = sum(day.clicks for day in days)
-    return replace(state, clicks=clicks, days=packed(days))
+    day = days[-2]
+    clicks = min(day.impressions, day.clicks * times)
+    days[-2] = AdDay(day.date, day.begins_at, day.impressions, clicks, day.spend)
+    return replace(state, clicks=sum(one.clicks for one in days), days=packed(days))
 
 
 def heuristic(features: CreativeFeatures) -> float:

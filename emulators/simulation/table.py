@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from rich.table import Table
 
 from emulators.market.market import CURRENCIES
+from emulators.simulation.learning import Effect
 from emulators.simulation.outcome import Outcome
 from emulators.simulation.seeds import Summary
 
@@ -35,6 +36,21 @@ def summary_table(summaries: Sequence[Summary]) -> Table:
             f"{one.low:.1%} to {one.high:.1%}",
             ahead,
             str(one.breaches),
+        )
+    return view
+
+
+def effects_table(effects: Sequence[Effect]) -> Table:
+    """What learning changes, with intervals over seeds."""
+    view = Table(title="learning on against off, paired by seed", title_justify="left")
+    for heading in ("", "mean", "95 % interval", "seeds better"):
+        view.add_column(heading)
+    for one in effects:
+        view.add_row(
+            one.name,
+            f"{one.mean:+.2%}",
+            f"{one.low:+.2%} to {one.high:+.2%}",
+            f"{one.better} of {one.seeds}",
         )
     return view
 
