@@ -100,7 +100,18 @@ def _sklearn(fitted: Fitted, rows: list[Row]) -> object:
 def _pair(ours: Callable[[], object], theirs: Callable[[], object]) -> tuple[float, float]:
     """Median seconds of both, in turns, each once unmeasured before."""
     ours(), theirs()
+    from threadpoolctl import threadpool_limits
+
     taken: tuple[list[float], list[float]] = ([], [])
+    with threadpool_limits(limits=1):  # as a function with one processor answers
+        return _alternating(ours, theirs, taken)
+
+
+def _alternating(
+    ours: Callable[[], object],
+    theirs: Callable[[], object],
+    taken: tuple[list[float], list[float]],
+) -> tuple[float, float]:
     for _ in range(ROUNDS):
         for place, asked in enumerate((ours, theirs)):
             began = time.perf_counter()
