@@ -179,7 +179,10 @@ def measure(accounts: int = ACCOUNTS) -> tuple[list[Row], list[Power]]:
 
 
 def show(rows: Sequence[Row], powers: Sequence[Power], console: Console) -> bool:
-    """Print both tables; whether the error stays below its aim."""
+    """Print both tables; whether the error stays below its aim at the noise that is reckoned with.
+
+    A row of 60 accounts in which 5 % are wrong shows up to 12 %: the aim is missed beyond that.
+    """
     view = Table(title=f"equal ads: wrongly promoted, of accounts ({DAYS} daily checks)")
     for heading in ("ads", "daily noise", "at one check", "ever", "by peeking at 95 %"):
         view.add_column(heading, justify="right")
@@ -194,7 +197,8 @@ def show(rows: Sequence[Row], powers: Sequence[Power], console: Console) -> bool
         day = "-" if one.day is None else f"{one.day:.0f}"
         gains.add_row(f"{one.better:g}", f"{one.promoted:.0%}", day, f"{one.wrong:.1%}")
     console.print(gains)
-    return all(row.ever <= AIM for row in rows)
+    told = [row for row in rows if row.noise <= POLICY.sampler.daily_noise]
+    return all(row.ever <= AIM + 2.5 * math.sqrt(AIM * (1 - AIM) / row.accounts) for row in told)
 
 
 if __name__ == "__main__":
