@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 SERVICES = ("gateway", "drive_intel", "video_agent", "meta_publisher", "ml_service", "titan_core")
 KNOWN = ("cf-duck", "cf-duck-000", "cf-duck-bp00", "default", "reels", "a/b", "..", "\x00", "ü" * 9)
-ALLOWED = frozenset({200, 202, 400, 404, 405, 422, 503})
+ALLOWED = frozenset({200, 202, 400, 404, 405, 409, 422, 503})
 
 scalars = (
     st.none()

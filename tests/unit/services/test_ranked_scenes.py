@@ -70,6 +70,7 @@ def step():
             get=lambda path, kind: documents.get(path),
         ),
         settings=SimpleNamespace(project="p"),
+        files=None,  # there is no champion to be read
         policy=Policy(),
         put=written.__setitem__,
         degrade=reasons.append,
