@@ -246,6 +246,9 @@ class LearningCycle:
     duration_seconds: float | None = None
 
 
+MODEL_VERSIONS = "model_registry/ctr/versions"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelVersion:
     """``model_registry/ctr/versions/{version}``: one trained model and how it was judged.

@@ -17,6 +17,7 @@ from geminivideo.runtime.flows import path_of
 from geminivideo.runtime.step import Step, step
 from geminivideo.services import model_registry
 from geminivideo.services.embedding import embedder
+from geminivideo.services.hearing import heard
 
 
 @step("rank_scenes")
@@ -44,7 +45,7 @@ def _with_meaning(scenes: Sequence[Scene], step: Step) -> list[Scene]:
 
 
 def _predictor(step: Step) -> Predictor:
-    """The champion at the account's level, or the heuristic."""
+    """The champion at the account's level; the heuristic without one that the account hears."""
     try:
         champion = model_registry.champion_model(step.documents, step.files)
     except (ModelUnreadableError, ObjectGoneError) as error:
@@ -54,4 +55,7 @@ def _predictor(step: Step) -> Predictor:
     if champion is None:
         return Heuristic(step.policy.rank)
     flow = step.documents.get(path_of(step.flow_id), Flow)
-    return champion.for_account(flow.account_id) if flow else champion
+    account_id = flow.account_id if flow else ""
+    if champion.version not in heard(step.documents, account_id, [champion.version]):
+        return Heuristic(step.policy.rank)
+    return champion.for_account(account_id)

@@ -26,6 +26,7 @@ from geminivideo.records import (
     Video,
 )
 from geminivideo.services import model_registry
+from geminivideo.services.hearing import heard
 
 if TYPE_CHECKING:
     from geminivideo.cloud.documents import Documents, Transaction
@@ -54,13 +55,21 @@ def predict_ads(
     scenes = step.documents.query(Query("scenes", [("flow_id", "==", analysed)]), Scene)
     heard = step.documents.get(f"transcripts/{analysed}", Transcript)
     champion, shadows = _champion(step), dict(_shadows(step))
+    hears = {one.account_id: _hears(step, one.account_id, champion) for one in changes}
     now, records = step.clock.now(), []
     for change in changes:
         blueprint = blueprints[str(change.variation_id)]
         policy = step.policy_of(change.account_id).creative
         features = creative.of_blueprint(blueprint, scenes, heard, policy)
-        records.append(_record(change, blueprint, features, champion, shadows, now))
+        spoken = champion if hears[change.account_id] else None
+        records.append(_record(change, blueprint, features, spoken, shadows, now))
     step.decide(lambda transaction: _unpredicted(transaction, records))
+
+
+def _hears(step: Step, account_id: str, champion: CtrModel | None) -> bool:
+    return champion is not None and champion.version in heard(
+        step.documents, account_id, [champion.version]
+    )
 
 
 def _unpredicted(

@@ -15,7 +15,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from geminivideo.cloud.documents import DocumentMissingError, Query
-from geminivideo.learning_records import ModelVersion
+from geminivideo.learning_records import MODEL_VERSIONS, ModelVersion
 from geminivideo.ml.ctr import CtrModel, ModelUnreadableError, load_champion
 from geminivideo.ml.trials import State
 from geminivideo.records import ChampionModel
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 NAME = "ctr"
 PATH = f"model_registry/{NAME}"
-VERSIONS = f"{PATH}/versions"
 _KEPT = 6  # models in one process: the champion, those on trial, and one that was just replaced
 _REMEMBERED = 20  # champions before this one
 _loaded: OrderedDict[tuple[ObjectRef, str], CtrModel] = OrderedDict()
@@ -56,17 +55,19 @@ def champion_of(documents: Documents) -> ChampionModel | None:
 
 def path_of(version: str) -> str:
     """The document path of a version."""
-    return f"{VERSIONS}/{version}"
+    return f"{MODEL_VERSIONS}/{version}"
 
 
 def versions(documents: Documents, limit: int = 100) -> list[ModelVersion]:
     """What was trained, the latest first."""
-    return documents.query(Query(VERSIONS, order=["-trained_at"], limit=limit), ModelVersion)
+    return documents.query(Query(MODEL_VERSIONS, order=["-trained_at"], limit=limit), ModelVersion)
 
 
 def shadows(documents: Documents) -> list[ModelVersion]:
     """The models on trial, the oldest first."""
-    found = documents.query(Query(VERSIONS, [("state", "==", State.SHADOW.value)]), ModelVersion)
+    found = documents.query(
+        Query(MODEL_VERSIONS, [("state", "==", State.SHADOW.value)]), ModelVersion
+    )
     return sorted(found, key=lambda one: (one.trained_at, one.version))
 
 

@@ -20,19 +20,17 @@ from geminivideo.learning import likeness, sharing
 from geminivideo.learning.likeness import Likeness
 from geminivideo.learning.sharing import Wisdom
 from geminivideo.learning_records import (
-    ModelVersion,
     PredictionRecord,
     SharedRelease,
     WinningPattern,
 )
 from geminivideo.policy import Policy
 from geminivideo.records import ChangeType, PendingChange
-from geminivideo.services import shared_patterns
+from geminivideo.services import hearing, shared_patterns
 
 if TYPE_CHECKING:
     from geminivideo.cloud.documents import Documents
 
-VERSIONS = "model_registry/ctr/versions"
 _IN = 30  # values that one ``in`` filter takes
 _UNLINKED_DAYS = 7.0  # an ad whose prediction is not linked by then was not shown
 _MOST_REASONS = 8
@@ -87,9 +85,9 @@ def _known(
     )
     shown = sum(ad.impressions for ad in signals)
     pseudo = policy.sampler.prior_ctr_impressions
-    opted_in = shared_patterns.opted_in(documents, account_id)
+    opted_in = hearing.opted_in(documents, account_id)
     said = [one.predicted for one in predictions.values() if one.predicted is not None]
-    models = _models(documents, account_id, {one.model_version for one in said}, opted_in)
+    models = hearing.heard(documents, account_id, {one.model_version for one in said})
     return _Known(
         predictions=predictions,
         patterns=patterns,
@@ -98,17 +96,6 @@ def _known(
         usual_ctr=likeness.usual_ctr(one for one in said if one.model_version in models),
         newness=pseudo / (pseudo + shown),
     )
-
-
-def _models(
-    documents: Documents, account_id: str, versions: set[str], opted_in: bool
-) -> frozenset[str]:
-    """The versions that have learned from the account's own ads; all, if it takes part."""
-    if opted_in or not versions:
-        return frozenset(versions)
-    paths = {f"{VERSIONS}/{version}": version for version in versions}
-    found = documents.get_many(paths, ModelVersion)
-    return frozenset(paths[path] for path, one in found.items() if account_id in one.accounts)
 
 
 def _predictions(documents: Documents, account_id: str, now: float) -> dict[str, PredictionRecord]:

@@ -23,23 +23,18 @@ from geminivideo.policy import SharingPolicy
 from geminivideo.records import Account
 from geminivideo.runtime.http import Api, ApiError, Call, identifier
 from geminivideo.runtime.policies import policy_of
+from geminivideo.services.hearing import consent_path, opted_in
 
 if TYPE_CHECKING:
     from geminivideo.cloud.documents import Documents, Transaction
 
 DEPLOYMENT = "_deployment"
 RELEASES = "cross_account_patterns"
-CONSENTS = "sharing_consents"
 _INSUFFICIENT, _KNOWN = "insufficient", "known"
 _ALL_TOGETHER = "all-businesses-together"
 _QUARTER = re.compile(r"[Qq][1-4]")
 _DAYS = {"last_week": 7.0, "last_month": 31.0, "last_quarter": 92.0, "last_year": 366.0}
 _CTR_METRICS, _LIFT_METRICS = ("ctr", "avg_ctr", "average_ctr"), ("lift", "patterns", "hooks")
-
-
-def consent_path(account_id: str) -> str:
-    """The document path of an account's consent."""
-    return f"{CONSENTS}/{account_id}"
 
 
 def ledger_path(account_id: str) -> str:
@@ -55,12 +50,6 @@ def release_path(slot_id: str) -> str:
 def sharing_policy(documents: Documents) -> SharingPolicy:
     """The deployment's; no account has one of its own."""
     return policy_of(documents, DEPLOYMENT).sharing
-
-
-def opted_in(documents: Documents, account_id: str) -> bool:
-    """Whether an account takes part; one that never said so does not."""
-    consent = documents.get(consent_path(account_id), SharingConsent)
-    return consent is not None and consent.opted_in
 
 
 def standing(documents: Documents) -> SharedRelease | None:

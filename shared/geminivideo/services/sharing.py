@@ -17,6 +17,7 @@ from geminivideo.learning_records import Contribution, PrivacyLedger, SharedRele
 from geminivideo.policy import SharingPolicy
 from geminivideo.records import Account
 from geminivideo.services import shared_patterns as shared
+from geminivideo.services.hearing import CONSENTS, consent_path
 from geminivideo.services.learning_loops import LoopResult
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def share(context: LoopContext) -> LoopResult:
     A loop that is late leaves the contribution and the release to the next cycle.
     """
     documents, account, now = context.documents, context.account_id, context.now
-    consent = documents.get(shared.consent_path(account), SharingConsent)
+    consent = documents.get(consent_path(account), SharingConsent)
     if not context.late:
         consent = shared.contribute(documents, account, now)
         release_if_due(documents, now)
@@ -65,7 +66,7 @@ def _make(
     made = transaction.get(path, SharedRelease)
     if made is not None:
         return made
-    consents = transaction.query(Query(shared.CONSENTS, [("opted_in", "==", True)]), SharingConsent)
+    consents = transaction.query(Query(CONSENTS, [("opted_in", "==", True)]), SharingConsent)
     gone, takers = _takers(transaction, consents)
     joining = [
         (one, ledger)
@@ -79,7 +80,7 @@ def _make(
         charged = privacy.charged(ledger, one.id, slot, policy)
         transaction.set(shared.ledger_path(one.id), charged)
     for account_id in gone:
-        transaction.delete(shared.consent_path(account_id))
+        transaction.delete(consent_path(account_id))
     return release
 
 

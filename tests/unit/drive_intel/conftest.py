@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from geminivideo.drive_intel.models import Models
 
-
 SAMPLE = Path(__file__).parents[3] / "samples" / "bbb_spoken.mp4"
 WIDTH, HEIGHT, FPS = 640, 360, 25
 

@@ -2,8 +2,11 @@
 
 from dataclasses import replace
 
+import pytest
+from geminivideo.learning_records import SharingConsent
 from geminivideo.ml import creative
 from geminivideo.records import FlowStatus
+from geminivideo.services import hearing
 
 
 def test_every_ad_asked_for_has_its_prediction(world, make):
@@ -48,6 +51,36 @@ def test_every_model_on_trial_predicts_too(world):
     values = creative.vector(record.features)
     said = {one.model_version: one.ctr for one in record.shadows}
     assert said[two.version] == two.predict_vector(values).ctr
+
+
+def test_a_model_of_other_accounts_alone_is_not_heard(world, make):
+    """What has learned from others is their experience: an account that takes no part goes without.
+
+    Its ads' features are kept all the same, so that a model can learn from them.
+    """
+    world.rendered(1)
+    champion = world.champion(1)
+    world.on_trial(1, state="champion", accounts=("somebody-else",))
+    world.publish()
+    (record,) = world.predictions()
+    assert record.predicted.model_version != champion.version
+    assert record.predicted.ctr is None
+    assert record.features.duration_s is not None
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_model_is_heard_by_who_taught_it_and_by_who_takes_part(world, make, own):
+    """The account's own ads are in it, or it has opted in to sharing."""
+    world.rendered(1)
+    champion = world.champion(1)
+    account = make.account
+    world.on_trial(1, state="champion", accounts=(account,) if own else ("somebody-else",))
+    if not own:
+        consent = SharingConsent(id=account, opted_in=True, changed_at=1.0, by="test")
+        world.put(hearing.consent_path(account), consent)
+    world.publish()
+    (record,) = world.predictions()
+    assert record.predicted.model_version == champion.version
 
 
 def test_what_was_said_first_stays(world, make):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from geminivideo.cloud.documents import Query
-from geminivideo.learning_records import Actual, LoopStatus, ModelVersion
+from geminivideo.learning_records import MODEL_VERSIONS, Actual, LoopStatus, ModelVersion
 from geminivideo.ml import graphs
 from geminivideo.policy import TrainingPolicy
 from geminivideo.services import model_registry, model_training
@@ -17,7 +17,7 @@ NOW_DIFFERENT = {"question": -0.6, "statistic": 0.7}
 
 
 def versions(world):
-    return world.documents.query(Query(model_registry.VERSIONS), ModelVersion)
+    return world.documents.query(Query(MODEL_VERSIONS), ModelVersion)
 
 
 def test_too_few_ads_train_nothing(world):

@@ -26,7 +26,7 @@ from geminivideo.policy import Policy, SharingPolicy
 from geminivideo.records import Account
 from geminivideo.runtime.clock import Clock
 from geminivideo.runtime.step import door_of
-from geminivideo.services import shared_patterns
+from geminivideo.services import hearing, shared_patterns
 from werkzeug.test import EnvironBuilder
 
 from emulators.firestore import Index
@@ -108,7 +108,7 @@ class World:
             records[f"accounts/{one}"] = Account(
                 id=one, ad_account_id=f"act_{one}", page_id="1", link_url=""
             )
-            records[shared_patterns.consent_path(one)] = SharingConsent(
+            records[hearing.consent_path(one)] = SharingConsent(
                 id=one,
                 opted_in=True,
                 changed_at=self.clock.now(),
@@ -134,7 +134,7 @@ class World:
 
     def renew(self, ids):
         """Every account's cycle of a later day has said it anew."""
-        paths = [shared_patterns.consent_path(one) for one in ids]
+        paths = [hearing.consent_path(one) for one in ids]
         self.documents.update_all(paths, {"contribution": self.contribution()})
 
     def ads(self, account_id, count=3):
@@ -198,7 +198,7 @@ class World:
         return self.documents.get(shared_patterns.ledger_path(account_id), PrivacyLedger)
 
     def consent(self, account_id):
-        return self.documents.get(shared_patterns.consent_path(account_id), SharingConsent)
+        return self.documents.get(hearing.consent_path(account_id), SharingConsent)
 
     # Over HTTP -----------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 from geminivideo.learning import noise
-from geminivideo.services import shared_patterns
+from geminivideo.services import hearing, shared_patterns
 from geminivideo.services import sharing as loop
 from geminivideo.services.learning_loops import LoopContext
 
@@ -287,7 +287,7 @@ def test_contributions_written_beyond_the_bounds_count_within_them(world):
     world.next_slot()
     world.renew(ids)
     huge = {"contribution.lifts": {"hook_type=question": 10**9, "no-such-trait": 10**9}}
-    world.documents.update(shared_patterns.consent_path(ids[0]), huge)
+    world.documents.update(hearing.consent_path(ids[0]), huge)
     bent = loop.release_if_due(world.documents, world.clock.now(), silent)
     assert set(bent.noisy) == set(honest.noisy)
     assert bent.noisy["hook_type=question"] <= 4 * 750
