@@ -50,14 +50,20 @@ class BodyTooLargeError(Exception):
 
 
 def open_session() -> aiohttp.ClientSession:
-    """One connection per request: a process may be replaced between any two."""
-    return aiohttp.ClientSession(
+    """One connection per request: a process may be replaced between any two.
+
+    A request whose connection is lost is not sent again, as Cloud Run never does: aiohttp would by
+    itself, once, when its method is idempotent, and has no setting against it.
+    """
+    session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(force_close=True, limit=0),
         timeout=aiohttp.ClientTimeout(total=None),
         auto_decompress=False,
         skip_auto_headers=_NOT_OURS,
         cookie_jar=aiohttp.DummyCookieJar(),
     )
+    session._retry_connection = False
+    return session
 
 
 def bearer(request: web.Request) -> str:

@@ -51,6 +51,27 @@ def test_kill_is_felt_by_the_caller_in_flight_and_starts_a_new_process_next(serv
     assert call.host.processes()[0].pid != before
 
 
+COUNTING = """
+import socket
+
+def main(request):
+    with open("calls", "a") as calls:
+        calls.write("x")
+    # The connection is lost while the process, and what it listens on, lives on.
+    request.environ["gunicorn.socket"].shutdown(socket.SHUT_RDWR)
+    return "never read"
+"""
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST"])
+def test_a_lost_connection_is_not_asked_again(serve, tmp_path, method):
+    """Cloud Run sends a request once, whatever its method: 503, and the function ran once."""
+    call = serve(COUNTING, echo={})
+    assert call("echo", method=method).status == 503
+    (calls,) = tmp_path.rglob("calls")
+    assert calls.read_text() == "x"
+
+
 def test_kill_names_what_is_unknown_or_not_running(serve):
     """A wrong name and a sleeping function are different errors."""
     call = serve(echo={})
