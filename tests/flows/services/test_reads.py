@@ -299,7 +299,7 @@ def test_ids_that_can_be_none(world, item):
     for service in ("gateway", "drive_intel", "video_agent"):
         for route in world.api(service).routes:
             if "{id}" in route.path:
-                body = {"by": "ann"} if route.method == "POST" else None
+                body = {"by": "ann", "ad_id": "1"} if route.method == "POST" else None
                 path = route.path.replace("{id}", item)
                 answer = world.call(service, route.method, path, body)
                 assert answer.status == 404, route.path

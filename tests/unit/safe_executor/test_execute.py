@@ -607,8 +607,12 @@ def test_the_token_is_nowhere(
 ) -> None:
     """Not in a log at DEBUG, not in an error, not in a document, whatever goes wrong."""
     caplog.set_level(logging.DEBUG)
-    # functions-framework, once built in this process, switches off the loggers that it finds.
-    monkeypatch.setattr(logging.getLogger("urllib3.connectionpool"), "disabled", False)
+    # functions-framework, once built in this process, switches off the loggers that it finds, and
+    # a service's own logs quieten the rest.
+    for name in ("urllib3", "urllib3.connectionpool"):
+        monkeypatch.setattr(logging.getLogger(name), "disabled", False)
+        monkeypatch.setattr(logging.getLogger(name), "propagate", True)
+        caplog.set_level(logging.DEBUG, logger=name)
     (change,) = world.plan()
     world.meta.fault(CREATES["campaign"], drop="after")
     world.meta.fault(CREATES["adset"], code=2, status=500, message=f"echo {TOKEN}")
