@@ -15,6 +15,7 @@ import grpc
 from geminivideo.budget.decision import DecisionRecord
 from geminivideo.cloud.documents import Query
 from geminivideo.cloud.files import Files
+from geminivideo.events import LearningDue
 from geminivideo.records import BudgetCycle, ChangeStatus, PendingChange
 from geminivideo.runtime.runs import StepRun
 from geminivideo.services import budget_decisions
@@ -41,6 +42,7 @@ from emulators.sockets import LOOPBACK
 from emulators.watch import Watcher
 
 _EVERY_MINUTE = "* * * * *"
+_LEARNING = f"/topics/{LearningDue.TOPIC}"
 _QUIET_LOOKS, _LOOK_S = 3, 0.01
 _PATIENCE_S = 120.0
 _SLEEPING_S = 0.4  # a report that is waited for so long is slept for
@@ -79,7 +81,7 @@ class Wire:
         self.documents.set(f"policies/{ACCOUNT}", policy_of(self.scenario))
         self.documents.set(f"stage_maps/{ACCOUNT}", stage_map_of(self.scenario))
         self._tracked: set[str] = set()
-        self._pause_sweeping()
+        self._pause_others()
         self.adsets = [
             AdSet(
                 id=str(shown["id"]),
@@ -90,8 +92,12 @@ class Wire:
             for shown in self.cloud.meta.objects(AD_ACCOUNT, "adset")
         ]
 
-    def _pause_sweeping(self) -> None:
-        """The sweeper wakes each minute for what crashes leave: 43,200 times in 30 days."""
+    def _pause_others(self) -> None:
+        """What is no part of deciding budgets.
+
+        The sweeper wakes each minute for what crashes leave: 43,200 times in 30 days. Learning has
+        a season of its own (``season``): here nothing but the deciding is compared.
+        """
         from google.cloud import scheduler_v1
         from google.cloud.scheduler_v1.services.cloud_scheduler import transports
 
@@ -101,7 +107,7 @@ class Wire:
         client = scheduler_v1.CloudSchedulerClient(transport=transport)
         parent = f"projects/{self.cloud.project}/locations/{self.cloud.region}"
         for job in client.list_jobs(parent=parent):
-            if job.schedule == _EVERY_MINUTE:
+            if job.schedule == _EVERY_MINUTE or job.pubsub_target.topic_name.endswith(_LEARNING):
                 client.pause_job(name=job.name)
         channel.close()
 

@@ -179,7 +179,7 @@ class TrainingPolicy:
     nothing is learned at all.
     """
 
-    min_rows: int = 50
+    min_rows: int = 24
     min_clicks: int = 100
     held_out: float = 0.25
     ridge: float = 1.0
@@ -190,14 +190,13 @@ class TrainingPolicy:
     window_days: float = 365.0
     max_rows: int = 50_000
     account_rows: int = 10  # ads that an account needs for a level of its own in the model
-    level: float = 0.95
-    first_level: float = 0.80  # of the first model, beside the base rate: nothing else is in use
+    level: float = 0.50  # in what share of resamples it must be better to be tried, or to be first
     resamples: int = 2000
     seed: int = 20261122
-    min_judged: int = 10
+    min_judged: int = 6
     shadows: int = 3
-    min_shadow_ads: int = 20
-    shadow_level: float = 0.80  # of resamples in which a shadow must be better, or worse to go
+    min_shadow_ads: int = 8
+    shadow_level: float = 0.60  # of resamples in which a shadow must be better, or worse to go
     max_shadow_days: float = 45.0
     max_graph_difference: float = 1e-5
     pooled: bool = True

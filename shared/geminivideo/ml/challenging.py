@@ -7,19 +7,23 @@ takes its place at once when it beats the base rate.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from geminivideo.ml.ctr import CtrModel
 from geminivideo.ml.guarding import guarded
 from geminivideo.ml.judging import Comparison, Row, compare
-from geminivideo.ml.training import base_rates, split, train
+from geminivideo.ml.training import base_rates, learn, split
 from geminivideo.ml.trials import State
 from geminivideo.policy import RankPolicy, TrainingPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
 class Challenge:
-    """A trained challenger, how it was judged, and what it is to be; ``left_out`` are sentences."""
+    """A trained challenger, how it was judged, and what it is to be; ``left_out`` are sentences.
+
+    ``model`` is what goes to use or on trial: it has learned from the ads of the judgement too,
+    which was passed by the same way to learn without them.
+    """
 
     model: CtrModel
     state: State
@@ -44,17 +48,15 @@ def challenge(
 ) -> Challenge:
     """Train a challenger and judge it against the base rate and the champion.
 
-    The champion is compared on those of the held-out ads that began after all it learned from. A
-    first model has only the heuristic to be better than: ``first_level`` is asked of it.
+    The champion is compared on those of the held-out ads that began after all it learned from.
     Raises ``TooFewActualsError``, ``PoisonedActualsError``, ``GraphDiffersError``.
     """
     found = guarded(rows, policy, now)
     earlier, later = split(found.rows, policy)
-    model = train(found.rows, policy, ranking)
+    learned = learn(found.rows, policy, ranking)
+    model = learned.judged
     likeness, rates = model.report.likeness, rates_of(model, later)
-    level = policy.first_level if champion is None else policy.level
-    asked = replace(policy, level=level)
-    baseline = compare(base_rates(earlier, later, policy), rates, later, likeness, asked)
+    baseline = compare(base_rates(earlier, later, policy), rates, later, likeness, policy)
     against = None
     if champion is not None:
         fresh = [row for row in later if row.at > champion.trained_to]
@@ -63,7 +65,7 @@ def challenge(
             against = compare(*said, fresh, likeness, policy)
     state, reason = _verdict(baseline, against, champion, policy)
     return Challenge(
-        model=model,
+        model=learned.served,
         state=state,
         reason=reason,
         over_baseline=baseline,

@@ -63,7 +63,8 @@ def _evaluation(made: Challenge) -> str:
     report = made.model.report
     lines = [
         f"## Evaluation\n\nOn the latest {report.held_out_rows} ads "
-        f"({report.held_out_impressions} impressions), which it had not seen:\n",
+        f"({report.held_out_impressions} impressions), which it had not seen when it was judged "
+        "(it has learned from them since):\n",
         "| | log loss per impression |",
         "|---|---|",
         f"| this model | {report.log_loss:.6f} |",

@@ -2,13 +2,14 @@
 
 Rows are split by time, not at random, since tomorrow is what has to be predicted: candidates are
 fitted to the first ads, the best of them on the next is fitted to both, and the latest ads, which
-it has not seen, judge it. What is judged is what is published.
+it has not seen, judge it. What passes is fitted once more, with those that judged it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -86,37 +87,84 @@ class Fitted:
         return self.estimator.predict_proba(self.columns.design(rows))[:, 1]
 
 
+@dataclass(frozen=True)
+class Learned:
+    """``judged`` learned from the earlier ads alone; ``served`` is the same way to learn on all."""
+
+    judged: CtrModel
+    served: CtrModel
+
+
 def train(rows: Sequence[Row], policy: TrainingPolicy, ranking: RankPolicy) -> CtrModel:
     """Learn from the earlier rows, judge on the latest; the judged model is the one returned.
 
     Raises ``TooFewActualsError``, and ``GraphDiffersError`` when what would be served is not what
     was trained. Whether it may be promoted is the caller's decision.
     """
+    earlier, later = split(rows, policy)
+    with _one_thread():
+        chosen, spread = _chosen(earlier, policy)
+        return _judged(chosen, spread, earlier, later, policy, ranking)
+
+
+def learn(rows: Sequence[Row], policy: TrainingPolicy, ranking: RankPolicy) -> Learned:
+    """As ``train``, and the model to be put to use: fitted again with the ads that judged it.
+
+    They are the latest, and a quarter of all: what they tell is not kept from who is to predict the
+    next ones. Its report is that of the judged model; nothing that it has not seen can judge it
+    but new ads.
+    """
+    earlier, later = split(rows, policy)
+    with _one_thread():
+        chosen, spread = _chosen(earlier, policy)
+        judged = _judged(chosen, spread, earlier, later, policy, ranking)
+        every = with_accounts([*_plain(earlier), *later], policy)
+        fitted = fit(chosen, prepared(every, policy))
+        return Learned(judged, _model(fitted, every, spread, judged.report, policy, ranking))
+
+
+def _one_thread() -> AbstractContextManager[Any]:
+    """Threads that wait for each other on busy processors take longer than one does alone."""
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    # Threads that wait for each other on busy processors take longer than one does alone.
-    with threadpool_limits(limits=1):
-        return _trained(*split(rows, policy), policy, ranking)
+    return threadpool_limits(limits=1)  # type: ignore[no-any-return]
 
 
-def _trained(
-    earlier: Sequence[Row], later: Sequence[Row], policy: TrainingPolicy, ranking: RankPolicy
+def _judged(
+    chosen: Candidate,
+    spread: float,
+    earlier: Sequence[Row],
+    later: Sequence[Row],
+    policy: TrainingPolicy,
+    ranking: RankPolicy,
 ) -> CtrModel:
-    chosen, spread = _chosen(earlier, policy)
-    learned = prepared(earlier, policy)
-    fitted, design = fit(chosen, learned), learned.design
+    fitted = fit(chosen, prepared(earlier, policy))
+    report = _judge(fitted, earlier, later, policy)
+    return _model(fitted, earlier, spread, report, policy, ranking)
+
+
+def _model(
+    fitted: Fitted,
+    rows: Sequence[Row],
+    spread: float,
+    report: Report,
+    policy: TrainingPolicy,
+    ranking: RankPolicy,
+) -> CtrModel:
+    """A fitted candidate as data; ``rows`` are those that it learned from, in order of time."""
+    design = fitted.columns.design(rows)
     model = CtrModel(
         version="",
-        kind=chosen.kind,
+        kind=fitted.candidate.kind,
         names=fitted.columns.names,
         means=fitted.columns.means,
         spreads=fitted.columns.spreads,
-        **_served_as(fitted, design, earlier, spread),
-        base_rate=base_rate(earlier),
-        impressions=impressions_of(earlier),
-        trained_from=earlier[0].at,
-        trained_to=earlier[-1].at,
-        report=_judge(fitted, earlier, later, policy),
+        **_served_as(fitted, design, rows, spread),
+        base_rate=base_rate(rows),
+        impressions=impressions_of(rows),
+        trained_from=rows[0].at,
+        trained_to=rows[-1].at,
+        report=report,
         interval=ranking.interval,
         graph=graph_of(fitted.estimator, design, policy.max_graph_difference),
     )
@@ -159,6 +207,14 @@ def with_accounts(rows: Sequence[Row], policy: TrainingPolicy) -> list[Row]:
     if len(known) < 2:
         return list(rows)
     return [replace(row, values=row.values | _levels(row, known)) for row in rows]
+
+
+def _plain(rows: Sequence[Row]) -> list[Row]:
+    """Rows without what ``with_accounts`` added."""
+    return [
+        replace(row, values={k: v for k, v in row.values.items() if not k.startswith(ACCOUNT)})
+        for row in rows
+    ]
 
 
 def _levels(row: Row, known: Sequence[str]) -> dict[str, float | None]:

@@ -127,7 +127,7 @@ def test_training_is_deterministic_in_any_order(model):
 
 def test_too_little_is_no_model():
     """Few creatives or few clicks: an error that says how much is needed."""
-    with pytest.raises(TooFewActualsError, match="at least 50 creatives"):
+    with pytest.raises(TooFewActualsError, match=f"at least {POLICY.min_rows} creatives"):
         train(Audience(1).rows(20), POLICY, RANKING)
     cold = [replace(row, clicks=0) for row in Audience(1).rows(100)]
     with pytest.raises(TooFewActualsError, match="100 clicks"):

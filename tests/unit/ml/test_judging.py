@@ -7,7 +7,7 @@ from geminivideo.policy import TrainingPolicy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-POLICY = TrainingPolicy(resamples=400)
+POLICY = TrainingPolicy(resamples=400, level=0.95)
 
 
 def ads(rng, count, spread=0.0, shown=2000):

@@ -8,10 +8,10 @@ from geminivideo.ml import graphs, onnx_serving
 from geminivideo.ml.challenging import challenge
 from geminivideo.ml.ctr import BOOSTING, LOGISTIC, ModelUnreadableError, load_champion
 from geminivideo.ml.graphs import GraphDiffersError, difference, graph_of
-from geminivideo.ml.judging import Row
+from geminivideo.ml.judging import Row, loss_of
 from geminivideo.ml.model_card import card_of
 from geminivideo.ml.onnx_serving import GraphUnreadableError
-from geminivideo.ml.training import TooFewActualsError, candidates, train
+from geminivideo.ml.training import TooFewActualsError, candidates, learn, train
 from geminivideo.ml.trials import State
 from geminivideo.policy import RankPolicy, TrainingPolicy
 
@@ -203,6 +203,42 @@ def test_the_card_says_how_it_was_judged():
     assert "Against the champion" not in card
 
 
+def test_what_is_served_has_learned_from_the_ads_of_the_judgement_too():
+    """The judged model saw the first three quarters, the served one all; the report is one."""
+    rows = shown(13, 120, line)
+    learned = learn(rows, POLICY, RANKING)
+    last = max(row.at for row in rows)
+    assert learned.judged.dump() == train(rows, POLICY, RANKING).dump()
+    assert learned.judged.trained_to < learned.served.trained_to == last
+    assert learned.served.impressions == sum(row.impressions for row in rows)
+    assert learned.served.report == learned.judged.report
+    made = challenge(rows, None, POLICY, RANKING, last + 3600.0)
+    assert made.model.version == learned.served.version
+
+
+def test_more_ads_bring_the_served_model_nearer_to_the_truth():
+    """Over several audiences its coefficients are nearer than the judged model's in the mean."""
+    nearer = []
+    for seed in range(20, 26):
+        learned = learn(shown(seed, 80, line), POLICY, RANKING)
+        far = shown(seed + 100, 200, line)
+        losses = [
+            sum(loss_of(model.predict_vector(row.values).ctr, row) for row in far)
+            for model in (learned.judged, learned.served)
+        ]
+        nearer.append(losses[0] - losses[1])
+    assert sum(nearer) > 0
+
+
+def test_accounts_keep_their_levels_when_all_ads_are_learned_from():
+    """An account's level comes of all its ads, and the level's columns stand once."""
+    rows = [
+        replace(row, account_id=f"a{number % 2}") for number, row in enumerate(shown(14, 120, line))
+    ]
+    learned = learn(rows, POLICY, RANKING)
+    assert learned.served.names == learned.judged.names
+
+
 def test_a_challenger_is_not_judged_on_what_the_champion_learned():
     """The same ads for both, all later than the champion's own; with too few it stays."""
     rows = shown(12, 200, line)
@@ -213,4 +249,4 @@ def test_a_challenger_is_not_judged_on_what_the_champion_learned():
     refused = challenge(rows, late, POLICY, RANKING, 3600.0 * 1000)
     assert refused.over_champion is None
     assert refused.state is State.REJECTED
-    assert "fewer than 10 ads" in refused.reason
+    assert f"fewer than {POLICY.min_judged} ads" in refused.reason

@@ -38,9 +38,9 @@ def test_a_worse_shadow_goes():
 @pytest.mark.parametrize(("age_days", "state"), [(5.0, State.SHADOW), (46.0, State.REJECTED)])
 def test_too_few_ads_wait_for_a_time(age_days, state):
     """Nothing is decided on a handful of ads, and nobody is on trial for ever."""
-    found = trial(good=0.05, bad=0.6, count=10, age_days=age_days)
+    found = trial(good=0.05, bad=0.6, count=5, age_days=age_days)
     assert found.state is state
-    assert "10 of 20 new ads" in found.reason
+    assert f"5 of {POLICY.min_shadow_ads} new ads" in found.reason
 
 
 def test_a_twin_of_the_champion_waits():

@@ -32,7 +32,7 @@ def test_too_few_ads_train_nothing(world):
         "champion_score": None,
         "challenger_score": None,
         "promoted": False,
-        "reason": "20 ads with actuals: a model needs at least 50",
+        "reason": f"20 ads with actuals: a model needs at least {TrainingPolicy().min_rows}",
     }
     assert world.started == []
 
@@ -155,7 +155,7 @@ def test_a_shadow_that_proves_itself_is_promoted(world):
     old, shadow = world.model(), world.model(first["new_model_version"])
     waiting = world.consider(world.cycle(accuracy=0.9))
     assert waiting.result["promoted"] is False
-    assert "0 of 20 new ads" in waiting.result["reason"]
+    assert f"0 of {TrainingPolicy().min_shadow_ads} new ads" in waiting.result["reason"]
     world.later(10)
     world.show(40, 7, says=(old, shadow))
     run = world.consider(world.cycle(accuracy=0.9))
