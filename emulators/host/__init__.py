@@ -377,6 +377,9 @@ class Server:
         except (aiohttp.ClientError, ConnectionError) as error:
             if wire.is_too_large(request):
                 raise errors.too_large(wire.MAX_BODY_BYTES) from error
+            # What loses a connection is dying, perhaps with its door still open: a request that
+            # went there now would be lost with it.
+            instance.unreachable = True
             raise errors.broken(spec.name, self._why(instance, error)) from error
         instance.answered = True
         function.backoff.worked()

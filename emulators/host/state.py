@@ -103,7 +103,7 @@ class Instance:
         self.port = port
         self.in_flight = 0
         self.retired = False  # asked to go; its end is no failure
-        self.unreachable = False  # it does not listen any more, whatever its process does
+        self.unreachable = False  # it refused or lost a connection, whatever its process does
         self.answered = False
 
     @property

@@ -63,6 +63,23 @@ def main(request):
 """
 
 
+def test_what_lost_a_connection_is_asked_nothing_more(serve):
+    """It is dying, or not to be trusted: the next request goes to another process, and works."""
+    source = """
+import os, socket
+
+def main(request):
+    if "lose" in request.args:
+        request.environ["gunicorn.socket"].shutdown(socket.SHUT_RDWR)
+    return {"pid": os.getpid()}
+"""
+    call = serve(source, echo={})
+    before = call("echo").json["pid"]
+    assert call("echo", "/?lose=1").status == 503
+    after = call("echo")
+    assert (after.status, after.json["pid"] != before) == (200, True)
+
+
 @pytest.mark.parametrize("method", ["GET", "PUT", "POST"])
 def test_a_lost_connection_is_not_asked_again(serve, tmp_path, method):
     """Cloud Run sends a request once, whatever its method: 503, and the function ran once."""
