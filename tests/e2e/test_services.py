@@ -104,6 +104,7 @@ def test_the_director_and_the_council_answer_for_the_asset(ask, facts):
     assert {one["id"] for one in judged["blueprints"]} == {b.id for b in facts.blueprints}
 
 
+@pytest.mark.long
 def test_a_remix_renders_another_shape_and_publishes_nothing(site, ask, facts):
     """A square remix of an approved plan is rendered and checked; no change is made for it."""
     blueprint = next(b for b in facts.blueprints if b.verdict == "APPROVED")
@@ -126,6 +127,7 @@ def test_a_remix_renders_another_shape_and_publishes_nothing(site, ask, facts):
     assert len(site.cloud.meta.writes()) == before
 
 
+@pytest.mark.long
 def test_pro_work_is_done_in_the_service_and_in_the_render_job(site, ask, facts, clips):
     """A preview of the analysed upload is there at once; a video that no flow has heard is heard
     by an execution of the render job; all thirteen modules are served."""

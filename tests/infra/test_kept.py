@@ -74,6 +74,7 @@ def read_files(tree: Tree) -> list[Path]:
     return [path for name, path in names.items() if name.startswith(own) and name not in NOT_RUN]
 
 
+@pytest.mark.long
 def test_an_unchanged_program_is_not_run_again(tree):
     """The kept graph is the one that a run makes."""
     assert kept.load(tree.question) == tree.graph == recorded(tree.question).graph

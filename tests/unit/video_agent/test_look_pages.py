@@ -84,6 +84,7 @@ def wide(derive):
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_the_page_of_auto_captions(tall, tmp_path):
     """Each style changes the picture in another way at the time of a word."""
     words = tuple(
@@ -104,6 +105,7 @@ def test_the_page_of_auto_captions(tall, tmp_path):
     assert kept("auto_captions", picture, tmp_path) <= LARGEST
 
 
+@pytest.mark.long
 def test_the_page_of_color_grading(wide, tmp_path):
     """The pictures of the ten tables are those of the presets; one of them is rendered."""
     source = frame_of(wide, 0.7)[..., ::-1] / 255
@@ -122,6 +124,7 @@ def test_the_page_of_color_grading(wide, tmp_path):
     assert kept("color_grading", picture, tmp_path) <= LARGEST
 
 
+@pytest.mark.long
 def test_the_page_of_smart_crop(wide, tmp_path):
     """Every shape shows the right side of the frame, where the subject was said to be."""
     box = Box(x=0.7, y=0.35, w=0.12, h=0.3)
@@ -141,6 +144,7 @@ def test_the_page_of_smart_crop(wide, tmp_path):
     assert kept("smart_crop", row(shown), tmp_path) <= LARGEST
 
 
+@pytest.mark.long
 def test_the_page_of_the_audio_mixer(tmp_path, derive):
     """The levels drawn are those of the stems: the music falls while the voice speaks."""
     clip = derive(
