@@ -17,7 +17,7 @@ from geminivideo.runtime.flows import path_of
 from geminivideo.runtime.step import Step, step
 from geminivideo.services import model_registry
 from geminivideo.services.embedding import embedder
-from geminivideo.services.hearing import heard
+from geminivideo.services.hearing import hears
 
 
 @step("rank_scenes")
@@ -56,6 +56,6 @@ def _predictor(step: Step) -> Predictor:
         return Heuristic(step.policy.rank)
     flow = step.documents.get(path_of(step.flow_id), Flow)
     account_id = flow.account_id if flow else ""
-    if champion.version not in heard(step.documents, account_id, [champion.version]):
+    if not hears(step.documents, account_id, champion.version):
         return Heuristic(step.policy.rank)
     return champion.for_account(account_id)

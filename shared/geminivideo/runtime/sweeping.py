@@ -27,7 +27,7 @@ _OPEN = (
 class Starter(Protocol):
     """Starts executions of a Cloud Run job."""
 
-    def run(self, job: str, env: Mapping[str, str], task_count: int) -> str:
+    def run(self, job: str, env: Mapping[str, str], task_count: int = 1) -> str:
         """Start one and return its name."""
         ...
 

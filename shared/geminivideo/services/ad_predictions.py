@@ -26,7 +26,7 @@ from geminivideo.records import (
     Video,
 )
 from geminivideo.services import model_registry
-from geminivideo.services.hearing import heard
+from geminivideo.services.hearing import hears
 
 if TYPE_CHECKING:
     from geminivideo.cloud.documents import Documents, Transaction
@@ -55,21 +55,19 @@ def predict_ads(
     scenes = step.documents.query(Query("scenes", [("flow_id", "==", analysed)]), Scene)
     heard = step.documents.get(f"transcripts/{analysed}", Transcript)
     champion, shadows = _champion(step), dict(_shadows(step))
-    hears = {one.account_id: _hears(step, one.account_id, champion) for one in changes}
+    told = {
+        account_id
+        for account_id in {one.account_id for one in changes}
+        if champion is not None and hears(step.documents, account_id, champion.version)
+    }
     now, records = step.clock.now(), []
     for change in changes:
         blueprint = blueprints[str(change.variation_id)]
         policy = step.policy_of(change.account_id).creative
         features = creative.of_blueprint(blueprint, scenes, heard, policy)
-        spoken = champion if hears[change.account_id] else None
+        spoken = champion if change.account_id in told else None
         records.append(_record(change, blueprint, features, spoken, shadows, now))
     step.decide(lambda transaction: _unpredicted(transaction, records))
-
-
-def _hears(step: Step, account_id: str, champion: CtrModel | None) -> bool:
-    return champion is not None and champion.version in heard(
-        step.documents, account_id, [champion.version]
-    )
 
 
 def _unpredicted(

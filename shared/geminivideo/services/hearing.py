@@ -28,6 +28,11 @@ def opted_in(documents: Documents, account_id: str) -> bool:
     return consent is not None and consent.opted_in
 
 
+def hears(documents: Documents, account_id: str, version: str) -> bool:
+    """Whether this account hears this model version."""
+    return version in heard(documents, account_id, [version])
+
+
 def heard(documents: Documents, account_id: str, versions: Collection[str]) -> frozenset[str]:
     """Of model versions those that this account hears.
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from geminivideo.cloud.documents import Query
 from geminivideo.learning_records import CycleStatus, LearningCycle, LoopStatus
@@ -29,6 +29,7 @@ from geminivideo.topology import STEPS, Topic
 if TYPE_CHECKING:
     from geminivideo.cloud.documents import Documents, Transaction
     from geminivideo.runtime.clock import Clock
+    from geminivideo.runtime.sweeping import Starter
 
 IDLE_S = 240.0  # training that nobody took up, or held, for so long was lost
 MOST_RESTARTS = 3
@@ -36,14 +37,6 @@ TRAINING = "retrain"  # the job's step
 CYCLE_ENV = "CYCLE_ID"
 NEVER_BEGAN = "it never began"
 TIMED_OUT = "it did not end in its time"
-
-
-class Starter(Protocol):
-    """Starts executions of a Cloud Run job."""
-
-    def run(self, job: str, env: Mapping[str, str], task_count: int = 1) -> str:
-        """Start one and return its name."""
-        ...
 
 
 @dataclass(frozen=True)
