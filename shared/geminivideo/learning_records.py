@@ -247,6 +247,7 @@ class LearningCycle:
 
 
 MODEL_VERSIONS = "model_registry/ctr/versions"
+MODEL_TRAININGS = "model_trainings"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -313,6 +314,7 @@ class TrainingRun:
     """``model_trainings/{id}``: a training that somebody asked for outside a cycle.
 
     ``status`` is running, completed or failed; ``result`` has the members of the retrain loop.
+    ``restarts``: how often its execution was lost and started again.
     """
 
     id: str
@@ -321,6 +323,8 @@ class TrainingRun:
     status: LoopStatus
     asked_at: float
     execution: str | None = None
+    restarts: int = 0
+    restarted_at: float | None = None
     finished_at: float | None = None
     result: dict[str, Any] = field(default_factory=dict)
     reason: str | None = None

@@ -5,7 +5,7 @@ from geminivideo.events import SweepDue
 from geminivideo.runtime import outbox
 from geminivideo.runtime.step import Step, step
 from geminivideo.runtime.sweeping import lost_changes, lost_renders, wake_change, wake_render
-from geminivideo.services import learning_rescue, pro_rescue
+from geminivideo.services import learning_rescue, pro_rescue, training_rescue
 
 OUTBOX_AGE_S = 30.0
 BATCH = 200
@@ -24,6 +24,9 @@ def main(event: SweepDue, step: Step) -> None:
     cycles = learning_rescue.rescue(
         step.documents, step.outlet, step.clock, RunJobs(), step.settings.retrain_job
     )
+    trainings = training_rescue.rescue(
+        step.documents, RunJobs(), step.settings.retrain_job, step.clock.now()
+    )
     step.log(
         "swept",
         published=published,
@@ -31,4 +34,5 @@ def main(event: SweepDue, step: Step) -> None:
         renders=len(renders),
         pro_jobs=pro,
         cycles=cycles,
+        trainings=trainings,
     )

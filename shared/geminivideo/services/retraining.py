@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from geminivideo.cloud.documents import Query
 from geminivideo.cloud.files import ObjectGoneError
 from geminivideo.degraded import CHAMPION_UNREADABLE
-from geminivideo.learning_records import Actual, ModelVersion
+from geminivideo.learning_records import MODEL_TRAININGS, Actual, ModelVersion
 from geminivideo.ml import creative
 from geminivideo.ml.ctr import CtrModel, ModelUnreadableError
 from geminivideo.ml.judging import Row
@@ -62,7 +62,7 @@ class Judged:
 
 def training_path(training_id: str) -> str:
     """``model_trainings/{id}``: a training that was asked for outside a cycle."""
-    return f"model_trainings/{training_id}"
+    return f"{MODEL_TRAININGS}/{training_id}"
 
 
 def consider(context: LoopContext) -> LoopResult:

@@ -243,16 +243,20 @@ class World:
         run_id = runs.run_id_of(name, cycle.id)
         return self.documents.get(runs.path_of(run_id), runs.StepRun)
 
+    def main(self, folder):
+        """The module of a step or a service, with clients and a clock of its own."""
+        path = ROOT / "functions" / folder / "main.py"
+        spec = importlib.util.spec_from_file_location(f"{path.parent.name}_of_retrain", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
     def call(self, service, method, path, body=None):
         """Status and JSON of one request to a service."""
         url = urlsplit(path)
         data = None if body is None else json.dumps(body).encode()
         builder = EnvironBuilder(method=method, path=url.path, query_string=url.query, data=data)
-        main = ROOT / "functions" / "services" / service / "main.py"
-        spec = importlib.util.spec_from_file_location(f"{service}_of_retrain", main)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        response = module.api(flask.Request(builder.get_environ()))
+        response = self.main(f"services/{service}").api(flask.Request(builder.get_environ()))
         return response.status_code, json.loads(response.get_data())
 
 
