@@ -8,7 +8,7 @@ caller lives by.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -26,7 +26,7 @@ from geminivideo.policy import Policy
 from geminivideo.records import Account, Campaign, FeedbackEvent
 from geminivideo.runtime.http import Api, ApiError, Call, identifier
 from geminivideo.runtime.policies import policy_of
-from geminivideo.services import crediting
+from geminivideo.services import crediting, prior_moves
 from geminivideo.services.budget_decisions import seed_of
 from geminivideo.services.insights_intake import (
     count,
@@ -34,6 +34,7 @@ from geminivideo.services.insights_intake import (
     moment,
     ratio_contradiction,
 )
+from geminivideo.services.prior_moves import Known
 
 MOST_ADS = 5000
 CLICKS_CUT = "clicks-exceed-impressions"
@@ -91,6 +92,15 @@ class Allocated:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Heard:
+    """How many ads' prior CTR other accounts' experience moved; ``insufficient``: none, and why."""
+
+    data_status: str
+    ads: int = 0
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Selected:
     """The split; ``shortfall`` is what the bounds left over of ``total_budget``."""
 
@@ -101,6 +111,7 @@ class Selected:
     policy_version: str
     mode: str
     currency: str
+    wisdom: Heard
     shortfall: float = 0.0
     degraded: list[str] = field(default_factory=list)
 
@@ -186,12 +197,14 @@ def select(call: Call) -> Selected:
     _check(asked, total)
     now = call.ports.clock.now()
     warnings = {ad.ad_id: _warnings(ad) for ad in asked.ad_states}
-    known = _actuals(call, owner, asked)
-    ads = [_signals(ad, owner, asked.creative_dna_scores or {}, known) for ad in asked.ad_states]
+    reported = _actuals(call, owner, asked)
+    ads = [_signals(ad, owner, asked.creative_dna_scores or {}, reported) for ad in asked.ad_states]
     remembered = _remembered(call, owner, ads, now)
     policy = _with_mode(owner.policy, asked, remembered)
-    record = _decided(asked, owner, policy, tuple(remembered), total, now)
-    return _selected(record, warnings, policy.sampler.mode)
+    known = prior_moves.known_of(call.ports.documents, owner.id, remembered, policy, now)
+    moved = prior_moves.moved_by(known, remembered, {}, policy)
+    record = _decided(asked, owner, policy, moved, total, now)
+    return _selected(record, warnings, policy.sampler.mode, _heard(known, moved))
 
 
 def _check(asked: Selection, total: int) -> None:
@@ -228,6 +241,7 @@ def _signals(
     def cents(amount: float | None, member: str) -> int:
         return minor(amount or 0.0, owner.currency, member)
 
+    likeness = _share(dna.get(ad.ad_id))
     value = cents(ad.pipeline_value, "pipeline_value")
     if ad.pipeline_value is None and actual is not None:
         value = actual.pipeline_value
@@ -241,7 +255,8 @@ def _signals(
         pipeline_value=value,
         cash_revenue=cents(ad.cash_revenue, "cash_revenue"),
         daily_budget=cents(budget, "current_budget") or None,
-        dna=_share(dna.get(ad.ad_id)),
+        dna=likeness,
+        moved_by=() if likeness is None else (f"the creative DNA score given, {likeness:g}",),
     )
 
 
@@ -306,7 +321,22 @@ def _decided(
         raise ApiError(422, f"ad_states: {error}") from error
 
 
-def _selected(record: DecisionRecord, warnings: Mapping[str, list[str]], mode: str) -> Selected:
+def _heard(known: Known, ads: Sequence[AdSignals]) -> Heard:
+    """What other accounts' experience did to this split."""
+    moved = sum(ad.wisdom is not None for ad in ads)
+    if moved:
+        return Heard(data_status="complete", ads=moved)
+    reason = "the release that stands says nothing of these ads"
+    if known.release is None:
+        reason = "nothing is released yet: too few accounts share"
+    if not known.opted_in:
+        reason = "the account takes no part in sharing"
+    return Heard(data_status="insufficient", reason=reason)
+
+
+def _selected(
+    record: DecisionRecord, warnings: Mapping[str, list[str]], mode: str, heard: Heard
+) -> Selected:
     currency = record.currency
     pairs = zip(record.recommendations, record.request.ads, strict=True)
     return Selected(
@@ -317,6 +347,7 @@ def _selected(record: DecisionRecord, warnings: Mapping[str, list[str]], mode: s
         policy_version=record.policy_version,
         mode=mode,
         currency=currency,
+        wisdom=heard,
         shortfall=money.major(record.shortfall, currency),
         degraded=list(record.degraded),
     )
@@ -334,7 +365,7 @@ def _allocated(
         change_percentage=round(100 * change, 2) if change is not None else None,
         confidence=recommendation.confidence,
         reason=recommendation.reason,
-        metrics=_metrics(recommendation.metrics, currency),
+        metrics=_metrics(recommendation.metrics, ad, currency),
         warnings=warnings,
     )
 
@@ -347,9 +378,13 @@ def _pace(ad: AdSignals) -> int | None:
     return round(last.spend * 24.0 / max(last.hours, 24.0)) or None
 
 
-def _metrics(metrics: Metrics, currency: str) -> dict[str, Any]:
-    """The numbers behind a share; rates are fractions, ``spend`` is in major units."""
-    return asdict(metrics) | {"spend": money.major(metrics.spend, currency)}
+def _metrics(metrics: Metrics, ad: AdSignals, currency: str) -> dict[str, Any]:
+    """The numbers behind a share; rates are fractions, ``spend`` is in major units.
+
+    ``dna`` and ``wisdom`` are what moved the ad's prior CTR (``moved_by`` says why); null: nothing.
+    """
+    moved = {"dna": ad.dna, "wisdom": ad.wisdom, "moved_by": list(ad.moved_by)}
+    return asdict(metrics) | moved | {"spend": money.major(metrics.spend, currency)}
 
 
 # Feedback ------------------------------------------------------------------------------------

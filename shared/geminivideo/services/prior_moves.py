@@ -37,11 +37,12 @@ _MOST_REASONS = 8
 
 
 @dataclass(frozen=True)
-class _Known:
+class Known:
     """All that may move a prior of the account."""
 
     predictions: Mapping[str, PredictionRecord]  # by ad
     patterns: Sequence[WinningPattern]
+    opted_in: bool
     release: SharedRelease | None
     models: frozenset[str]  # versions that may be heard
     usual_ctr: float | None
@@ -63,19 +64,29 @@ def moved(
     """
     if not signals:
         return ()
-    known = _known(documents, account_id, signals, policy, now)
+    return moved_by(known_of(documents, account_id, signals, policy, now), signals, ads_of, policy)
+
+
+def moved_by(
+    known: Known,
+    signals: Sequence[AdSignals],
+    ads_of: Mapping[str, Sequence[str]],
+    policy: Policy,
+) -> tuple[AdSignals, ...]:
+    """The signals as ``known`` moves them; a ``dna`` that they bring stands, with its reasons."""
     if not known.predictions and known.release is None:
         return tuple(signals)
     return tuple(_moved(one, ads_of.get(one.ad_id, (one.ad_id,)), known, policy) for one in signals)
 
 
-def _known(
+def known_of(
     documents: Documents,
     account_id: str,
     signals: Sequence[AdSignals],
     policy: Policy,
     now: float,
-) -> _Known:
+) -> Known:
+    """What stands now: the account's predictions and patterns, and the release that it hears."""
     predictions = _predictions(documents, account_id, now)
     of_account = [("account_id", "==", account_id)]
     patterns = (
@@ -88,9 +99,10 @@ def _known(
     opted_in = hearing.opted_in(documents, account_id)
     said = [one.predicted for one in predictions.values() if one.predicted is not None]
     models = hearing.heard(documents, account_id, {one.model_version for one in said})
-    return _Known(
+    return Known(
         predictions=predictions,
         patterns=patterns,
+        opted_in=opted_in,
         release=shared_patterns.standing(documents) if opted_in else None,
         models=models,
         usual_ctr=likeness.usual_ctr(one for one in said if one.model_version in models),
@@ -122,21 +134,22 @@ def _made(documents: Documents, variations: Sequence[str]) -> Iterable[PendingCh
         )
 
 
-def _moved(ad: AdSignals, ads: Sequence[str], known: _Known, policy: Policy) -> AdSignals:
+def _moved(ad: AdSignals, ads: Sequence[str], known: Known, policy: Policy) -> AdSignals:
     """A unit's ads weigh alike: how its budget is split over them is Meta's."""
     records = [known.predictions.get(one) for one in ads]
-    likes = [like for one in records if (like := _likeness(one, known, policy)) is not None]
+    asked = records if ad.dna is None else []
+    likes = [like for one in asked if (like := _likeness(one, known, policy)) is not None]
     words = [word for one in records if (word := _wisdom(one, known, policy)) is not None]
-    reasons = chain(*(like.reasons for like in likes), *(word.reasons for word in words))
+    said = chain(*(like.reasons for like in likes), *(word.reasons for word in words))
     return replace(
         ad,
-        dna=_mean([like.score for like in likes]),
+        dna=_mean([like.score for like in likes]) if ad.dna is None else ad.dna,
         wisdom=_mean([word.ratio for word in words]),
-        moved_by=tuple(dict.fromkeys(reasons))[:_MOST_REASONS],
+        moved_by=tuple(dict.fromkeys([*ad.moved_by, *said]))[:_MOST_REASONS],
     )
 
 
-def _likeness(record: PredictionRecord | None, known: _Known, policy: Policy) -> Likeness | None:
+def _likeness(record: PredictionRecord | None, known: Known, policy: Policy) -> Likeness | None:
     """The model's word, for it has learned from the patterns too; without one, the patterns'."""
     if record is None:
         return None
@@ -148,7 +161,7 @@ def _likeness(record: PredictionRecord | None, known: _Known, policy: Policy) ->
     return said or likeness.of_patterns(record.features, known.patterns, most)
 
 
-def _wisdom(record: PredictionRecord | None, known: _Known, policy: Policy) -> Wisdom | None:
+def _wisdom(record: PredictionRecord | None, known: Known, policy: Policy) -> Wisdom | None:
     if known.release is None:
         return None
     features = record.features if record else None

@@ -272,3 +272,46 @@ def test_nobody_s_own_policy_loosens_what_is_shared(world, release):
     world.next_slot()
     world.loop("shop")
     assert {one.epsilon for one in world.releases()} == {20.0}
+
+
+def selected(world, **members):
+    """The split that the sampler's route makes of the shop's new ads, by ad, and its ``wisdom``."""
+    ads = [
+        {"ad_id": ad, "impressions": 0, "clicks": 0, "spend": 0.0, "age_hours": 2.0}
+        for ad in ("question", "face", "plain")
+    ]
+    body = {"account_id": "shop", "ad_states": ads, "total_budget": 90.0, "seed": 7} | members
+    answer = world.call("ml_service", "POST", "/api/ml/battle-hardened/select", body)
+    assert answer.status == 200, answer.json
+    shares = {one["ad_id"]: one for one in answer.json["recommendations"]}
+    return shares, answer.json["wisdom"]
+
+
+def test_the_sampler_s_route_hears_other_accounts_only_for_one_that_takes_part(world, shop):
+    """Insufficient with the reason, until the account takes part and something is released; then
+    each ad's prior moves, and says by what."""
+    shares, wisdom = selected(world)
+    assert (wisdom["data_status"], wisdom["ads"]) == ("insufficient", 0)
+    assert wisdom["reason"] == "the account takes no part in sharing"
+    assert {one["metrics"]["wisdom"] for one in shares.values()} == {None}
+    world.opt("shop")
+    assert selected(world)[1]["reason"].startswith("nothing is released yet")
+    world.policy(delta=0.49, epsilon=20.0, budget_epsilon=100.0)
+    world.sharers(30)
+    loop.release_if_due(world.documents, world.clock.now(), silent)
+    shares, wisdom = selected(world)
+    assert wisdom == {"data_status": "complete", "ads": 3, "reason": None}
+    ctr = {ad: one["metrics"]["ctr"] for ad, one in shares.items()}
+    assert ctr["question"] > ctr["plain"] > ctr["face"]
+    assert "its prior CTR was moved by shared" in shares["question"]["reason"]
+
+
+def test_a_likeness_that_the_caller_gives_stands(world, shop):
+    """It moves the prior in place of what the account's own patterns would say."""
+    world.documents.set("winning_patterns/1", pattern(1, lift=1.5, strength=1.0))
+    shares, _ = selected(world, creative_dna_scores={"question": 0.5})
+    metrics = shares["question"]["metrics"]
+    assert metrics["dna"] == 0.5
+    assert metrics["moved_by"] == ["the creative DNA score given, 0.5"]
+    shares, _ = selected(world)
+    assert shares["question"]["metrics"]["moved_by"] == ["own pattern questions x1.50"]
