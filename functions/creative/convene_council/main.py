@@ -1,13 +1,12 @@
 """The Council: the Director plans, the Oracle predicts, the Council of Titans judges at 85."""
 
-import os
 from dataclasses import replace
 
-from geminivideo.cloud.vertex import Vertex
 from geminivideo.events import BlueprintsApproved, ScenesRanked
 from geminivideo.records import Brief, Campaign, FlowStatus, Video
 from geminivideo.runtime.step import Permanent, Step, step
 from geminivideo.services import variation_council as variations
+from geminivideo.services.council_model import council_model
 from geminivideo.services.plan_material import material_of
 from geminivideo.services.similar_winners import Port, winners_like
 from geminivideo.titan_core import council, session
@@ -26,8 +25,7 @@ def main(event: ScenesRanked, step: Step) -> BlueprintsApproved | None:
     material = replace(material, winners=alike.winners)
     for reason in alike.degraded:
         step.degrade(reason)
-    asked = os.environ.get("GV_COUNCIL") == "gemini"
-    model = Vertex.from_env(step.settings.project) if asked else None
+    model = council_model(step.settings.project)
     policy, wanted = step.policy.council, variations.request_of(step.documents, event.flow_id)
     if wanted is None:
         held = session.hold(material, policy, model)

@@ -24,22 +24,36 @@ _EMBED_BATCH = 32
 class Vertex:
     """One Gemini model; ``GV_VERTEX_URL`` points the client at another endpoint."""
 
-    def __init__(self, project: str, location: str, model: str, attempts: int = _ATTEMPTS) -> None:
+    def __init__(
+        self,
+        project: str,
+        location: str,
+        model: str,
+        attempts: int = _ATTEMPTS,
+        timeout_ms: int = _TIMEOUT_MS,
+    ) -> None:
         self._project = project
         self._location = location
         self._attempts = attempts
+        self._timeout_ms = timeout_ms
         self.model = model
 
     @classmethod
-    def from_env(cls, project: str) -> Vertex:
-        """``GV_VERTEX_LOCATION`` (default ``global``) and ``GV_GEMINI_MODEL`` choose the model."""
+    def from_env(cls, project: str, within_s: float | None = None) -> Vertex:
+        """``GV_VERTEX_LOCATION`` (default ``global``) and ``GV_GEMINI_MODEL`` choose the model.
+
+        With ``within_s`` it is asked once and waited for so long: for somebody who waits.
+        """
         location = os.environ.get("GV_VERTEX_LOCATION", "global")
-        return cls(project, location, os.environ.get("GV_GEMINI_MODEL", "gemini-2.5-flash"))
+        model = os.environ.get("GV_GEMINI_MODEL", "gemini-2.5-flash")
+        if within_s is None:
+            return cls(project, location, model)
+        return cls(project, location, model, attempts=1, timeout_ms=round(1000 * within_s))
 
     @cached_property
     def client(self) -> genai.Client:
         """The real client, opened on first use."""
-        return _client(self._project, self._location, self._attempts)
+        return _client(self._project, self._location, self._attempts, self._timeout_ms)
 
     def complete(
         self, prompt: str, schema: dict[str, Any], media_uris: Sequence[str]
@@ -131,14 +145,16 @@ def _unit(vector: Sequence[float]) -> list[float]:
     return [value / length for value in vector]
 
 
-def _client(project: str, location: str, attempts: int) -> genai.Client:
+def _client(
+    project: str, location: str, attempts: int, timeout_ms: int = _TIMEOUT_MS
+) -> genai.Client:
     from google import genai
     from google.genai import types
 
     url = os.environ.get("GV_VERTEX_URL")
     options = types.HttpOptions(
         api_version="v1",
-        timeout=_TIMEOUT_MS,
+        timeout=timeout_ms,
         base_url=url,
         retry_options=types.HttpRetryOptions(attempts=attempts),
     )

@@ -1,33 +1,33 @@
-"""What is wrong with a creative, from measured facts, and what to make instead: nothing is made.
+"""What is wrong with a creative by what is known of it, and what to make instead; none is made.
 
-A diagnosis is what the checks of its file, the Council's rule-based members, the account's patterns
-and its days at Meta say. The variations are the default Director's on the creative's own footage:
-each changes one thing that the issue is about, and the Council has judged it.
+The facts are what the checks of its file, the Council's rule-based members, the account's patterns
+and its days at Meta say. With Gemini configured it names the cause by these facts and plans the
+remedies, which are validated; else, or without a usable answer, variations by rule change one
+thing that the issue is about, and the answer says ``default-strategy``. The Council's rule-based
+members judge either.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from geminivideo.degraded import DEFAULT_STRATEGY
-from geminivideo.learning import teaching
-from geminivideo.learning.fatigue_state import Wear
-from geminivideo.learning.winners import standing
-from geminivideo.learning_records import Actual
+from geminivideo.language import LanguageModel, ModelUnavailableError
 from geminivideo.policy import Policy
-from geminivideo.records import AdState, Blueprint, Campaign, Variation
+from geminivideo.records import Blueprint, Campaign
 from geminivideo.runtime.http import Api, ApiError, Call, identifier
 from geminivideo.runtime.policies import policy_of
-from geminivideo.services import fatigue, oracle, patterns
+from geminivideo.services import creative_evidence, oracle
+from geminivideo.services.council_model import council_model
+from geminivideo.services.creative_evidence import Findings, Symptom
 from geminivideo.services.oracle import Creative
 from geminivideo.services.plan_material import material_of
-from geminivideo.titan_core import session, variation
-from geminivideo.titan_core.critics import RULE_COUNCIL
+from geminivideo.services.similar_winners import Port, winners_like
+from geminivideo.titan_core import remedies, session, variation
+from geminivideo.titan_core.remedies import Case, Prescription
 from geminivideo.titan_core.variation import Source
-from geminivideo.video_agent.dispatch import variation_id_of
 
 if TYPE_CHECKING:
     from geminivideo.cloud.documents import Documents
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 INSUFFICIENT, COMPLETE = "insufficient", "complete"
 MOST = 20
 ISSUE_UNKNOWN = "issue-not-recognised"
+_PATIENCE_S = 60.0  # for the model: half of what the services that answer this have
 
 # What an issue is about, by the words that are used for it, and what is varied for it.
 _SUBJECTS: tuple[tuple[str, tuple[str, ...], tuple[Source, ...]], ...] = (
@@ -78,27 +79,36 @@ class Complaint:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Symptom:
-    """One measured fact. ``source``: check, critic, pattern, wear, actuals; ``wrong``: a fault."""
-
-    source: str
-    fact: str
-    wrong: bool
-
-
-@dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """What the facts say. ``about`` is how the issue was understood (null: it was not)."""
+    """What the facts say. ``about`` is how the issue's words were understood (null: they were not).
+
+    ``cause`` is the model's, resting on the facts of ``evidence``; null by rule.
+    """
 
     about: str | None
     symptoms: tuple[Symptom, ...]
     faults: int
     not_measured: tuple[str, ...]
+    cause: str | None = None
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reason:
+    """What a variation changes, and the facts that it answers."""
+
+    variation_id: str
+    change: str
+    evidence: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Treated:
-    """The diagnosis and planned variations, best first; ``mode`` says who planned them."""
+    """The diagnosis and planned variations, best first; ``mode`` says who planned them.
+
+    ``reasons`` are the model's (by rule the title names the one change), ``notes`` why it, or
+    some of what it planned, was not taken.
+    """
 
     creative_id: str
     issue: str
@@ -106,12 +116,15 @@ class Treated:
     diagnosis: Diagnosis | None
     variations: list[Blueprint]
     mode: str | None = None
+    model_version: str | None = None
+    reasons: list[Reason] = field(default_factory=list)
     reason: str | None = None
+    notes: list[str] = field(default_factory=list)
     degraded: list[str] = field(default_factory=list)
 
 
 def treat(call: Call) -> Treated:
-    """Say what the facts show to be wrong with a creative, and plan variations of it."""
+    """Say what is wrong with a creative by what is known of it, and plan variations of it."""
     asked: Complaint = call.body
     documents = call.ports.documents
     found = oracle.find(documents, identifier(asked.creative_id, "creative_id"))
@@ -122,19 +135,108 @@ def treat(call: Call) -> Treated:
     material = _material(documents, found)
     if material is None:
         return _unknown(asked, "its video's scenes are not there")
+    now = call.ports.clock.now()
+    known = creative_evidence.findings(documents, found, material, policy, now)
+    model = council_model(call.ports.settings.project, within_s=_PATIENCE_S)
+    if model is None:
+        return _by_rule(asked, found.blueprint, known, material, policy)
+    try:
+        return _by_model(call, model, found, known, material, policy)
+    except ModelUnavailableError as error:
+        call.ports.log.warning("the doctor's model gave no usable answer: %s", error)
+        by_rule = _by_rule(asked, found.blueprint, known, material, policy)
+        return replace(by_rule, notes=[f"model: {error}"])
+
+
+def _by_model(
+    call: Call,
+    model: LanguageModel,
+    found: Creative,
+    known: Findings,
+    material: Material,
+    policy: Policy,
+) -> Treated:
+    """Raises ``ModelUnavailableError`` when its answer cannot be used."""
+    asked: Complaint = call.body
+    plan = found.blueprint
+    if plan is None:
+        raise ModelUnavailableError("there is no plan to ask about")
+    alike = winners_like(material, Port.of_call(call, material.video.account_id))
+    others = tuple(one for one in alike.winners if one.ad_id != found.ad_id)
+    material = replace(material, winners=others)
+    case = Case(
+        plan=plan,
+        issue=asked.issue,
+        facts=creative_evidence.facts(found, known, material),
+        unknown=known.not_measured,
+        duration=asked.duration,
+    )
+    said = remedies.prescribe(model, case, material, policy.council, asked.variations)
+    plans = [remedy.plan for remedy in said.remedies]
+    judged = session.judge_by_rule(plans, material, policy.council)
+    about, _ = subject_of(asked.issue)
+    return Treated(
+        creative_id=asked.creative_id,
+        issue=asked.issue,
+        data_status=COMPLETE,
+        diagnosis=_diagnosis(known, about, said.cause, _texts(case, said.because)),
+        variations=_renamed(judged, plan),
+        mode="gemini",
+        model_version=said.model_version,
+        reasons=_reasons(judged, plan, case, said),
+        notes=list(said.dropped),
+        degraded=list(alike.degraded),
+    )
+
+
+def _reasons(
+    judged: Sequence[Blueprint], plan: Blueprint, case: Case, said: Prescription
+) -> list[Reason]:
+    by_id = {remedy.plan.id: remedy for remedy in said.remedies}
+    return [
+        Reason(
+            variation_id=renamed.id,
+            change=by_id[one.id].change,
+            evidence=_texts(case, by_id[one.id].because),
+        )
+        for one, renamed in zip(judged, _renamed(judged, plan), strict=True)
+    ]
+
+
+def _texts(case: Case, ids: Sequence[str]) -> tuple[str, ...]:
+    """The cited facts themselves: numbers mean nothing outside of the case."""
+    by_id = {fact.id: fact.fact for fact in case.facts}
+    return tuple(by_id[one] for one in ids)
+
+
+def _by_rule(
+    asked: Complaint, plan: Blueprint, known: Findings, material: Material, policy: Policy
+) -> Treated:
     about, kinds = subject_of(asked.issue)
-    diagnosis = _diagnosis(call, found, material, policy, about)
-    planned = _planned(found.blueprint, material, policy, asked, kinds)
+    planned = _planned(plan, material, policy, asked, kinds)
     unclear = [ISSUE_UNKNOWN] if asked.issue and about is None else []
     return Treated(
         creative_id=asked.creative_id,
         issue=asked.issue,
         data_status=COMPLETE,
-        diagnosis=diagnosis,
+        diagnosis=_diagnosis(known, about),
         variations=planned,
         mode="default",
         reason=None if planned else "the footage gives no other plan of this kind",
         degraded=[DEFAULT_STRATEGY, *unclear],
+    )
+
+
+def _diagnosis(
+    known: Findings, about: str | None, cause: str | None = None, evidence: tuple[str, ...] = ()
+) -> Diagnosis:
+    return Diagnosis(
+        about=about,
+        symptoms=known.symptoms,
+        faults=sum(symptom.wrong for symptom in known.symptoms),
+        not_measured=known.not_measured,
+        cause=cause,
+        evidence=evidence,
     )
 
 
@@ -173,10 +275,7 @@ def _planned(
     asked: Complaint,
     kinds: tuple[Source, ...],
 ) -> list[Blueprint]:
-    """Judged variations, those that the Council approves first.
-
-    Their ids are of no stored plan.
-    """
+    """Judged variations, those that the Council approves first."""
     council = policy.council
     if asked.duration is not None:
         plan = variation.cut_to(plan, asked.duration, material, council)
@@ -184,108 +283,12 @@ def _planned(
             kind for kind in kinds or variation.KINDS if kind is not variation.other_lengths
         )
     held = session.judge_variations(material, council, plan, 3 * asked.variations, kinds=kinds)
-    best = held.blueprints[: asked.variations]
-    return [replace(one, id=f"{plan.id}-alt{n:02d}", rank=n) for n, one in enumerate(best)]
+    return _renamed(held.blueprints[: asked.variations], plan)
 
 
-# Diagnosis -----------------------------------------------------------------------------------
-
-
-def _diagnosis(
-    call: Call, found: Creative, material: Material, policy: Policy, about: str | None
-) -> Diagnosis:
-    documents, missing = call.ports.documents, list[str]()
-    symptoms = [
-        *_of_checks(documents, found, missing),
-        *_of_critics(found, material, policy),
-        *_of_patterns(documents, found, policy, missing),
-        *_of_days(documents, found, policy, call.ports.clock.now(), missing),
-    ]
-    symptoms.sort(key=lambda symptom: not symptom.wrong)
-    return Diagnosis(
-        about=about,
-        symptoms=tuple(symptoms),
-        faults=sum(symptom.wrong for symptom in symptoms),
-        not_measured=tuple(missing),
-    )
-
-
-def _of_checks(documents: Documents, found: Creative, missing: list[str]) -> Iterator[Symptom]:
-    """What was measured in the rendered file."""
-    plan = found.blueprint
-    if plan is None:
-        return
-    path = f"render_jobs/rj-{plan.flow_id}/variations/{variation_id_of(plan.id)}"
-    rendered = documents.get(path, Variation)
-    if rendered is None or not rendered.checks:
-        missing.append("check: it was not rendered here")
-        return
-    for check in rendered.checks:
-        words = f"{check.name}: measured {check.measured}, wanted {check.wanted}"
-        yield Symptom(source="check", fact=words, wrong=not check.passed)
-
-
-def _of_critics(found: Creative, material: Material, policy: Policy) -> Iterator[Symptom]:
-    """What the Council's members find by rule: hook, pacing, facts that are kept, shots."""
-    if found.blueprint is None:
-        return
-    for critic in RULE_COUNCIL:
-        verdict = critic.judge(found.blueprint, material, policy.council)
-        if verdict.score is not None:
-            words = f"{verdict.member} {verdict.score:.0f} of 100: {verdict.reason}"
-            yield Symptom(source="critic", fact=words, wrong=verdict.score < 100.0)
-
-
-def _of_patterns(
-    documents: Documents, found: Creative, policy: Policy, missing: list[str]
-) -> Iterator[Symptom]:
-    """What the account's winners have, and this does or does not."""
-    known = patterns.patterns_of(documents, found.account_id or "")
-    taught = teaching.teachable(known, policy.patterns)
-    if not taught or found.features is None:
-        missing.append("pattern: no pattern of the account's winners is known")
-        return
-    for one in taught:
-        met = one.met_by(found.features)
-        if met is None:
-            missing.append(f"pattern: whether it has {one.pattern}")
-            continue
-        has = "has" if met else "lacks"
-        words = f"it {has} {teaching.sentence(one)}"
-        yield Symptom(source="pattern", fact=words, wrong=met is not one.raises)
-
-
-def _of_days(
-    documents: Documents, found: Creative, policy: Policy, now: float, missing: list[str]
-) -> Iterator[Symptom]:
-    """What became of the ad: a winner or not, and how worn it is."""
-    if found.ad_id is None:
-        missing.append("actuals: no ad was made of it")
-        return
-    actual = documents.get(f"actuals/{found.ad_id}", Actual)
-    if actual is None:
-        missing.append("actuals: none of its ad yet")
-    else:
-        judged = standing(actual, policy.winner)
-        yield Symptom(source="actuals", fact=judged.reason, wrong=judged.is_winner is False)
-        yield from _against_prediction(actual)
-    state = documents.get(f"ad_states/{found.ad_id}", AdState)
-    for _, _, finding in fatigue.judge([state] if state else [], policy, now):
-        if finding.wear is Wear.INSUFFICIENT_DATA:
-            missing.append(f"wear: {finding.facts[0]}")
-            continue
-        words = f"{finding.wear}: {'; '.join(finding.facts)}"
-        yield Symptom(source="wear", fact=words, wrong=finding.wear is not Wear.HEALTHY)
-
-
-def _against_prediction(actual: Actual) -> Iterator[Symptom]:
-    """Whether its CTR is below what was predicted of it."""
-    if actual.interval is None or actual.ctr is None:
-        return
-    low, high = actual.interval
-    noise = math.sqrt(max(actual.ctr * (1 - actual.ctr), 1e-9) / actual.impressions)
-    words = f"CTR {actual.ctr:.4f}; {low:.4f} to {high:.4f} were predicted"
-    yield Symptom(source="actuals", fact=words, wrong=actual.ctr + 2 * noise < low)
+def _renamed(judged: Sequence[Blueprint], plan: Blueprint) -> list[Blueprint]:
+    """The plans under ids that are of no stored plan."""
+    return [replace(one, id=f"{plan.id}-alt{n:02d}", rank=n) for n, one in enumerate(judged)]
 
 
 def _unknown(asked: Complaint, reason: str) -> Treated:

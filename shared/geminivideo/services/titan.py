@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 from geminivideo.cloud.documents import Query
 from geminivideo.degraded import DEFAULT_STRATEGY
 from geminivideo.events import ObjectRef
-from geminivideo.language import LanguageModel
 from geminivideo.policy import CouncilPolicy
 from geminivideo.records import (
     Blueprint,
@@ -22,6 +20,7 @@ from geminivideo.records import (
     Video,
 )
 from geminivideo.runtime.http import ApiError, Call, identifier
+from geminivideo.services.council_model import council_model
 from geminivideo.services.plan_material import material_of
 from geminivideo.services.similar_winners import Port, winners_like
 from geminivideo.titan_core import council, critics, director, session
@@ -129,7 +128,8 @@ def generate(call: Call) -> BattlePlan:
     material = _material(call, asked, flow_id)
     alike = winners_like(material, Port.of_call(call, material.video.account_id))
     material = replace(material, winners=alike.winners)
-    held = session.hold(material, policy, _model(call), asked.target_variations)
+    model = council_model(call.ports.settings.project)
+    held = session.hold(material, policy, model, asked.target_variations)
     return _battle_plan(material, list(held.blueprints), (*held.degraded, *alike.degraded))
 
 
@@ -302,14 +302,6 @@ def _brief(call: Call, asked: DirectorRequest) -> Brief:
         pain_points=tuple(asked.pain_points),
         desires=tuple(asked.desires),
     )
-
-
-def _model(call: Call) -> LanguageModel | None:
-    if os.environ.get("GV_COUNCIL") != "gemini":
-        return None
-    from geminivideo.cloud.vertex import Vertex
-
-    return Vertex.from_env(call.ports.settings.project)
 
 
 def _of_words(plan_id: str, hook: str, kind: HookType = HookType.STORY) -> Blueprint:

@@ -17,6 +17,7 @@ from geminivideo.titan_core.director import CTAS, OFFER_CTAS
 from geminivideo.titan_core.material import Material, words_of
 
 CRITICS_VERSION = "rules-2"
+FATAL = 100.0  # points of a fault that leaves nothing of a score
 GLANCE_WORDS = 5  # what can be read while a thumb decides
 BRISK_S = (1.2, 3.0)  # the mean shot length of an ad that keeps moving
 
@@ -75,7 +76,7 @@ def hook_faults(blueprint: Blueprint, material: Material, policy: CouncilPolicy)
     """The first second: can the line be read at a glance, and does the strongest shot open?"""
     text = blueprint.hook_text.strip()
     if not text:
-        yield Fault(100, "there is no hook")
+        yield Fault(FATAL, "there is no hook")
         return
     if len(text) > policy.max_hook_chars:
         yield Fault(40, f"hook is {len(text)} characters, over {policy.max_hook_chars}")
@@ -112,7 +113,7 @@ def pacing_faults(blueprint: Blueprint, material: Material, policy: CouncilPolic
     lengths = [shot.end_s - shot.start_s for shot in blueprint.shots]
     total = sum(lengths)
     if not lengths or total <= 0:
-        yield Fault(100, "no picture")
+        yield Fault(FATAL, "no picture")
         return
     if total < min(policy.min_ad_s, material.video.duration_s * 0.5):
         yield Fault(55, f"{total:.1f} s is too short to tell anything")
@@ -145,7 +146,7 @@ def evidence_faults(blueprint: Blueprint, material: Material, policy: CouncilPol
         inside = scene and scene.start_s - 0.05 <= shot.start_s < shot.end_s <= scene.end_s + 0.05
         if not inside:
             yield Fault(
-                100, f"shot {shot.start_s:.1f}-{shot.end_s:.1f} s is not in {shot.scene_id}"
+                FATAL, f"shot {shot.start_s:.1f}-{shot.end_s:.1f} s is not in {shot.scene_id}"
             )
     overlays = [shot.overlay_text for shot in blueprint.shots if shot.overlay_text]
     for text in (blueprint.hook_text, blueprint.cta_text, blueprint.caption, *overlays):
@@ -157,7 +158,7 @@ def _claims(text: str, material: Material) -> Faults:
         if word in material.vocabulary or word in _PLAIN:
             continue
         if any(character.isdigit() for character in word):
-            yield Fault(100, f"the figure '{word}' is in no source")
+            yield Fault(FATAL, f"the figure '{word}' is in no source")
         else:
             yield Fault(30, f"'{word}' is in no source")
 

@@ -93,21 +93,22 @@ def direct(
     answer = model.complete(
         _director_prompt(material, policy, count), schema_of(Drafts), [material.video.video.uri]
     )
-    drafts = _converted(answer.data, Drafts).blueprints
+    drafts = converted(answer.data, Drafts).blueprints
     kept: list[Blueprint] = []
     dropped: list[str] = []
     for index, draft in enumerate(drafts[:count]):
-        fault = _misfit(draft, material)
+        fault = misfit(draft, material)
         if fault:
             dropped.append(f"blueprint {index}: {fault}")
         else:
-            kept.append(_blueprint(draft, index, material, answer))
+            kept.append(blueprint_of(draft, index, material, answer))
     if not kept:
         raise ModelUnavailableError(f"no usable blueprint: {'; '.join(dropped) or 'none given'}")
     return kept, dropped
 
 
-def _misfit(draft: Draft, material: Material) -> str | None:
+def misfit(draft: Draft, material: Material) -> str | None:
+    """Why a draft's shots cannot be cut from this video, or ``None``."""
     if not draft.shots:
         return "it has no shots"
     for shot in draft.shots:
@@ -119,7 +120,8 @@ def _misfit(draft: Draft, material: Material) -> str | None:
     return None
 
 
-def _blueprint(draft: Draft, index: int, material: Material, answer: Completion) -> Blueprint:
+def blueprint_of(draft: Draft, index: int, material: Material, answer: Completion) -> Blueprint:
+    """The draft as a plan that names the model which wrote it."""
     return Blueprint(
         id=f"{material.flow_id}-bp{index:02d}",
         flow_id=material.flow_id,
@@ -147,7 +149,8 @@ def _shot(shot: DraftShot) -> Shot:
     )
 
 
-def _converted(data: Any, kind: type[Any]) -> Any:
+def converted(data: Any, kind: type[Any]) -> Any:
+    """A model's data as ``kind``; raises ``ModelUnavailableError`` for another shape."""
     try:
         return msgspec.convert(data, learned(kind), strict=False)
     except msgspec.ValidationError as error:
@@ -170,7 +173,7 @@ class GeminiMember:
         prompt = _judge_prompt(self.view, blueprint, material)
         try:
             answer = self.model.complete(prompt, schema_of(Score), [])
-            score = _converted(answer.data, Score)
+            score = converted(answer.data, Score)
         except ModelUnavailableError as error:
             return self._verdict(None, str(error), "none")
         return self._verdict(min(100.0, max(0.0, score.score)), score.reason, answer.model_version)
@@ -192,16 +195,17 @@ def rewriter(model: LanguageModel) -> Rewriter:
 
     def rewrite(blueprint: Blueprint, material: Material, policy: CouncilPolicy) -> Blueprint:
         answer = model.complete(_rewrite_prompt(blueprint, material, policy), schema_of(Draft), [])
-        draft = _converted(answer.data, Draft)
-        if _misfit(draft, material):
+        draft = converted(answer.data, Draft)
+        if misfit(draft, material):
             return blueprint
-        again = _blueprint(draft, 0, material, answer)
+        again = blueprint_of(draft, 0, material, answer)
         return replace(again, id=blueprint.id, rounds=blueprint.rounds)
 
     return rewrite
 
 
-def _scene_lines(material: Material) -> str:
+def scene_lines(material: Material) -> str:
+    """The scenes with what is said and shown in them, one JSON object a line."""
     rows = (
         {
             "scene_id": scene.id,
@@ -221,7 +225,7 @@ def _director_prompt(material: Material, policy: CouncilPolicy, count: int) -> s
     return (
         f"You direct short vertical video ads. Plan {count} different ads from the video.\n"
         f"Brief (null or empty means unknown; do not invent): {brief}\n"
-        f"Scenes, one JSON object a line:\n{_scene_lines(material)}\n"
+        f"Scenes, one JSON object a line:\n{scene_lines(material)}\n"
         f"Rules: every shot lies inside its scene; shots last {policy.min_shot_s}-"
         f"{policy.max_shot_s} s; an ad lasts {policy.min_ad_s}-{policy.max_ad_s} s; no footage "
         f"twice; hook of at most {policy.max_hook_chars} characters; claim only what the brief or "
@@ -261,8 +265,8 @@ def _taught(material: Material) -> str:
 def _judge_prompt(view: str, blueprint: Blueprint, material: Material) -> str:
     return (
         f"{view} Score this ad plan from 0 to 100 (85 and above means: publish) with one "
-        f"sentence of reason.\nPlan: {msgspec.json.encode(_plain(blueprint)).decode()}\n"
-        f"Scenes:\n{_scene_lines(material)}"
+        f"sentence of reason.\nPlan: {msgspec.json.encode(plain(blueprint)).decode()}\n"
+        f"Scenes:\n{scene_lines(material)}"
     )
 
 
@@ -270,13 +274,14 @@ def _rewrite_prompt(blueprint: Blueprint, material: Material, policy: CouncilPol
     critique = "\n".join(f"{m.member}: {m.score} - {m.reason}" for m in blueprint.members)
     return (
         f"Rewrite this ad plan so that the critique no longer applies.\nCritique:\n{critique}\n"
-        f"Plan: {msgspec.json.encode(_plain(blueprint)).decode()}\n"
-        f"Scenes:\n{_scene_lines(material)}\n"
+        f"Plan: {msgspec.json.encode(plain(blueprint)).decode()}\n"
+        f"Scenes:\n{scene_lines(material)}\n"
         f"Hook of at most {policy.max_hook_chars} characters; shots inside their scenes."
     )
 
 
-def _plain(blueprint: Blueprint) -> dict[str, Any]:
+def plain(blueprint: Blueprint) -> dict[str, Any]:
+    """A plan as a model is told it."""
     return {
         "title": blueprint.title,
         "hook_text": blueprint.hook_text,

@@ -81,8 +81,14 @@ def judge_variations(
 ) -> Session:
     """Variations of a plan by rule (of some ``kinds`` only), judged as they are, best first."""
     drafts = variation.vary(plan, material, policy, count, skip, kinds)
-    judged = council.convene(drafts, material, RULE_COUNCIL, _as_it_is, policy)
-    return Session(judged, (DEFAULT_STRATEGY,))
+    return Session(judge_by_rule(drafts, material, policy), (DEFAULT_STRATEGY,))
+
+
+def judge_by_rule(
+    drafts: Sequence[Blueprint], material: Material, policy: CouncilPolicy
+) -> tuple[Blueprint, ...]:
+    """Plans as they are, with the verdicts of the rule-based members, best first."""
+    return council.convene(drafts, material, RULE_COUNCIL, _as_it_is, policy)
 
 
 def _as_it_is(blueprint: Blueprint, material: Material, policy: CouncilPolicy) -> Blueprint:

@@ -78,17 +78,17 @@ def _named(one: Varied, winner: Blueprint, material: Material, number: int) -> B
 def _distinct(
     winner: Blueprint, material: Material, policy: CouncilPolicy, kinds: Sequence[Source]
 ) -> Iterator[Varied]:
-    seen = {_face(winner)}
+    seen = {face(winner)}
     turns = zip_longest(*(kind(winner, material, policy) for kind in kinds))
     for one in chain.from_iterable(turns):
-        if one is None or not one.blueprint.shots or _face(one.blueprint) in seen:
+        if one is None or not one.blueprint.shots or face(one.blueprint) in seen:
             continue
-        seen.add(_face(one.blueprint))
+        seen.add(face(one.blueprint))
         yield one
 
 
-def _face(plan: Blueprint) -> tuple[object, ...]:
-    """What the viewer sees and reads."""
+def face(plan: Blueprint) -> tuple[object, ...]:
+    """What the viewer sees and reads: plans with the same face are the same ad."""
     return (plan.shots, plan.hook_text.lower(), plan.cta_text.lower(), plan.grade)
 
 

@@ -385,7 +385,8 @@ def world(servers, meta, clock, monkeypatch, request):
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("GV_COUNCIL", raising=False)
-    storage.Client(project=project).create_bucket(f"{mark}-media")
+    for bucket in ("media", "models"):
+        storage.Client(project=project).create_bucket(f"{mark}-{bucket}")
     client = TasksPort().client
     client.create_queue(parent=queue.rpartition("/queues/")[0], queue=tasks_v2.Queue(name=queue))
     client.pause_queue(name=queue)  # its tasks are looked at here, and executed by hand
