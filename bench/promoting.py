@@ -17,7 +17,7 @@ from statistics import median
 
 from geminivideo.budget import evidence, lag, prior, sampler
 from geminivideo.budget.signals import DAY_S, AdSignals, Day
-from geminivideo.learning.dispersion import dispersion
+from geminivideo.learning import dispersion
 from geminivideo.learning.promotion import CheckRequest, Contender, Promotion, check
 from geminivideo.policy import Policy, PromotionPolicy, WinnerPolicy
 from geminivideo.services.promotion_evidence import by_clicks_alone, delivered, numbers
@@ -83,7 +83,7 @@ def look(days: Sequence[Sequence[Day]], policy: Policy, seed: int) -> CheckReque
         seed=seed,
         policy=policy,
         contenders=contenders,
-        dispersion=dispersion(map(delivered, ads), policy.sampler.daily_noise),
+        dispersion=dispersion.of_account(map(delivered, ads), policy.sampler.daily_noise),
     )
 
 

@@ -79,8 +79,9 @@ class Actual:
 
     Totals are the ad's life up to ``until_at``. ``partial`` says why they are not whole (insights
     older than they should be, days missing); ``features`` are copied from the prediction, so that
-    training reads one document for each ad. ``first_shown_at`` orders ads in time. ``day_scatter``
-    is how much more its days differ than by chance (``learning/scatter.py``), of ``day_pairs``.
+    training reads one document for each ad. ``first_shown_at`` orders ads in time.
+    ``day_dispersion`` is how much more its days differ than by chance (``learning/dispersion.py``),
+    of ``day_pairs``.
     """
 
     id: str
@@ -102,7 +103,7 @@ class Actual:
     features: CreativeFeatures | None = None
     shadows: tuple[ShadowPrediction, ...] = ()
     partial: tuple[str, ...] = ()
-    day_scatter: float | None = None
+    day_dispersion: float | None = None
     day_pairs: int = 0
 
     @property
@@ -129,7 +130,7 @@ class AccuracyScore:
     ``accuracy`` (0-1) leaves out what counting clicks makes, ``accuracy_as_seen`` does not;
     ``counting_error`` is the relative error of a perfect model. ``rmse``, ``mae`` are fractions of
     impressions; ``bias`` is predicted over seen clicks. ``intervals`` are by the measure's name.
-    ``scatter`` is the factor by which the ads' days differ more than by chance (1: not at all).
+    ``dispersion`` is the factor by which the ads' days differ more than by chance (1: not at all).
     """
 
     n: int
@@ -138,7 +139,7 @@ class AccuracyScore:
     accuracy: float | None = None
     accuracy_as_seen: float | None = None
     counting_error: float | None = None
-    scatter: float | None = None
+    dispersion: float | None = None
     bias: float | None = None
     rmse: float | None = None
     rmse_beyond_counting: float | None = None

@@ -617,7 +617,7 @@ class AccuracyPolicy:
     min_ads: int = 3
     min_clicks: int = 20
     interval: float = 0.90
-    min_scatter_pairs: int = 20  # of neighbouring days that tell how much days differ
+    min_dispersion_pairs: int = 20  # of neighbouring days that tell how much days differ
     bins: int = 10
     min_bin_ads: int = 5
     resamples: int = 400

@@ -11,7 +11,7 @@ Zabell, 1991, "Closed form summation for classical distributions", Statistical S
 that are independent add as squares, so the model's own is ``sqrt(seen^2 - counting^2)``; it is not
 below the error of all predictions together (where counting averages out, and its rest is taken off
 the same way). Accuracy is 1 minus that, and not below 0. Clicks of one day are more alike than
-independent ones: how much, the ads' days tell (``scatter``), and chance is widened by it. What
+independent ones: how much, the ads' days tell (``dispersion``), and chance is widened by it. What
 makes all days of one ad alike is the ad's own rate, which a model is there to say.
 """
 
@@ -52,11 +52,11 @@ def believable(outcome: Outcome) -> bool:
 
 
 def score(
-    outcomes: Iterable[Outcome], policy: AccuracyPolicy, seed: int, scatter: float = 1.0
+    outcomes: Iterable[Outcome], policy: AccuracyPolicy, seed: int, dispersion: float = 1.0
 ) -> AccuracyScore:
     """Every measure over the believable outcomes; ``None`` where there is too little to say it.
 
-    ``scatter`` is the variance of an ad's clicks over that of independent ones (at least 1).
+    ``dispersion`` is the variance of an ad's clicks over that of independent ones (at least 1).
     Intervals are percentiles of a bootstrap over ads (Efron, 1979), drawn from ``seed``: the same
     outcomes and seed give the same numbers.
     """
@@ -66,7 +66,7 @@ def score(
     shown, clicked = sum(o.impressions for o in kept), sum(o.clicks for o in kept)
     if len(kept) < policy.min_ads or clicked < policy.min_clicks:
         return AccuracyScore(n=len(kept), impressions=shown, clicks=clicked)
-    columns = _columns(kept, clicked / shown, scatter)
+    columns = _columns(kept, clicked / shown, dispersion)
     found = {name: _number(values) for name, values in _measures(columns.sum(0)[None]).items()}
     around = _bootstrap(columns, policy, seed)
     bins = calibration(kept, policy)
@@ -74,7 +74,7 @@ def score(
         n=len(kept),
         impressions=shown,
         clicks=clicked,
-        scatter=scatter,
+        dispersion=dispersion,
         intervals={name: bounds for name, bounds in around.items() if found[name] is not None},
         calibration=bins,
         calibration_error=_calibration_error(bins),
@@ -100,11 +100,11 @@ def counting_error(impressions: int, rate: float) -> float:
 # The measures, all of them from sums over ads --------------------------------------------------
 
 
-def _columns(outcomes: Sequence[Outcome], base_rate: float, scatter: float) -> np.ndarray:
+def _columns(outcomes: Sequence[Outcome], base_rate: float, dispersion: float) -> np.ndarray:
     """One row an ad; ``_measures`` says what is in its columns."""
     import numpy as np
 
-    rows, wider = [], math.sqrt(scatter)
+    rows, wider = [], math.sqrt(dispersion)
     for one in outcomes:
         shown, seen = one.impressions, one.clicks / one.impressions
         rate = (one.clicks + 1.0) / (shown + 1.0 / base_rate)  # drawn to the usual by one click
@@ -116,8 +116,8 @@ def _columns(outcomes: Sequence[Outcome], base_rate: float, scatter: float) -> n
             abs(missed),
             missed * missed / shown,
             counting_error(shown, rate) * wider,
-            shown * rate * (1.0 - rate) * scatter,
-            rate * (1.0 - rate) * scatter,
+            shown * rate * (1.0 - rate) * dispersion,
+            rate * (1.0 - rate) * dispersion,
             shown * (seen - base_rate),
             shown * (seen - base_rate) ** 2,
         ))  # fmt: skip

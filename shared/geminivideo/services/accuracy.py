@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from geminivideo import degraded as why
 from geminivideo.cloud.documents import Query
-from geminivideo.learning import drift, scatter
+from geminivideo.learning import dispersion, drift
 from geminivideo.learning.accuracy import Outcome, believable, score
 from geminivideo.learning_records import AccuracyReport, AccuracyScore, Actual
 from geminivideo.policy import Policy
@@ -74,8 +74,8 @@ def report_of(
     """
     rules = policy.accuracy
     every = list(_outcomes(actuals))
-    days = (scatter.Scatter(one.day_scatter, one.day_pairs) for one in actuals)
-    wider = scatter.pooled(days, rules.min_scatter_pairs)
+    days = (dispersion.Dispersion(one.day_dispersion, one.day_pairs) for one in actuals)
+    wider = dispersion.pooled(days, rules.min_dispersion_pairs)
     by_model: dict[str, list[Outcome]] = {}
     for version, outcome, _ in every:
         by_model.setdefault(version, []).append(outcome)

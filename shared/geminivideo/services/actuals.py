@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from geminivideo import degraded as why
 from geminivideo.budget import history, insights
 from geminivideo.cloud.documents import Query
-from geminivideo.learning import plausible, scatter
+from geminivideo.learning import dispersion, plausible
 from geminivideo.learning_records import Actual, PredictionRecord
 from geminivideo.policy import Policy
 from geminivideo.records import AdState
@@ -263,7 +263,7 @@ def _believed(ad: Shown, doubts: Sequence[plausible.Doubt], now: float) -> Actua
     clicks = state.clicks - sum(day.clicks for day in out)
     if not 0 <= clicks <= impressions or impressions == 0:
         return None
-    told = scatter.of_days(
+    told = dispersion.of_days(
         [(day.impressions, day.clicks) for day in ad.days if day.date not in mine]
     )
     return Actual(
@@ -280,7 +280,7 @@ def _believed(ad: Shown, doubts: Sequence[plausible.Doubt], now: float) -> Actua
         until_at=_until(ad, now),
         linked_at=now,
         partial=(*ad.partial, *(f"{LEFT_OUT}:{day.date}:{mine[day.date]}" for day in out)),
-        day_scatter=told.ratio,
+        day_dispersion=told.ratio,
         day_pairs=told.pairs,
     )
 

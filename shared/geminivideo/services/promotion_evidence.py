@@ -13,7 +13,8 @@ from geminivideo.budget.gathering import Unit
 from geminivideo.budget.sampler import Posterior
 from geminivideo.budget.signals import AdSignals, contradiction
 from geminivideo.cloud.documents import Query
-from geminivideo.learning.dispersion import Delivered, dispersion
+from geminivideo.learning import dispersion
+from geminivideo.learning.dispersion import Delivered
 from geminivideo.learning.promotion import CheckRequest, Contender, Promotion
 from geminivideo.learning_records import Actual, Override, PromotionOverrides, PromotionState
 from geminivideo.policy import Policy
@@ -148,7 +149,9 @@ def request_of(
         policy=policy,
         contenders=stand.contenders,
         paused=paused_by(overrides),
-        dispersion=dispersion(map(delivered, stand.found.signals), policy.sampler.daily_noise),
+        dispersion=dispersion.of_account(
+            map(delivered, stand.found.signals), policy.sampler.daily_noise
+        ),
     )
 
 

@@ -138,12 +138,12 @@ def test_days_that_differ_widen_what_chance_explains(world):
     world.champion("ctr-a")
     ads = world.ads(30, shown=1500, said=1.1)
     before = world.track("t1").result
-    world.store([replace(ad, day_scatter=3.0, day_pairs=5) for ad in ads])
+    world.store([replace(ad, day_dispersion=3.0, day_pairs=5) for ad in ads])
     after = world.track("t2").result
     assert after["counting_error"] > 1.5 * before["counting_error"]
     assert after["accuracy"] >= before["accuracy"]
     assert after["rmse"] == before["rmse"]
-    assert world.report("t2").overall.scatter == 3.0
+    assert world.report("t2").overall.dispersion == 3.0
 
 
 def test_impossible_actuals_are_excluded_and_named(world):

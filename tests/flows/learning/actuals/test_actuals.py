@@ -246,15 +246,15 @@ def test_a_day_with_more_clicks_than_impressions_is_left_out(world):
 
 
 def test_how_much_days_differ_is_remembered_without_the_bad_ones(world):
-    """The days' own scatter goes with the totals; a day that is left out does not widen it."""
+    """The days' own dispersion goes with the totals; a day that is left out does not widen it."""
     world.ad("even", days=6)
     world.ad("apart", days=6, clicks=lambda back: 60 if back % 2 else 5)
     world.ad("odd", days=6, clicks=lambda back: 1500 if back == 3 else 20)
     world.link()
     even, apart, odd = (world.actual(ad) for ad in ("even", "apart", "odd"))
-    assert (even.day_scatter, even.day_pairs) == (0.0, 5)
-    assert apart.day_scatter > 20
-    assert (odd.day_scatter, odd.day_pairs) == (0.0, 4)
+    assert (even.day_dispersion, even.day_pairs) == (0.0, 5)
+    assert apart.day_dispersion > 20
+    assert (odd.day_dispersion, odd.day_pairs) == (0.0, 4)
 
 
 def test_an_ad_of_which_nothing_can_be_true_is_left_out(world):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from geminivideo.learning.accuracy import Outcome, score
-from geminivideo.learning.scatter import Scatter, of_days, pooled
+from geminivideo.learning.dispersion import Dispersion, of_days, pooled
 from geminivideo.policy import AccuracyPolicy
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,7 +31,7 @@ def test_chance_alone_is_one():
     assert of_many(1) == pytest.approx(1.0, abs=0.08)
 
 
-def test_an_ad_that_tires_is_not_scattered():
+def test_an_ad_that_tires_has_no_dispersion():
     """A rate that halves over twenty days changes little from one day to the next."""
     assert of_many(2, trend=0.7) == pytest.approx(1.0, abs=0.1)
 
@@ -43,10 +43,10 @@ def test_days_of_their_own_are_measured():
 
 def test_few_days_tell_nothing():
     """Below the policy's pairs of days clicks are taken as independent; hardly any tell nothing."""
-    assert pooled([Scatter(9.0, 19)], 20) == 1.0
-    assert pooled([Scatter(9.0, 20), Scatter(None, 0)], 20) == 9.0
-    assert of_days([(1000, 20)]) == Scatter(None, 0)
-    assert of_days([(1000, 0), (1000, 0), (0, 0)]) == Scatter(None, 0)
+    assert pooled([Dispersion(9.0, 19)], 20) == 1.0
+    assert pooled([Dispersion(9.0, 20), Dispersion(None, 0)], 20) == 9.0
+    assert of_days([(1000, 20)]) == Dispersion(None, 0)
+    assert of_days([(1000, 0), (1000, 0), (0, 0)]) == Dispersion(None, 0)
 
 
 DAYS = st.lists(st.tuples(st.integers(0, 10**6), st.floats(0, 1)), max_size=12).map(
