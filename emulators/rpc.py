@@ -7,6 +7,7 @@ is several times as fast. A method that no table names answers UNIMPLEMENTED wit
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
@@ -14,15 +15,21 @@ from typing import Any, NoReturn, Protocol
 import grpc
 from geminivideo.runtime.clock import Clock
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from emulators.faults.delivery_hook import DeliveryFaults
 from emulators.faults.engine import Faults
 from emulators.faults.rpc_hook import FaultInterceptor, methods_of
 from emulators.outbound import Attendants, Outbound, Rewrite, TokenMinter
+from emulators.quick_calls import Answer, QuickCalls, QuickMethod
 from emulators.serving import LOOPBACK, PortInUseError, listening_socket
 from emulators.workers import Workers
 
+_LOG = logging.getLogger(__name__)
+_OK, _UNKNOWN, _INTERNAL = (
+    grpc.StatusCode[name].value[0] for name in ("OK", "UNKNOWN", "INTERNAL")
+)
 MAX_REQUEST_BYTES = 24 * 1024 * 1024
 MAX_WORKERS = 256  # threads start as they are needed; an open stream or a waiting pull holds one
 _OPTIONS = (
@@ -45,12 +52,17 @@ class ApiError(Exception):
 
 @dataclass(frozen=True)
 class Method:
-    """One RPC: raw request and reply classes and what answers it; ``streams`` in both ways."""
+    """One RPC: raw request and reply classes and what answers it; ``streams`` in both ways.
+
+    A ``quick`` one never waits for another call and asks nothing of its context (which may be
+    None): it is answered without a thread of its own.
+    """
 
     request: Any
     reply: Any
     call: Callable[..., Any]
     streams: bool = False
+    quick: bool = False
 
 
 Services = Mapping[str, Mapping[str, Method]]  # by full service name, then by method name
@@ -96,13 +108,14 @@ class RpcServer:
 
     def __init__(self, name: str, port: int, faults: Faults) -> None:
         listening_socket(port, name).close()
-        pool = Workers(MAX_WORKERS, f"rpc-{name}")
+        self._pool = Workers(MAX_WORKERS, f"rpc-{name}")
         self.port: int
         self._started = False
+        self._quick: QuickCalls | None = None
         self._name = name
         self._faults = faults
         hooks = (FaultInterceptor(name, faults),)
-        self._server = grpc.server(pool, interceptors=hooks, options=_OPTIONS)
+        self._server = grpc.server(self._pool, interceptors=hooks, options=_OPTIONS)
         try:
             self.port = self._server.add_insecure_port(f"{LOOPBACK}:{port}")
         except RuntimeError as error:
@@ -116,14 +129,22 @@ class RpcServer:
         )
         self._server.add_generic_rpc_handlers([*known, _Unimplemented()])
         self._faults.knows(self._name, methods_of(_streaming(services)))
+        if quick := _quick_methods(services):
+            self._quick = QuickCalls(
+                self._server, quick, self._pool, lambda: bool(self._faults.active)
+            )
         self._server.start()
+        if self._quick is not None:
+            self._quick.start()
         self._started = True
 
     def stop(self) -> None:
         """Refuse new calls, give those under way a moment, then cut them off."""
         if not self._started:
             self._server.start()  # gRPC gives a bound port back only when a running server stops
-        self._server.stop(grace=0.3).wait(timeout=5)
+        ended = self._server.stop(grace=0.3).wait(timeout=5)
+        if ended and self._quick is not None:
+            self._quick.stop()
 
 
 class Caller(Protocol):
@@ -221,6 +242,33 @@ def _handler(method: Method) -> grpc.RpcMethodHandler:
         request_deserializer=method.request.FromString,
         response_serializer=method.reply.SerializeToString,
     )
+
+
+def _quick_methods(services: Services) -> dict[str, QuickMethod]:
+    return {
+        f"/{service}/{name}": QuickMethod(_from_bytes(method), _handler(method))
+        for service, methods in services.items()
+        for name, method in methods.items()
+        if method.quick
+    }
+
+
+def _from_bytes(method: Method) -> Callable[[bytes], Answer]:
+    """A quick method from bytes to bytes; errors as gRPC's own server reports them."""
+    parse, write, call = method.request.FromString, method.reply.SerializeToString, method.call
+
+    def answer(body: bytes) -> Answer:
+        try:
+            return _OK, b"", write(call(parse(body), None))
+        except ApiError as error:
+            return error.code.value[0], error.message.encode(), None
+        except DecodeError:
+            return _INTERNAL, b"Exception deserializing request!", None
+        except Exception as error:  # noqa: BLE001  logged and told to the caller
+            _LOG.exception("a quick call failed")
+            return _UNKNOWN, f"Exception calling application: {error}".encode(), None
+
+    return answer
 
 
 def _answered(call: Callable[..., Any]) -> Callable[..., Any]:

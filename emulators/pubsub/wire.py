@@ -65,7 +65,7 @@ class _Publisher:
             "DetachSubscription": Method(
                 raw(types.DetachSubscriptionRequest), DetachSubscriptionResponse, self._detach
             ),
-            "Publish": Method(PublishRequest, PublishResponse, self._publish),
+            "Publish": Method(PublishRequest, PublishResponse, self._publish, quick=True),
         }
 
     def _create(self, request: Any, context: grpc.ServicerContext) -> Any:

@@ -1,0 +1,132 @@
+"""Unary calls that never wait are answered on the thread that finds them arrived.
+
+gRPC's Python server hands each call to a pool's thread, and its request and reply back and forth
+under one interpreter lock: for a short call that is more than half of what it costs. These
+methods are registered with gRPC's core under a completion queue of their own, and one thread
+takes a call from it, reads, answers and ends it. Everything on the wire stays with the core.
+
+``grpc._cython.cygrpc`` and ``grpc._server`` are private to grpcio, whose version is locked; the
+contract suites run through here.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from grpc import _server
+from grpc._cython import cygrpc
+
+_LOG = logging.getLogger(__name__)
+_NO_FLAGS = 0
+_NO_METADATA = ()
+_ENDED = None
+_JOIN_S = 5.0
+
+Answer = tuple[int, bytes, bytes | None]  # status code, its details, the serialized reply
+_NO_REQUEST: Answer = (cygrpc.StatusCode.unimplemented, b"the call had no request", None)
+
+
+@dataclass(frozen=True)
+class QuickMethod:
+    """``answer``: from the request's bytes, raises nothing; ``handler``: the same for a thread."""
+
+    answer: Callable[[bytes], Answer]
+    handler: grpc.RpcMethodHandler
+
+
+class QuickCalls:
+    """The quick methods of one server, by their path (``/package.Service/Method``).
+
+    While ``is_struck`` a call goes to a thread of ``pool`` and through the server's interceptors,
+    as any other does: there it may be delayed.
+    """
+
+    def __init__(
+        self,
+        server: Any,
+        methods: Mapping[str, QuickMethod],
+        pool: Executor,
+        is_struck: Callable[[], bool],
+    ) -> None:
+        """Register the methods; the server has not been started."""
+        self._methods = methods
+        self._pool = pool
+        self._is_struck = is_struck
+        self._interceptors = server._state.interceptor_pipeline
+        self._core = server._state.server
+        self._queue = cygrpc.CompletionQueue()
+        self._core.register_completion_queue(self._queue)
+        for path in methods:
+            self._core.register_method(path)
+        self._thread = threading.Thread(target=self._serve, name="quick-calls", daemon=True)
+
+    def start(self) -> None:
+        """Answer; the server has been started."""
+        for path in self._methods:
+            self._ask(path)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; the server has ended every call."""
+        self._queue.shutdown()
+        self._thread.join(_JOIN_S)
+
+    def _ask(self, path: str) -> None:
+        """Ask the core for one more call of a method."""
+        self._core.request_registered_call(self._queue, self._queue, path, path)
+
+    def _serve(self) -> None:
+        while True:
+            event = self._queue.poll()
+            if event.completion_type == cygrpc.CompletionType.queue_shutdown:
+                return
+            try:
+                self._process(event)
+            except Exception:  # noqa: BLE001  this call is lost, those that follow are not
+                _LOG.exception("a call ended with an exception that gRPC does not know of")
+            del event  # else its call outlives it until the next one comes
+
+    def _process(self, event: Any) -> None:
+        tag = event.tag
+        if tag is _ENDED:
+            return
+        if type(tag) is tuple:
+            call, method = tag
+            self._answer(call, method, event.batch_operations[0].message())
+        elif isinstance(tag, str):
+            if event.success:  # else the server is being shut down
+                self._begin(tag, event)
+        else:
+            for callback in tag(event)[1]:
+                callback()
+
+    def _begin(self, path: str, event: Any) -> None:
+        method = self._methods[path]
+        if self._is_struck():
+            registered = _server._RegisteredMethod(path, method.handler)
+            _server._handle_call(event, registered, self._interceptors, self._pool, False)
+        else:
+            receive = (cygrpc.ReceiveMessageOperation(_NO_FLAGS),)
+            event.call.start_server_batch(receive, (event.call, method))
+        try:
+            self._ask(path)
+        except ValueError:
+            _LOG.debug("%s: no more calls, the server is being shut down", path)
+
+    def _answer(self, call: Any, method: QuickMethod, request: bytes | None) -> None:
+        """Send the reply and the status; a caller who has gone is answered in vain."""
+        code, details, body = _NO_REQUEST if request is None else method.answer(request)
+        operations = [
+            cygrpc.SendInitialMetadataOperation(_NO_METADATA, _NO_FLAGS),
+            cygrpc.SendStatusFromServerOperation(_NO_METADATA, code, details, _NO_FLAGS),
+            cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),
+        ]
+        if body is not None:
+            operations.append(cygrpc.SendMessageOperation(body, _NO_FLAGS))
+        call.start_server_batch(operations, _ENDED)
