@@ -12,6 +12,10 @@ _ROOT_PARTS = 5
 _MAX_ID_BYTES = 1500
 _MAX_SUBCOLLECTIONS = 100
 _RESERVED = re.compile(r"__.*__", re.DOTALL)
+# Names of the usual kind, which break no rule, by one look: most names are new when they are seen.
+_PLAIN_NAME = re.compile(
+    r"projects/[^/]+/databases/[^/]+/documents(?:/[^/._][^/]{0,300}/[^/._][^/]{0,300}){1,20}"
+)
 _NUMERIC_ID = re.compile(r"__id(-?\d+)__")
 
 NameKey = tuple[tuple[int, int | str], ...]
@@ -29,6 +33,8 @@ def database_of(name: str) -> str:
 @lru_cache(maxsize=65536)
 def document_name(name: str) -> str:
     """``name`` itself when it is a valid document name; raises INVALID_ARGUMENT."""
+    if _PLAIN_NAME.fullmatch(name):
+        return name
     parts = _below_documents(name)
     if not parts or len(parts) % 2:
         raise invalid_argument(f'Document name "{name}" lacks a document id after a collection id.')
@@ -52,7 +58,6 @@ def collection_id(value: str) -> str:
     return value
 
 
-@lru_cache(maxsize=65536)
 def collection_of(document: str) -> str:
     """The path of the collection that a document is in."""
     return document.rpartition("/")[0]

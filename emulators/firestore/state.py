@@ -17,12 +17,12 @@ from geminivideo.runtime.clock import Clock
 from emulators.firestore import aggregates, errors, indexes, writes
 from emulators.firestore.fields import parse
 from emulators.firestore.listening import STOPPED, Change, Listener, Snapshot, Source, Target
-from emulators.firestore.names import below_collection, database_of, document_name, name_key
+from emulators.firestore.names import below_collection, document_name, name_key
 from emulators.firestore.query import Condition, Plan
 from emulators.firestore.store import HISTORY_MICROS, Store
 from emulators.firestore.transactions import Lines, Registry, Transaction
 from emulators.firestore.values import TIMESTAMP
-from emulators.firestore.version import Version
+from emulators.firestore.version import Version, to_timestamp
 
 
 @dataclass(frozen=True)
@@ -187,22 +187,24 @@ class State:
 
     def commit(self, database: str, requested: Sequence[Any], identity: bytes = b"") -> Committed:
         """Apply the writes atomically and in order; within a transaction, end it either way."""
-        for write in requested:
-            if database_of(writes.target_of(write)) != database:
+        named = [(writes.target_of(write), write) for write in requested]
+        below = database + "/documents/"
+        for name, _ in named:
+            if not name.startswith(below):
                 raise errors.invalid_argument(
-                    f"The document {writes.target_of(write)} is not in the database {database}."
+                    f"The document {name} is not in the database {database}."
                 )
         with self._lock:
             self._expire()
             if not identity:
-                return self._apply(requested)
+                return self._apply(named)
             transaction = self._transactions.get(identity)
             if transaction.read_only and requested:
                 raise errors.invalid_argument("Cannot modify entities in a read-only transaction.")
             try:
                 if not transaction.read_only and not self._still_stands(transaction):
                     raise errors.contention()
-                return self._apply(requested)
+                return self._apply(named)
             finally:
                 self._end(transaction)
 
@@ -213,13 +215,13 @@ class State:
         """
         deleted = 0
         with self._lock:
-            now = writes.to_timestamp(self._now())
+            now = to_timestamp(self._now())
             passed = Condition(parse(field), "<=", (TIMESTAMP, now.seconds, now.nanos))
             for database in self._store.databases_with(collection):
                 plan = Plan.of_group(f"{database}/documents", collection, passed)
                 expired, _ = plan.run(self._store.pick(plan, None))
                 if expired:
-                    self._apply([writes.Write(delete=version.name) for version in expired])
+                    self._apply([(one.name, writes.Write(delete=one.name)) for one in expired])
                 deleted += len(expired)
         return deleted
 
@@ -288,55 +290,36 @@ class State:
         for listener in self._listeners:
             listener.notice(names)
 
-    def _apply(self, requested: Sequence[Any]) -> Committed:
+    def _apply(self, named: Iterable[tuple[str, Any]]) -> Committed:
+        """Apply writes with the names that they are about, in order, as one commit."""
         at = self._next_commit()
-        changes: dict[str, Any | None] = {}
-        outcomes = [self._apply_one(write, changes, at) for write in requested]
-        effective = {name: new for name, new in changes.items() if self._differs(name, new)}
+        changes: dict[str, Version] = {}
+        done = [(name, self._apply_one(name, write, changes, at)) for name, write in named]
+        effective = {name: new for name, new in changes.items() if self._differs(new)}
         if effective:
-            self._store.write(effective, at, self._transactions.oldest_snapshot(at))
+            oldest = self._transactions.oldest_snapshot(at)
+            self._store.write(effective.values(), at, oldest)
             self._tell(effective)
-        return Committed(
-            at,
-            [
-                (self._update_time(name, outcome), outcome.transform_results)
-                for name, outcome in outcomes
-            ],
-        )
+        return Committed(at, [(self._update_time(name, one), one.results) for name, one in done])
 
     def _apply_one(
-        self, write: Any, changes: dict[str, Any | None], at: int
-    ) -> tuple[str, writes.Outcome]:
-        name = writes.target_of(write)
-        current = changes[name] if name in changes else self._stored(name)
+        self, name: str, write: Any, changes: dict[str, Version], at: int
+    ) -> writes.Outcome:
+        current = changes.get(name) or self._store.version(name)
+        if current is not None and current.body is None:
+            current = None
         outcome = writes.apply(write, current, at)
-        if current is not None and outcome.document is not None:
-            outcome.document.create_time.CopyFrom(current.create_time)
-        if name in changes and outcome.document is not None:
-            # A later write of the same commit may ask for the time that this one sets.
-            outcome.document.update_time.CopyFrom(writes.to_timestamp(at))
-        changes[name] = outcome.document
-        return name, outcome
+        created = at if current is None else current.created
+        changes[name] = Version(name, at, outcome.body, created)
+        return outcome
 
-    def _stored(self, name: str) -> Any | None:
-        version = self._store.version(name)
-        return version.document if version is not None else None
-
-    def _differs(self, name: str, new: Any | None) -> bool:
+    def _differs(self, new: Version) -> bool:
         """A write that changes nothing leaves the update time as it was, as documented."""
-        stored = self._stored(name)
-        if stored is None or new is None:
-            return stored is not new
-        if new.create_time == stored.create_time:
-            new.update_time.CopyFrom(stored.update_time)  # the store sets it when it is written
-            return bool(
-                stored.SerializeToString(deterministic=True)
-                != new.SerializeToString(deterministic=True)
-            )
-        return bool(stored.SerializeToString(deterministic=True) != _as_stored(stored, new))
+        stored = self._store.version(new.name)
+        return new.body != (None if stored is None else stored.body)
 
     def _update_time(self, name: str, outcome: writes.Outcome) -> int | None:
-        if outcome.document is None:
+        if outcome.body is None:
             return None
         version = self._store.version(name)
         return version.at if version is not None else None
@@ -459,12 +442,3 @@ def _fingerprint(found: list[Version]) -> list[tuple[str, int]]:
 def _serialized(result: dict[str, Any]) -> dict[str, bytes]:
     """Comparable also where a sum is NaN."""
     return {alias: value.SerializeToString() for alias, value in result.items()}
-
-
-def _as_stored(stored: Any, new: Any) -> bytes:
-    """``new`` with the times of ``stored``, serialized."""
-    timed = writes.Document()
-    timed.CopyFrom(new)
-    timed.create_time.CopyFrom(stored.create_time)
-    timed.update_time.CopyFrom(stored.update_time)
-    return bytes(timed.SerializeToString(deterministic=True))

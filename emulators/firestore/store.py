@@ -9,16 +9,15 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from emulators.firestore import scan
 from emulators.firestore.fields import FieldPath
-from emulators.firestore.names import collection_of, database_of, name_key
+from emulators.firestore.names import collection_of, database_of
 from emulators.firestore.query import Plan
-from emulators.firestore.version import Version
-from emulators.firestore.writes import Document, to_micros, to_timestamp
+from emulators.firestore.version import Document, Version, body_of, to_micros
 from emulators.serving import open_database
 
 HISTORY_MICROS = 3_600 * 1_000_000
@@ -30,11 +29,9 @@ Scope = str | tuple[str, str]  # a collection's path, or database and id of a co
 class _Chain:
     """The versions of one document, oldest first."""
 
-    __slots__ = ("name", "name_key", "versions")
+    __slots__ = ("versions",)
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.name_key = name_key(name)
+    def __init__(self) -> None:
         self.versions: list[Version] = []
 
     def at(self, moment: int | None) -> Version | None:
@@ -81,16 +78,16 @@ class Store:
         """The live version of ``name`` at ``moment`` (None: now), or None."""
         chain = self._chains.get(name)
         found = chain.at(moment) if chain is not None else None
-        return found if found is not None and found.document is not None else None
+        return found if found is not None and found.body is not None else None
 
     def in_collections(self, collections: Iterable[str], moment: int | None) -> list[Version]:
         """The live versions in these collections at ``moment`` (None: now), in no order."""
         chains = [c for path in collections for c in self._collections.get(path, {}).values()]
         if moment is None:
             newest = [chain.versions[-1] for chain in chains]
-            return [version for version in newest if version.document is not None]
+            return [version for version in newest if version.body is not None]
         picked = [chain.at(moment) for chain in chains]
-        return [v for v in picked if v is not None and v.document is not None]
+        return [v for v in picked if v is not None and v.body is not None]
 
     def pick(self, plan: Plan, moment: int | None) -> list[Version]:
         """Versions at ``moment`` over which the plan finds what it finds over all documents."""
@@ -132,22 +129,19 @@ class Store:
             return self._changed.get(scope, 0) > moment
         return any(self._changed.get(path, 0) > moment for path in self.collections_of(plan))
 
-    def write(self, changes: Mapping[str, Any | None], at: int, oldest_snapshot: int) -> None:
-        """Commit ``changes`` (None deletes) at ``at``: to the file first, then to memory.
+    def write(self, changes: Collection[Version], at: int, oldest_snapshot: int) -> None:
+        """Commit new versions, one a document, all of ``at``: to the file first, then to memory.
 
         Versions that neither a read within the last hour before ``at`` nor ``oldest_snapshot``
         can see are forgotten.
         """
-        for document in changes.values():
-            if document is not None:
-                document.update_time.CopyFrom(to_timestamp(at))
-                if not document.HasField("create_time"):
-                    document.create_time.CopyFrom(document.update_time)
         self._write_through(changes, at)
         self.last_commit = at
         horizon = min(at - HISTORY_MICROS, oldest_snapshot)
-        for name, document in changes.items():
-            self._append(name, document, at).forget_before(horizon)
+        for version in changes:
+            chain = self._append(version)
+            if len(chain.versions) > 1:
+                chain.forget_before(horizon)
         self._bury(horizon)
 
     def clear(self, at: int) -> None:
@@ -164,8 +158,7 @@ class Store:
         row = self._database.execute("SELECT last_commit FROM clock").fetchone()
         self.last_commit = row["last_commit"]
         for row in self._database.execute("SELECT name, document FROM documents"):
-            document = Document.FromString(row["document"])
-            self._append(row["name"], document, to_micros(document.update_time))
+            self._append(_loaded(row["name"], row["document"]))
 
     def _indexes_of(self, scope: Scope) -> scan.Indexes:
         held = self._indexes.setdefault(scope, {})
@@ -182,40 +175,40 @@ class Store:
     def _paths_of(self, scope: Scope) -> list[str]:
         return [scope] if isinstance(scope, str) else list(self._groups.get(scope, ()))
 
-    def _write_through(self, changes: Mapping[str, Any | None], at: int) -> None:
-        run = self._database.execute
+    def _write_through(self, changes: Iterable[Version], at: int) -> None:
+        kept = [(one.name, one.serialized()) for one in changes if one.body is not None]
+        gone = [(one.name,) for one in changes if one.body is None]
+        run, run_each = self._database.execute, self._database.executemany
         run("BEGIN IMMEDIATE")
         try:
-            for name, document in changes.items():
-                if document is None:
-                    run("DELETE FROM documents WHERE name = ?", (name,))
-                else:
-                    row = (name, document.SerializeToString())
-                    run("INSERT OR REPLACE INTO documents VALUES (?, ?)", row)
+            if kept:
+                run_each("INSERT OR REPLACE INTO documents VALUES (?, ?)", kept)
+            if gone:
+                run_each("DELETE FROM documents WHERE name = ?", gone)
             run("UPDATE clock SET last_commit = ?", (at,))
         except BaseException:
             run("ROLLBACK")
             raise
         run("COMMIT")
 
-    def _append(self, name: str, document: Any | None, at: int) -> _Chain:
-        collection = collection_of(name)
-        chain = self._chains.get(name) or self._open_chain(name, collection)
-        old = chain.versions[-1] if chain.versions else None
-        new = Version(name, chain.name_key, at, document)
+    def _append(self, new: Version) -> _Chain:
+        collection = collection_of(new.name)
+        chain = self._chains.get(new.name) or self._open_chain(new.name, collection)
+        for scope in (collection, _group_of(collection)):
+            self._changed[scope] = new.at
+            if scope in self._indexes:
+                old = chain.versions[-1] if chain.versions else None
+                for index in self._indexes[scope].values():
+                    index.replace(_live(old), _live(new))
         chain.versions.append(new)
-        for scope in (collection, _group_of(name, collection)):
-            self._changed[scope] = at
-            for index in self._indexes.get(scope, {}).values():
-                index.replace(_live(old), _live(new))
-        if document is None:
-            self._tombstones.append((at, name))
+        if new.body is None:
+            self._tombstones.append((new.at, new.name))
         return chain
 
     def _open_chain(self, name: str, collection: str) -> _Chain:
-        chain = self._chains[name] = _Chain(name)
+        chain = self._chains[name] = _Chain()
         self._collections.setdefault(collection, {})[name] = chain
-        self._groups.setdefault(_group_of(name, collection), {})[collection] = None
+        self._groups.setdefault(_group_of(collection), {})[collection] = None
         return chain
 
     def _bury(self, horizon: int) -> None:
@@ -231,11 +224,18 @@ class Store:
         del self._chains[name], self._collections[collection][name]
         if not self._collections[collection]:
             del self._collections[collection]
-            self._groups[_group_of(name, collection)].pop(collection, None)
+            self._groups[_group_of(collection)].pop(collection, None)
 
 
-def _group_of(name: str, collection: str) -> tuple[str, str]:
-    return database_of(name), collection.rpartition("/")[2]
+def _loaded(name: str, serialized: bytes) -> Version:
+    document = Document.FromString(serialized)
+    created, at = to_micros(document.create_time), to_micros(document.update_time)
+    return Version(name, at, body_of(document), created)
+
+
+@lru_cache(maxsize=16384)
+def _group_of(collection: str) -> tuple[str, str]:
+    return database_of(collection), collection.rpartition("/")[2]
 
 
 def _scope(plan: Plan) -> Scope | None:
@@ -248,4 +248,4 @@ def _scope(plan: Plan) -> Scope | None:
 
 
 def _live(version: Version | None) -> Version | None:
-    return version if version is not None and version.document is not None else None
+    return version if version is not None and version.body is not None else None

@@ -28,9 +28,9 @@ from emulators.firestore.listening import (
     token_time,
 )
 from emulators.firestore.names import DATABASE
-from emulators.firestore.responses import shown, write_results
+from emulators.firestore.responses import show, write_results
 from emulators.firestore.state import State
-from emulators.firestore.writes import to_micros, to_timestamp
+from emulators.firestore.version import to_micros, to_timestamp
 
 _HEARTBEAT_SECONDS = 30.0  # of the machine: an idle client hears that nothing has changed
 _FIRST_FREE_ID = 1 << 30
@@ -40,7 +40,6 @@ _REMEMBERED_STREAMS = 1000
 ListenResponse = requests.ListenResponse.pb()
 TargetChange = requests.TargetChange.pb()
 WriteResponse = requests.WriteResponse.pb()
-DocumentChange = write_types.DocumentChange.pb()
 DocumentDelete = write_types.DocumentDelete.pb()
 
 
@@ -210,12 +209,12 @@ def _change(change: Change, snapshot: Snapshot) -> Any:
             read_time=to_timestamp(snapshot.read_at),
         )
         return ListenResponse(document_delete=gone)
-    seen = DocumentChange(
-        document=shown(change.version, change.projection),
-        target_ids=change.entered,
-        removed_target_ids=change.left,
-    )
-    return ListenResponse(document_change=seen)
+    response = ListenResponse()
+    seen = response.document_change
+    show(change.version, change.projection, seen.document)
+    seen.target_ids.extend(change.entered)
+    seen.removed_target_ids.extend(change.left)
+    return response
 
 
 def _consistent(snapshot: Snapshot) -> Any:

@@ -103,6 +103,8 @@ class Registry:
 
     def lapsed(self) -> list[Transaction]:
         """The open transactions whose time is over."""
+        if not self._open:
+            return []
         now, real = self._clock.now(), time.monotonic()
         return [
             one

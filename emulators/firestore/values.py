@@ -7,6 +7,7 @@ numbers, timestamps, strings, bytes, references, geo points, arrays, vectors, ma
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any, Final
 
 from emulators.firestore.errors import invalid_argument
@@ -44,20 +45,36 @@ def order_key(value: Any) -> Key:
     return key
 
 
-def document_size(name: str, fields: Any) -> int:
-    """Bytes that a document takes (firebase.google.com/docs/firestore/storage-size).
+def check_storable(fields: Any, depth: int = 0) -> None:
+    """Raise INVALID_ARGUMENT for what no document may hold, whatever its size.
 
-    Truncates timestamps to microseconds in place, as storing does. Raises INVALID_ARGUMENT for
-    what may not be stored: reserved names, a list in a list, more than 20 levels, a value over
-    1 MiB less 89 bytes, a document over 1 MiB.
+    Reserved names, a list in a list, more than 20 levels. Truncates timestamps to microseconds in
+    place, as storing does. ``depth``: the levels above ``fields``.
     """
-    size = _name_size(name) + _DOCUMENT_OVERHEAD + _map_size(fields, 0)
+    in_vector = depth > 0 and _is_vector(fields)
+    for name in fields:
+        _check_field_name(name, in_vector)
+        value = fields[name]
+        kind = value.WhichOneof("value_type")
+        if kind not in _PLAIN:
+            _check_value(name, value, kind, depth)
+
+
+def check_size(document: Any, serialized: int) -> None:
+    """Raise INVALID_ARGUMENT for a storable document over 1 MiB, or a value nearly as long.
+
+    Sizes are those of firebase.google.com/docs/firestore/storage-size. ``serialized``: the bytes
+    of its body; no value takes more than four times those (a geo point of zeros: 16 for 4), so
+    that most documents need not be measured.
+    """
+    if 4 * serialized + _DOCUMENT_OVERHEAD + _NAME_OVERHEAD <= _MAX_VALUE_BYTES:
+        return
+    size = _name_size(document.name) + _DOCUMENT_OVERHEAD + _map_size(document.fields)
     if size > MAX_DOCUMENT_BYTES:
         raise invalid_argument(
-            f"Document '{name}' cannot be written because its size ({size:,} bytes) exceeds the "
-            f"maximum allowed size of {MAX_DOCUMENT_BYTES:,} bytes."
+            f"Document '{document.name}' cannot be written because its size ({size:,} bytes) "
+            f"exceeds the maximum allowed size of {MAX_DOCUMENT_BYTES:,} bytes."
         )
-    return size
 
 
 def is_number(value: Any) -> bool:
@@ -112,15 +129,7 @@ def _name_size(name: str) -> int:
     return _NAME_OVERHEAD + sum(len(part.encode()) + 1 for part in name.split("/")[5:])
 
 
-def _map_size(fields: Any, depth: int) -> int:
-    vector = depth > 0 and _is_vector(fields)
-    size = 0
-    for name, value in fields.items():
-        _check_field_name(name, vector)
-        size += len(name.encode()) + 1 + _value_size(name, value, depth)
-    return size
-
-
+@lru_cache(maxsize=4096)
 def _check_field_name(name: str, in_vector: bool) -> None:
     if not name:
         raise invalid_argument("The property.name is the empty string.")
@@ -130,47 +139,59 @@ def _check_field_name(name: str, in_vector: bool) -> None:
         raise invalid_argument("The property name is longer than 1500 bytes.")
 
 
-def _value_size(name: str, value: Any, depth: int) -> int:
-    kind = value.WhichOneof("value_type")
-    sized = _SIZES.get(kind)
-    if sized is not None:
-        size = int(sized(value))
-        if size > _MAX_VALUE_BYTES + 1:
-            raise invalid_argument(
-                f'The value of property "{name}" is longer than {_MAX_VALUE_BYTES} bytes.'
-            )
-        return size
-    if kind not in ("map_value", "array_value"):
+def _check_value(name: str, value: Any, kind: str | None, depth: int) -> None:
+    """As ``check_storable`` for one value that is not plain."""
+    if kind == "timestamp_value":
+        value.timestamp_value.nanos -= value.timestamp_value.nanos % 1000
+    elif kind not in ("map_value", "array_value"):
         raise invalid_argument(f"Property {name} has no value that can be stored ({kind}).")
-    if depth >= _MAX_DEPTH:
+    elif depth >= _MAX_DEPTH:
         raise invalid_argument(f"Property {name} contains an invalid nested entity.")
-    if kind == "map_value":
-        return _map_size(value.map_value.fields, depth + 1)
-    return _array_size(name, value.array_value.values, depth)
+    elif kind == "map_value":
+        check_storable(value.map_value.fields, depth + 1)
+    else:
+        _check_items(name, value.array_value.values, depth + 1)
 
 
-def _array_size(name: str, items: Any, depth: int) -> int:
-    size = 0
+def _check_items(name: str, items: Any, depth: int) -> None:
     for item in items:
-        if item.HasField("array_value"):
+        kind = item.WhichOneof("value_type")
+        if kind == "array_value":
             raise invalid_argument("Cannot convert an array value in an array value.")
-        size += _value_size(name, item, depth + 1)
+        if kind not in _PLAIN:
+            _check_value(name, item, kind, depth)
+
+
+def _map_size(fields: Any) -> int:
+    size = 0
+    for name in fields:
+        size += len(name.encode()) + 1 + _value_size(name, fields[name])
     return size
 
 
-def _timestamp_size(value: Any) -> int:
-    value.timestamp_value.nanos -= value.timestamp_value.nanos % 1000
-    return 8
+def _value_size(name: str, value: Any) -> int:
+    kind = value.WhichOneof("value_type")
+    if kind == "map_value":
+        return _map_size(value.map_value.fields)
+    if kind == "array_value":
+        return sum(_value_size(name, item) for item in value.array_value.values)
+    size = int(_SIZES[kind](value))
+    if size > _MAX_VALUE_BYTES + 1:
+        raise invalid_argument(
+            f'The value of property "{name}" is longer than {_MAX_VALUE_BYTES} bytes.'
+        )
+    return size
 
 
-_SIZES: dict[str | None, Any] = {
+_SIZES: dict[str, Any] = {
     "null_value": lambda _: 1,
     "boolean_value": lambda _: 1,
     "integer_value": lambda _: 8,
     "double_value": lambda _: 8,
-    "timestamp_value": _timestamp_size,
+    "timestamp_value": lambda _: 8,
     "geo_point_value": lambda _: 16,
     "string_value": lambda v: len(v.string_value.encode()) + 1,
     "bytes_value": lambda v: len(v.bytes_value),
     "reference_value": lambda v: _name_size(v.reference_value),
 }
+_PLAIN = _SIZES.keys() - {"timestamp_value"}

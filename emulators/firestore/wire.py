@@ -20,14 +20,16 @@ from emulators.faults.rpc_hook import methods_of
 from emulators.firestore import aggregates, errors, fields, query
 from emulators.firestore.errors import ApiError
 from emulators.firestore.names import collection_id, database_of, document_name, parent_name
-from emulators.firestore.responses import shown, write_results
+from emulators.firestore.responses import answered, show, write_results
 from emulators.firestore.state import Consistency, State
 from emulators.firestore.streams import Listening, Writing
-from emulators.firestore.writes import Document, Value, Write, to_micros, to_timestamp
+from emulators.firestore.version import Document, to_micros, to_timestamp
+from emulators.firestore.writes import Value, Write
 
 SERVICE = "google.firestore.v1.Firestore"
 _MAX_REQUEST_BYTES = 10 * 1024 * 1024
 _PAGE_SIZE = 300
+_TOO_LONG = object()
 _AUTO_ID = string.ascii_letters + string.digits
 
 Cursor = query_types.Cursor.pb()
@@ -56,7 +58,7 @@ class Firestore:
         version = found[0][1]
         if version is None:
             raise errors.document_not_found(request.name)
-        return shown(version, _mask(request))
+        return answered(version, _mask(request))
 
     def batch_get_documents(self, request: Any) -> Iterator[Any]:
         """BatchGetDocuments: found and missing, each once."""
@@ -73,7 +75,9 @@ class Firestore:
             if version is None:
                 yield BatchGetDocumentsResponse(missing=name, read_time=read_time)
             else:
-                yield BatchGetDocumentsResponse(found=shown(version, mask), read_time=read_time)
+                response = BatchGetDocumentsResponse(read_time=read_time)
+                show(version, mask, response.found)
+                yield response
 
     def create_document(self, request: Any) -> Any:
         """CreateDocument; an id of 20 characters is assigned when none is given."""
@@ -113,12 +117,12 @@ class Firestore:
             size=request.page_size if request.page_size > 0 else _PAGE_SIZE,
         )
         mask = _mask(request)
-        response = ListDocumentsResponse(
-            documents=[
-                Document(name=name) if version is None else shown(version, mask)
-                for name, version in page
-            ]
-        )
+        response = ListDocumentsResponse()
+        for name, version in page:
+            if version is None:
+                response.documents.add(name=name)
+            else:
+                show(version, mask, response.documents.add())
         if is_more:
             response.next_page_token = _page_token(page[-1][0])
         return response
@@ -179,9 +183,8 @@ class Firestore:
         if not found:
             yield RunQueryResponse(read_time=read_time, skipped_results=skipped, done=True)
         for number, version in enumerate(found, 1):
-            response = RunQueryResponse(
-                document=shown(version, plan.select), read_time=read_time, skipped_results=skipped
-            )
+            response = RunQueryResponse(read_time=read_time, skipped_results=skipped)
+            show(version, plan.select, response.document)
             skipped = 0
             if number == len(found):
                 response.done = True
@@ -248,7 +251,7 @@ class Firestore:
         version = found[0][1]
         if version is None or version.at != at:
             return Document(name=name, update_time=to_timestamp(at or committed.at))
-        return shown(version, mask)
+        return answered(version, mask)
 
     def _write_alone(self, database: str, write: Any) -> tuple[Any, Any]:
         try:
@@ -314,23 +317,21 @@ class _NotEmulated(grpc.GenericRpcHandler):  # type: ignore[misc]
 def _unary(method: Callable[[Any], Any], kind: Any) -> grpc.RpcMethodHandler:
     def answer(request: Any, context: grpc.ServicerContext) -> Any:
         try:
-            _check_size(request)
-            return method(request)
+            return method(_checked(request))
         except ApiError as error:
             context.abort(error.code, error.message)
 
-    return grpc.unary_unary_rpc_method_handler(answer, kind.pb().FromString, _serialized)
+    return grpc.unary_unary_rpc_method_handler(answer, _bounded(kind), _serialized)
 
 
 def _streaming(method: Callable[[Any], Iterator[Any]], kind: Any) -> grpc.RpcMethodHandler:
     def answer(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         try:
-            _check_size(request)
-            yield from method(request)
+            yield from method(_checked(request))
         except ApiError as error:
             context.abort(error.code, error.message)
 
-    return grpc.unary_stream_rpc_method_handler(answer, kind.pb().FromString, _serialized)
+    return grpc.unary_stream_rpc_method_handler(answer, _bounded(kind), _serialized)
 
 
 def _two_way(
@@ -346,14 +347,21 @@ def _two_way(
 
 
 def _serialized(message: Any) -> bytes:
-    return bytes(message.SerializeToString())
+    return message if isinstance(message, bytes) else bytes(message.SerializeToString())
 
 
-def _check_size(request: Any) -> None:
-    if request.ByteSize() > _MAX_REQUEST_BYTES:
+def _bounded(kind: Any) -> Callable[[bytes], Any]:
+    """Reads a request; one over the limit is left to ``_checked``, which may answer it."""
+    read = kind.pb().FromString
+    return lambda raw: read(raw) if len(raw) <= _MAX_REQUEST_BYTES else _TOO_LONG
+
+
+def _checked(request: Any) -> Any:
+    if request is _TOO_LONG:
         raise errors.invalid_argument(
             f"Request payload size exceeds the limit: {_MAX_REQUEST_BYTES} bytes."
         )
+    return request
 
 
 def _consistency(request: Any) -> Consistency:

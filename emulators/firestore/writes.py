@@ -7,13 +7,19 @@ from typing import Any
 
 from google.cloud.firestore_v1.types import document as document_types
 from google.cloud.firestore_v1.types import write as write_types
-from google.protobuf import timestamp_pb2
 
 from emulators.firestore import errors, fields
 from emulators.firestore.names import document_name
-from emulators.firestore.values import NAN_KEY, document_size, is_number, number, order_key
+from emulators.firestore.values import (
+    NAN_KEY,
+    check_size,
+    check_storable,
+    is_number,
+    number,
+    order_key,
+)
+from emulators.firestore.version import Document, Version, body_of, to_micros, to_timestamp
 
-Document = document_types.Document.pb()
 Value = document_types.Value.pb()
 Write = write_types.Write.pb()
 
@@ -24,10 +30,10 @@ _REQUEST_TIME = 1
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a write makes of a document: its new state (None: deleted) and transform results."""
+    """What a write makes of a document: its new body (None: deleted) and transform results."""
 
-    document: Any | None
-    transform_results: list[Any]
+    body: bytes | None
+    results: list[Any]
 
 
 def target_of(write: Any) -> str:
@@ -42,34 +48,35 @@ def target_of(write: Any) -> str:
     raise errors.invalid_argument("empty write operation")
 
 
-def apply(write: Any, current: Any | None, micros: int) -> Outcome:
-    """The outcome of ``write`` on ``current`` at commit time ``micros``.
+def apply(write: Any, current: Version | None, micros: int) -> Outcome:
+    """The outcome of ``write`` on the live version ``current`` at commit time ``micros``.
 
     Raises ALREADY_EXISTS, NOT_FOUND or FAILED_PRECONDITION for a precondition that is not met and
-    INVALID_ARGUMENT for what may not be stored. Neither argument is changed.
+    INVALID_ARGUMENT for what may not be stored. Of ``write``, timestamps are cut to microseconds.
     """
-    _check_precondition(write, current)
-    if write.WhichOneof("operation") == "delete":
+    if write.HasField("current_document"):
+        _check_precondition(write, current)
+    operation = write.WhichOneof("operation")
+    if operation == "delete":
         return Outcome(None, [])
+    is_whole = operation == "update" and not write.HasField("update_mask")
+    if is_whole and not write.update_transforms:
+        return Outcome(_stored_body(write.update), [])
     changed = Document(name=target_of(write))
     _start_from(changed, current, write)
     transforms = _transforms_of(write)
     results = [_transform(changed.fields, one, micros) for one in transforms]
-    document_size(changed.name, changed.fields)
-    return Outcome(changed, results)
+    return Outcome(_stored_body(changed), results)
 
 
-def to_timestamp(micros: int) -> Any:
-    """Microseconds of the epoch as a protobuf timestamp."""
-    return timestamp_pb2.Timestamp(seconds=micros // 1_000_000, nanos=micros % 1_000_000 * 1000)
+def _stored_body(document: Any) -> bytes:
+    check_storable(document.fields)
+    body = body_of(document)
+    check_size(document, len(body))
+    return body
 
 
-def to_micros(timestamp: Any) -> int:
-    """A protobuf timestamp as microseconds of the epoch."""
-    return int(timestamp.seconds * 1_000_000 + timestamp.nanos // 1000)
-
-
-def _check_precondition(write: Any, current: Any | None) -> None:
+def _check_precondition(write: Any, current: Version | None) -> None:
     condition = write.current_document.WhichOneof("condition_type")
     if condition == "exists":
         if write.current_document.exists and current is None:
@@ -78,17 +85,17 @@ def _check_precondition(write: Any, current: Any | None) -> None:
         if not write.current_document.exists and current is not None:
             raise errors.document_exists(target_of(write))
     elif condition == "update_time":
-        stored = to_micros(current.update_time) if current is not None else 0
+        stored = current.at if current is not None else 0
         required = to_micros(write.current_document.update_time)
         if stored != required:
             raise errors.version_mismatch(stored, required)
 
 
-def _start_from(changed: Any, current: Any | None, write: Any) -> None:
+def _start_from(changed: Any, current: Version | None, write: Any) -> None:
     """Lay the update over the current fields, as the mask says."""
     masked = write.HasField("update_mask") or write.WhichOneof("operation") == "transform"
     if masked and current is not None:
-        changed.fields.MergeFrom(current.fields)
+        changed.fields.MergeFrom(current.document().fields)
     if not masked:
         changed.fields.MergeFrom(write.update.fields)
     for path in sorted({fields.parse_writable(one) for one in write.update_mask.field_paths}):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from emulators.firestore import query, store
 from emulators.firestore.errors import ApiError
 from emulators.firestore.state import Consistency, State
-from emulators.firestore.writes import Document
+from emulators.firestore.version import Document, Version, body_of
 
 ROOT = "projects/p/databases/(default)/documents"
 Structured = query_types.StructuredQuery
@@ -123,12 +123,14 @@ def test_an_index_finds_what_looking_at_everything_finds(kept, monkeypatch, hist
             assert shown(plan.run(picked)) == shown(plan.run(everything))
         if name is not None:
             full = f"{ROOT}/{name}"
-            document = None
+            body = None
             if data is not None:
                 document = Document(name=full)
                 for path, value in _helpers.encode_dict(data).items():
                     document.fields[path].CopyFrom(value._pb)
-            kept.write({full: document}, kept.last_commit + 1, kept.last_commit)
+                body = body_of(document)
+            at = kept.last_commit + 1
+            kept.write([Version(full, at, body, at)], at, kept.last_commit)
 
 
 def shown(answer):
@@ -141,12 +143,12 @@ def large(tmp_path_factory: pytest.TempPathFactory):
     """20,000 ads of 200 campaigns."""
     path = tmp_path_factory.mktemp("large") / "firestore.sqlite"
     state = State(path, Clock(), None, 4, 0.0)
-    filled = {}
+    filled = []
     for number in range(20_000):
         document = Document(name=f"{ROOT}/ads/{number:05}")
         document.fields["campaign"].integer_value = number % 200
         document.fields["spend"].double_value = (number * 7919) % 20_000
-        filled[document.name] = document
+        filled.append(Version(document.name, 1, body_of(document), 1))
     state._store.write(filled, 1, 1)
     yield state
     state.close()
@@ -180,7 +182,8 @@ def test_a_write_to_an_indexed_collection_stays_quick(large):
     for number in range(200):
         document = Document(name=f"{ROOT}/ads/{number * 100:05}")
         document.fields["campaign"].integer_value = 7
-        large._store.write({document.name: document}, 2 + number, 1)
+        at = 2 + number
+        large._store.write([Version(document.name, at, body_of(document), 1)], at, 1)
     took = time.perf_counter() - began
     assert took < 2
     assert len(large.run(plan, Consistency())[0]) == 300

@@ -54,7 +54,7 @@ def value_of(seen: list[int], salt: int) -> int:
 
 
 def stored_number(version: Any) -> int:
-    return version.document.fields["n"].integer_value
+    return version.document().fields["n"].integer_value
 
 
 def observe(state: State, one: tuple[str, str | None], transaction: bytes) -> int:
