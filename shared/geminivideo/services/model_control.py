@@ -12,6 +12,7 @@ from geminivideo.runtime.http import Api, ApiError, Call, identifier
 from geminivideo.services import model_registry
 
 ROUTE = "/api/models/ctr"
+OTHERS = "`geminivideo model list` shows those there are"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +79,7 @@ def promote_model(call: Call) -> Champion:
     documents, version = call.ports.documents, identifier(asked.version, "version")
     found = documents.get(model_registry.path_of(version), ModelVersion)
     if found is None:
-        raise ApiError(404, f"there is no version {version}")
+        raise ApiError(404, f"there is no version {version}: {OTHERS}")
     _check_readable(call, found)
     current = model_registry.champion_of(documents)
     expected = asked.expected or (current.version if current else None)
@@ -96,7 +97,7 @@ def _check_readable(call: Call, found: ModelVersion) -> None:
     try:
         model_registry.load(call.ports.files, found.artifact, found.checksum)
     except (ModelUnreadableError, ObjectGoneError) as error:
-        raise ApiError(409, f"{found.version} cannot be used: {error}") from error
+        raise ApiError(409, f"{found.version} cannot be used ({error}): {OTHERS}") from error
 
 
 def roll_back_model(call: Call) -> Champion:

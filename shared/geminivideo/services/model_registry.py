@@ -215,7 +215,10 @@ def _restored(
     try:
         found = transaction.require(path_of(before), ModelVersion)
     except DocumentMissingError as error:
-        raise NoVersionError(f"{before}, which was before, is not registered") from error
+        raise NoVersionError(
+            f"{before}, which was before, is not registered: put another version in its place "
+            "(`geminivideo model promote`)"
+        ) from error
     reason = f"in use again: {current.version} was {why}"
     return [
         (PATH, _pointer(found, tuple(rest), by, reason, now)),
