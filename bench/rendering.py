@@ -4,6 +4,8 @@ All four make 9:16 files by the same preset from the same source: a moving crop,
 is said, hook and call to action, five looks, loudness (docs/rendering.md). The limit is the
 encoder: the finished files decoded and encoded again, one after the other, with nothing done to
 them. Processor time counts children and this process; the peak is that of the largest process.
+MoviePy makes a part of one variation, and its cost is that times what is left out: it would take
+longer than all the others. Each step is announced on stderr, and none may last for ever.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +40,9 @@ ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "samples" / "bbb_spoken.mp4"
 RIVALS, LOCK = ROOT / ".venv-rivals", ROOT / "requirements-rivals.lock"
 SECONDS = 30.0
-PREVIEW_S = 5.0
+PEAK_S = 2.0  # memory does not grow with the length
+MOVIEPY_S = 10.0
+STEP_TIMEOUT_S = 1800.0
 POLICY = RenderPolicy()
 FPS = Fraction(24)
 LOOKS = ("warm", "vivid", "cold", "high_contrast", "cinematic")
@@ -48,17 +53,16 @@ _POLL_S = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What making ``files`` files took."""
+    """What one contender took."""
 
     name: str
-    files: int
     wall_s: float
     cpu_s: float
     peak_bytes: int
 
-    def times(self, count: int) -> Cost:
+    def times(self, count: float) -> Cost:
         """The same work done ``count`` times, one after the other."""
-        return replace(self, files=count, wall_s=self.wall_s * count, cpu_s=self.cpu_s * count)
+        return replace(self, wall_s=self.wall_s * count, cpu_s=self.cpu_s * count)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,28 +93,60 @@ class Rendering:
 
 
 def measure(folder: Path, seconds: float = SECONDS) -> Rendering:
-    """Make the film once, then every contender after the other."""
+    """Make the film once, then every contender after the other.
+
+    Raises ``RenderFailedError`` or ``subprocess.TimeoutExpired`` for one that does not end.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    _tell(f"the film: {seconds:.0f} s of 1080p")
     source = film(folder, seconds)
     requests = [request(number, seconds) for number in range(len(LOOKS))]
     made: list[RenderedFile] = []
-    together = _cost("together", len(LOOKS), lambda: made.extend(grouped(requests, source, folder)))
-    alone = _cost("one by one", len(LOOKS), lambda: grouped(requests, source, folder, most=1))
-    limit = _cost("limit: encoding alone", len(LOOKS), lambda: encode_again(made, folder))
-    rival = _cost("MoviePy 2 (one, times five)", 1, _moviepy(requests[0], made[0], source, folder))
-    short = [request(number, PREVIEW_S) for number in range(len(LOOKS))]
-    peaks = {
-        count: _cost("", count, _job(short[:count], source, folder)).peak_bytes
-        for count in range(1, len(LOOKS) + 1)
-    }
+    together = _cost("together", lambda: made.extend(grouped(requests, source, folder)))
+    alone = _cost("one by one", lambda: grouped(requests, source, folder, most=1))
+    limit = _cost("limit: encoding alone", lambda: encode_again(made, folder))
+    moviepy = _rival(min(seconds, MOVIEPY_S), source, folder).times(len(LOOKS))
     return Rendering(
         seconds=seconds,
         together=together,
         alone=alone,
         limit=limit,
-        moviepy=rival.times(len(LOOKS)),
-        peaks=peaks,
+        moviepy=moviepy.times(max(1.0, seconds / MOVIEPY_S)),
+        peaks=_peaks(source, folder),
     )
+
+
+def _tell(doing: str) -> None:
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} rendering: {doing}\n")
+    sys.stderr.flush()
+
+
+class _Quarters:
+    """Tells when another quarter of a rendering is done."""
+
+    def __init__(self) -> None:
+        self._told = 0
+
+    def __call__(self, done: float) -> None:
+        if int(4 * done) > self._told:
+            self._told = int(4 * done)
+            _tell(f"{25 * self._told} %")
+
+
+def _rival(seconds: float, source: Path, folder: Path) -> Cost:
+    """MoviePy over the beginning of one variation; the venv it needs and our texts come before."""
+    asked = request(0, seconds)
+    (made,) = render_together([asked], source, folder / "rival")
+    return _cost(f"MoviePy 2 (by {seconds:.0f} s of one)", _moviepy(asked, made, source, folder))
+
+
+def _peaks(source: Path, folder: Path) -> dict[int, int]:
+    """The most memory of one process by its number of outputs."""
+    short = [request(number, PEAK_S) for number in range(len(LOOKS))]
+    return {
+        count: _cost(f"peak of {count}", _job(short[:count], source, folder)).peak_bytes
+        for count in range(1, len(LOOKS) + 1)
+    }
 
 
 def _job(requests: Sequence[RenderRequest], source: Path, folder: Path) -> Callable[[], object]:
@@ -127,14 +163,19 @@ def grouped(
     count = -(-len(requests) // most)
     edges = [round(number * len(requests) / count) for number in range(count + 1)]
     parts = [requests[a:b] for a, b in pairwise(edges)]
-    return [one for part in parts for one in render_together(part, source, folder / f"by{most}")]
+    made: list[RenderedFile] = []
+    for part in parts:
+        _tell(f"{len(part)} in one process: {', '.join(one.name for one in part)}")
+        made += render_together(part, source, folder / f"by{most}", progress=_Quarters())
+    return made
 
 
 def encode_again(made: Sequence[RenderedFile], folder: Path) -> None:
     """The finished files through decoder and encoder, and nothing between."""
     for one in made:
+        _tell(f"encoding {one.path.name} again")
         to = encoding(one.expected.request, folder / "limit.mp4", with_sound=True)
-        ffmpeg.run(["-i", f"file:{one.path}", *to], timeout_s=900)
+        ffmpeg.run(["-i", f"file:{one.path}", *to], timeout_s=STEP_TIMEOUT_S)
 
 
 def film(folder: Path, seconds: float) -> Path:
@@ -145,7 +186,7 @@ def film(folder: Path, seconds: float) -> Path:
         rate = ["-b:v", "6M", "-maxrate", "8M", "-bufsize", "8M"]
         given = ["-stream_loop", "-1", "-i", str(SAMPLE), "-t", f"{seconds}", "-vf", grown]
         to = ["-r", str(FPS), "-preset", "veryfast", *rate, "-c:a", "aac"]
-        ffmpeg.run([*given, *to, str(path.with_suffix(".part.mp4"))], timeout_s=900)
+        ffmpeg.run([*given, *to, str(path.with_suffix(".part.mp4"))], timeout_s=STEP_TIMEOUT_S)
         path.with_suffix(".part.mp4").rename(path)
     return path
 
@@ -186,7 +227,7 @@ def _moviepy(
     (cut,) = asked.cuts
     shape = geometry(1920, 1080, asked.aspect, POLICY)
     spec = {
-        "source": str(source),
+        "source": str(source.resolve()),
         "duration_s": asked.duration_s,
         "window": [shape.window_width, shape.window_height],
         "path": [[k.at_s, k.x] for k in crop_path(cut.focus, cut.start_s, cut.end_s, shape)],
@@ -207,12 +248,18 @@ def _moviepy(
         "preset": POLICY.preset,
         "crf": POLICY.crf,
         "threads": POLICY.encoder_threads,
-        "to": str(folder / "moviepy.mp4"),
+        "to": str((folder / "moviepy.mp4").resolve()),
     }
     path = folder / "moviepy.json"
     path.write_text(json.dumps(spec))
-    script = [str(python), str(Path(__file__).with_name("moviepy_rival.py")), str(path)]
-    return lambda: subprocess.run(script, check=True, capture_output=True)
+    script = [str(python), str(Path(__file__).with_name("moviepy_rival.py")), str(path.resolve())]
+    return lambda: _within(script)
+
+
+def _within(script: Sequence[str]) -> None:
+    """Run a script that leaves nothing behind: MoviePy keeps its sound in the working directory."""
+    with tempfile.TemporaryDirectory() as here:
+        subprocess.run(script, check=True, capture_output=True, cwd=here, timeout=STEP_TIMEOUT_S)
 
 
 def _tables() -> list[list[int]]:
@@ -234,7 +281,8 @@ def rivals() -> Path:
     return python
 
 
-def _cost(name: str, files: int, work: Callable[[], object]) -> Cost:
+def _cost(name: str, work: Callable[[], object]) -> Cost:
+    _tell(name)
     own = psutil.Process()
     before, begun = own.cpu_times(), time.perf_counter()
     with _peak(own) as peak:
@@ -242,7 +290,7 @@ def _cost(name: str, files: int, work: Callable[[], object]) -> Cost:
     wall, after = time.perf_counter() - begun, own.cpu_times()
     kinds = ("user", "system", "children_user", "children_system")
     cpu = sum(getattr(after, kind) - getattr(before, kind) for kind in kinds)
-    return Cost(name=name, files=files, wall_s=wall, cpu_s=cpu, peak_bytes=peak[0])
+    return Cost(name=name, wall_s=wall, cpu_s=cpu, peak_bytes=peak[0])
 
 
 @contextmanager
