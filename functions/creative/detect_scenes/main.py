@@ -1,18 +1,23 @@
 """Scenes: one pass over the video gives its cuts, and of each scene what the features need."""
 
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from hashlib import sha256
+from pathlib import Path
 
 from geminivideo.cloud import vision
 from geminivideo.degraded import COARSE_CUTS, PICTURE_DAMAGED
-from geminivideo.drive_intel.decode_pass import Picture, SceneSeen, is_coarse, watch
-from geminivideo.drive_intel.scene_sound import scene_loudness, with_loudness
+from geminivideo.drive_intel.decode_pass import SceneSeen, is_coarse, watch
+from geminivideo.drive_intel.focus import Look
+from geminivideo.drive_intel.scene_sound import scenes_loudness, with_loudness
 from geminivideo.events import ObjectRef, SceneDetected, VideoIngested
 from geminivideo.records import SPEECH_ITEM, Scene, SceneSample, Video, scene_id_of
 from geminivideo.runtime.step import Permanent, Step, Transient, step
 
 UPLOADS_AT_ONCE = 4
+SCENES_WAITING = 2  # whose pictures may be in memory before the decoder waits for their upload
 
 
 @step("detect_scenes")
@@ -22,19 +27,10 @@ def main(event: VideoIngested, step: Step) -> list[SceneDetected]:
     _ask_the_cloud(event, video, step)
     if is_coarse(video.duration_s, step.policy.scenes):
         step.degrade(COARSE_CUTS)
-    items = [SPEECH_ITEM]
-    for index, seen in enumerate(watch(path, step.policy.scenes)):
-        scene = _with_pictures(_scene(event.flow_id, index, seen), seen, step)
-        missing = [PICTURE_DAMAGED] if seen.damaged else []
-        if seen.measured is not None:
-            loudness, unheard = scene_loudness(
-                path, seen.start_s, seen.end_s, has_audio=video.audio_codec is not None
-            )
-            scene = replace(scene, features=with_loudness(seen.measured, loudness))
-            missing += unheard
-        scene = replace(scene, degraded=tuple(missing))
+    scenes = _heard(path, list(_stored_scenes(path, step)), video)
+    for scene in scenes:
         step.put(f"scenes/{scene.id}", scene)
-        items.append(scene.id)
+    items = [SPEECH_ITEM, *(scene.id for scene in scenes)]
     step.fan_out("features", items)
     return [SceneDetected(flow_id=event.flow_id, video=event.video, item=item) for item in items]
 
@@ -59,6 +55,18 @@ def _ask_the_cloud(event: VideoIngested, video: Video, step: Step) -> None:
     step.documents.update(f"videos/{event.flow_id}", {"vision": asked})
 
 
+def _stored_scenes(path: Path, step: Step) -> Iterator[Scene]:
+    """Each scene with its pictures stored, uploaded while the next ones are decoded."""
+    waiting: deque[_Uploading] = deque()
+    with ThreadPoolExecutor(UPLOADS_AT_ONCE) as uploads:
+        for index, seen in enumerate(watch(path, step.policy.scenes)):
+            waiting.append(_uploading(_scene(step.flow_id, index, seen), seen, uploads, step))
+            if len(waiting) > SCENES_WAITING:
+                yield waiting.popleft().done()
+        while waiting:
+            yield waiting.popleft().done()
+
+
 def _scene(flow_id: str, index: int, seen: SceneSeen) -> Scene:
     return Scene(
         id=scene_id_of(flow_id, index),
@@ -66,23 +74,55 @@ def _scene(flow_id: str, index: int, seen: SceneSeen) -> Scene:
         index=index,
         start_s=seen.start_s,
         end_s=seen.end_s,
+        features=seen.measured,
+        degraded=(PICTURE_DAMAGED,) if seen.damaged else (),
     )
 
 
-def _with_pictures(scene: Scene, seen: SceneSeen, step: Step) -> Scene:
-    """The scene with its pictures stored, each under the name of its content."""
-    with ThreadPoolExecutor(UPLOADS_AT_ONCE) as uploads:
-        thumbnail = uploads.submit(_stored, seen.thumbnail, "thumbnails", step)
-        kept = uploads.map(lambda one: _stored(one.jpeg, "frames", step), seen.pictures)
-        samples = [_sample(*both) for both in zip(seen.pictures, kept, strict=True)]
-    return replace(scene, thumbnail=thumbnail.result().uri, samples=tuple(samples))
+@dataclass(frozen=True)
+class _Uploading:
+    """A scene whose pictures are on their way, each to the name of its content."""
+
+    scene: Scene
+    looks: list[Look]
+    thumbnail: Future[ObjectRef]
+    pictures: list[Future[ObjectRef]]
+
+    def done(self) -> Scene:
+        kept = [_sample(*both) for both in zip(self.looks, self.pictures, strict=True)]
+        return replace(self.scene, thumbnail=self.thumbnail.result().uri, samples=tuple(kept))
 
 
-def _sample(picture: Picture, stored: ObjectRef) -> SceneSample:
-    look = picture.look
+def _uploading(scene: Scene, seen: SceneSeen, uploads: Executor, step: Step) -> _Uploading:
+    return _Uploading(
+        scene=scene,
+        looks=[one.look for one in seen.pictures],
+        thumbnail=uploads.submit(_stored, seen.thumbnail, "thumbnails", step),
+        pictures=[uploads.submit(_stored, one.jpeg, "frames", step) for one in seen.pictures],
+    )
+
+
+def _heard(path: Path, scenes: list[Scene], video: Video) -> list[Scene]:
+    """The scenes with how loud each is; those of a coarse pass are heard one by one later."""
+    measured = [scene.features for scene in scenes if scene.features is not None]
+    if len(measured) < len(scenes):
+        return scenes
+    spans = [(scene.start_s, scene.end_s) for scene in scenes]
+    heard = scenes_loudness(path, spans, has_audio=video.audio_codec is not None)
+    return [
+        replace(
+            scene,
+            features=with_loudness(features, loudness),
+            degraded=(*scene.degraded, *missing),
+        )
+        for scene, features, (loudness, missing) in zip(scenes, measured, heard, strict=True)
+    ]
+
+
+def _sample(look: Look, stored: Future[ObjectRef]) -> SceneSample:
     return SceneSample(
         at_s=look.at_s,
-        picture=stored,
+        picture=stored.result(),
         motion=round(look.motion, 5),
         moving=look.moving,
         detail=look.detail,

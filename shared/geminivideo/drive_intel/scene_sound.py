@@ -1,7 +1,8 @@
-"""The loudness of one scene, as one of its features."""
+"""The loudness of scenes, as one of their features."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +18,30 @@ def scene_loudness(
     if not has_audio:
         return Loudness(), [why.NO_AUDIO]
     try:
-        measured = sound.measured(path, start_s, end_s)
+        return _told(sound.measured(path, start_s, end_s))
     except sound.LoudnessError:
         return Loudness(), [why.SOUND_UNREADABLE]
+
+
+def scenes_loudness(
+    path: Path, spans: Sequence[tuple[float, float]], *, has_audio: bool
+) -> list[tuple[Loudness, list[str]]]:
+    """``scene_loudness`` of scenes that follow each other without a gap: their sound in one pass.
+
+    Where the track cannot be measured as a whole, each scene is by itself: what is damaged in one
+    of them says nothing of the others.
+    """
+    if has_audio and spans:
+        try:
+            measured = sound.measured_parts(path, [spans[0][0], *(end for _, end in spans)])
+        except sound.LoudnessError:
+            pass
+        else:
+            return [_told(one) for one in measured]
+    return [scene_loudness(path, start, end, has_audio=has_audio) for start, end in spans]
+
+
+def _told(measured: Loudness) -> tuple[Loudness, list[str]]:
     return measured, [why.LOUDNESS_UNMEASURED] if measured.integrated_lufs is None else []
 
 

