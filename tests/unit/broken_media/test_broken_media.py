@@ -64,7 +64,7 @@ def test_the_whole_files_are_usable(walker, whole, tmp_path, base):
     told = walker.walk(path)
     check(told, base)
     assert told["end"] == "usable"
-    assert set(told["missing"]) <= {degraded.OBJECTS_UNAVAILABLE, degraded.ENGLISH_ONLY}
+    assert set(told["missing"]) <= {degraded.ENGLISH_ONLY}
     assert len(told["spans"]) == 2
 
 
