@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc import _server
 from grpc._cython import cygrpc
 
@@ -30,14 +31,45 @@ _JOIN_S = 5.0
 
 Answer = tuple[int, bytes, bytes | None]  # status code, its details, the serialized reply
 _NO_REQUEST: Answer = (cygrpc.StatusCode.unimplemented, b"the call had no request", None)
+_UNREADABLE: Answer = (cygrpc.StatusCode.internal, b"Exception deserializing request!", None)
 
 
 @dataclass(frozen=True)
 class QuickMethod:
-    """``answer``: from the request's bytes, raises nothing; ``handler``: the same for a thread."""
+    """``answer``: from the request's bytes, raises nothing; ``handler``: the same for a thread.
+
+    ``may_wait`` says of which requests that they are to be answered on a thread after all.
+    """
 
     answer: Callable[[bytes], Answer]
     handler: grpc.RpcMethodHandler
+    may_wait: Callable[[bytes], bool] | None = None
+
+
+def from_bytes(
+    parse: Callable[[bytes], Any],
+    call: Callable[[Any], Any],
+    write: Callable[[Any], bytes],
+    refusal: type[Any],
+) -> Callable[[bytes], Answer]:
+    """A method from bytes to bytes; errors as gRPC's own server reports them.
+
+    ``refusal``: the service's own error, with its status ``code`` and its ``message``.
+    """
+
+    def answer(body: bytes) -> Answer:
+        try:
+            return cygrpc.StatusCode.ok, b"", write(call(parse(body)))
+        except refusal as error:
+            return error.code.value[0], error.message.encode(), None
+        except DecodeError:
+            return _UNREADABLE
+        except Exception as error:  # noqa: BLE001  logged and told to the caller
+            _LOG.exception("a quick call failed")
+            told = f"Exception calling application: {error}".encode()
+            return cygrpc.StatusCode.unknown, told, None
+
+    return answer
 
 
 class QuickCalls:
@@ -98,7 +130,11 @@ class QuickCalls:
             return
         if type(tag) is tuple:
             call, method = tag
-            self._answer(call, method, event.batch_operations[0].message())
+            request = event.batch_operations[0].message()
+            if method.may_wait is not None and request is not None and method.may_wait(request):
+                self._pool.submit(self._answer, call, method, request)
+            else:
+                self._answer(call, method, request)
         elif isinstance(tag, str):
             if event.success:  # else the server is being shut down
                 self._begin(tag, event)

@@ -7,7 +7,6 @@ is several times as fast. A method that no table names answers UNIMPLEMENTED wit
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
@@ -15,21 +14,16 @@ from typing import Any, NoReturn, Protocol
 import grpc
 from geminivideo.runtime.clock import Clock
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from emulators.faults.delivery_hook import DeliveryFaults
 from emulators.faults.engine import Faults
 from emulators.faults.rpc_hook import FaultInterceptor, methods_of
 from emulators.outbound import Attendants, Outbound, Rewrite, TokenMinter
-from emulators.quick_calls import Answer, QuickCalls, QuickMethod
+from emulators.quick_calls import Answer, QuickCalls, QuickMethod, from_bytes
 from emulators.serving import LOOPBACK, PortInUseError, listening_socket
 from emulators.workers import Workers
 
-_LOG = logging.getLogger(__name__)
-_OK, _UNKNOWN, _INTERNAL = (
-    grpc.StatusCode[name].value[0] for name in ("OK", "UNKNOWN", "INTERNAL")
-)
 MAX_REQUEST_BYTES = 24 * 1024 * 1024
 MAX_WORKERS = 256  # threads start as they are needed; an open stream or a waiting pull holds one
 _OPTIONS = (
@@ -246,29 +240,18 @@ def _handler(method: Method) -> grpc.RpcMethodHandler:
 
 def _quick_methods(services: Services) -> dict[str, QuickMethod]:
     return {
-        f"/{service}/{name}": QuickMethod(_from_bytes(method), _handler(method))
+        f"/{service}/{name}": QuickMethod(_quick_answer(method), _handler(method))
         for service, methods in services.items()
         for name, method in methods.items()
         if method.quick
     }
 
 
-def _from_bytes(method: Method) -> Callable[[bytes], Answer]:
-    """A quick method from bytes to bytes; errors as gRPC's own server reports them."""
-    parse, write, call = method.request.FromString, method.reply.SerializeToString, method.call
+def _quick_answer(method: Method) -> Callable[[bytes], Answer]:
+    def call(request: Any) -> Any:
+        return method.call(request, None)
 
-    def answer(body: bytes) -> Answer:
-        try:
-            return _OK, b"", write(call(parse(body), None))
-        except ApiError as error:
-            return error.code.value[0], error.message.encode(), None
-        except DecodeError:
-            return _INTERNAL, b"Exception deserializing request!", None
-        except Exception as error:  # noqa: BLE001  logged and told to the caller
-            _LOG.exception("a quick call failed")
-            return _UNKNOWN, f"Exception calling application: {error}".encode(), None
-
-    return answer
+    return from_bytes(method.request.FromString, call, method.reply.SerializeToString, ApiError)
 
 
 def _answered(call: Callable[..., Any]) -> Callable[..., Any]:

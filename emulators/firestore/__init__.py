@@ -24,6 +24,7 @@ from emulators.firestore.indexes import (
 )
 from emulators.firestore.state import State
 from emulators.firestore.wire import handlers
+from emulators.quick_calls import QuickCalls
 from emulators.serving import LOOPBACK, PortInUseError
 from emulators.workers import Workers
 
@@ -68,7 +69,9 @@ class Server:
         path = state_dir / "firestore.sqlite"
         self._state = State(path, clock, indexes, max_workers // 2, expiry_grace)
         self._expiry = Expiry(self._state, clock)
-        self._server.add_generic_rpc_handlers(handlers(self._state, self.faults))
+        known, self._quick_methods = handlers(self._state, self.faults)
+        self._server.add_generic_rpc_handlers(known)
+        self._quick: QuickCalls | None = None
 
     @property
     def host(self) -> str:
@@ -77,7 +80,11 @@ class Server:
 
     def start(self) -> None:
         """Serve; returns when the port answers."""
+        self._quick = QuickCalls(
+            self._server, self._quick_methods, self._executor, lambda: bool(self.faults.active)
+        )
         self._server.start()
+        self._quick.start()
 
     def clock_moved(self) -> None:
         """The clock was moved: what has expired meanwhile is deleted before this returns."""
@@ -89,6 +96,8 @@ class Server:
         stopped = self._server.stop(grace=1.0)
         self._state.stop_listeners()
         stopped.wait()
+        if self._quick is not None:
+            self._quick.stop()
         self._executor.shutdown(wait=True, cancel_futures=True)
         self._state.close()
 

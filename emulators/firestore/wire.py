@@ -13,6 +13,7 @@ from google.cloud.firestore_v1.types import firestore as requests
 from google.cloud.firestore_v1.types import query as query_types
 from google.cloud.firestore_v1.types import write as write_types
 from google.protobuf import empty_pb2
+from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 
 from emulators.faults.engine import Faults
@@ -25,10 +26,12 @@ from emulators.firestore.state import Consistency, State
 from emulators.firestore.streams import Listening, Writing
 from emulators.firestore.version import Document, to_micros, to_timestamp
 from emulators.firestore.writes import Value, Write
+from emulators.quick_calls import QuickMethod, from_bytes
 
 SERVICE = "google.firestore.v1.Firestore"
 _MAX_REQUEST_BYTES = 10 * 1024 * 1024
 _PAGE_SIZE = 300
+_QUICK = ("BeginTransaction", "Commit", "GetDocument", "Rollback")
 _TOO_LONG = object()
 _AUTO_ID = string.ascii_letters + string.digits
 
@@ -39,6 +42,7 @@ BatchGetDocumentsResponse = requests.BatchGetDocumentsResponse.pb()
 BatchWriteResponse = requests.BatchWriteResponse.pb()
 BeginTransactionResponse = requests.BeginTransactionResponse.pb()
 CommitResponse = requests.CommitResponse.pb()
+GetDocumentRequest = requests.GetDocumentRequest.pb()
 ListCollectionIdsResponse = requests.ListCollectionIdsResponse.pb()
 ListDocumentsResponse = requests.ListDocumentsResponse.pb()
 RunAggregationQueryResponse = requests.RunAggregationQueryResponse.pb()
@@ -262,10 +266,12 @@ class Firestore:
         return write_results(committed)[0], status_pb2.Status()
 
 
-def handlers(state: State, faults: Faults) -> Sequence[grpc.GenericRpcHandler]:
-    """The gRPC handlers of the service; what is not emulated answers UNIMPLEMENTED by name.
+def handlers(
+    state: State, faults: Faults
+) -> tuple[Sequence[grpc.GenericRpcHandler], dict[str, QuickMethod]]:
+    """The gRPC handlers of the service, and which methods are quick, by their path.
 
-    ``faults`` learns which methods there are.
+    What is not emulated answers UNIMPLEMENTED by name. ``faults`` learns which methods there are.
     """
     service = Firestore(state)
     unary = {
@@ -298,7 +304,16 @@ def handlers(state: State, faults: Faults) -> Sequence[grpc.GenericRpcHandler]:
     methods |= {name: _two_way(method, kind) for name, (method, kind) in two_way.items()}
     streams = [(name, method.response_streaming) for name, method in methods.items()]
     faults.knows("firestore", methods_of({SERVICE: streams}))
-    return [grpc.method_handlers_generic_handler(SERVICE, methods), _NotEmulated()]
+    quick = {
+        f"/{SERVICE}/{name}": QuickMethod(
+            from_bytes(_bounded(kind), _of_checked(method), _serialized, ApiError),
+            methods[name],
+            _takes_turns if name == "GetDocument" else None,
+        )
+        for name, (method, kind) in unary.items()
+        if name in _QUICK
+    }
+    return [grpc.method_handlers_generic_handler(SERVICE, methods), _NotEmulated()], quick
 
 
 class _NotEmulated(grpc.GenericRpcHandler):  # type: ignore[misc]
@@ -354,6 +369,18 @@ def _bounded(kind: Any) -> Callable[[bytes], Any]:
     """Reads a request; one over the limit is left to ``_checked``, which may answer it."""
     read = kind.pb().FromString
     return lambda raw: read(raw) if len(raw) <= _MAX_REQUEST_BYTES else _TOO_LONG
+
+
+def _of_checked(method: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda request: method(_checked(request))
+
+
+def _takes_turns(raw: bytes) -> bool:
+    """Whether a get may have to wait in line: within a transaction."""
+    try:
+        return bool(GetDocumentRequest.FromString(raw).transaction)
+    except DecodeError:
+        return False  # the answer says so
 
 
 def _checked(request: Any) -> Any:

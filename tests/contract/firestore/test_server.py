@@ -35,6 +35,34 @@ def test_other_services_are_not_emulated_either(server):
     assert "FirestoreAdmin/CreateIndex" in refused.value.details()
 
 
+def test_a_get_in_a_transaction_is_answered_as_one_without(server):
+    """GetDocument names the document that is missing, wherever it reads; waiting is allowed."""
+    from google.cloud.firestore_v1.types import firestore as requests
+
+    database = "projects/p/databases/(default)"
+    service = "/google.firestore.v1.Firestore/"
+    begin = requests.BeginTransactionRequest.pb()(database=database)
+    asked = requests.GetDocumentRequest.pb()(name=f"{database}/documents/c/missing")
+    with grpc.insecure_channel(server.host) as channel:
+        begun = channel.unary_unary(f"{service}BeginTransaction")(begin.SerializeToString())
+        response = requests.BeginTransactionResponse.pb().FromString(begun)
+        for identity in (b"", response.transaction):
+            asked.transaction = identity
+            with pytest.raises(grpc.RpcError) as refused:
+                channel.unary_unary(f"{service}GetDocument")(asked.SerializeToString())
+            assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+            assert asked.name in refused.value.details()
+
+
+@pytest.mark.ours_only("gRPC's own servers differ in the code")
+@pytest.mark.parametrize("method", ["Commit", "GetDocument", "ListDocuments"])
+def test_what_is_no_request_is_refused(server, method):
+    """Bytes that are no message are answered with a status, on every way a call can take."""
+    with grpc.insecure_channel(server.host) as channel, pytest.raises(grpc.RpcError) as refused:
+        channel.unary_unary(f"/google.firestore.v1.Firestore/{method}")(b"\xff", timeout=30)
+    assert refused.value.code() is grpc.StatusCode.INTERNAL
+
+
 @pytest.mark.google_differs("has vector search")
 def test_vector_search_and_explain_are_refused_by_name(client):
     """Options that would change the answer are not ignored."""
