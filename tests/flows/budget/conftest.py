@@ -1,10 +1,7 @@
 """The steps of a budget cycle over real Firestore and Storage emulators and the Meta double."""
 
-import hashlib
-import importlib.util
 import threading
 from datetime import UTC, date, datetime
-from pathlib import Path
 from types import SimpleNamespace
 
 import msgspec
@@ -29,19 +26,17 @@ from geminivideo.records import (
     PendingChange,
     PerformanceDay,
 )
-from geminivideo.runtime.clock import Clock
 from geminivideo.runtime.runs import run_id_of
 from geminivideo.runtime.step import door_of
 from google.cloud import storage
 
-from emulators.firestore import Index
 from emulators.firestore import Server as Firestore
 from emulators.meta import AdDay, Pace
 from emulators.meta import Server as Meta
 from emulators.storage import Server as Storage
-from infra.indexes import INDEXES
 
-ROOT = Path(__file__).resolve().parents[3]
+from ..worlds import StillClock, load, mark_of, serving, settle
+
 READ_TOKEN, WRITE_TOKEN = "EAAB-reads-only", "EAAB-writes"
 ACCOUNT, ACT = "acme", "act_2002"
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC).timestamp()
@@ -50,46 +45,10 @@ STEPS = ("receive_insights", "score_ads", "decide_budgets")
 AUTO = Policy(executor=ExecutorPolicy(mode=ExecutionMode.AUTO))
 
 
-class MovingClock:
-    """Product time that stands still until it is moved; sleeping moves it."""
-
-    speed = 1.0
-
-    def __init__(self, at=NOON):
-        self.at = at
-
-    def now(self):
-        return self.at
-
-    def wait(self, event, seconds):
-        return event.wait(seconds)
-
-    def real_seconds(self, seconds):
-        return seconds
-
-    def sleep(self, seconds):
-        self.at += seconds
-
-
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory):
-    where = tmp_path_factory.mktemp("budget")
-    firestore = Firestore(state_dir=where / "firestore", clock=Clock())
-    firestore.start()
-    firestore.declare_indexes(Index.of(i.collection, *i.fields) for i in INDEXES)
-    store = Storage(state_dir=where / "storage", clock=Clock())
-    store.start()
-    yield SimpleNamespace(firestore=firestore, storage=store)
-    store.stop()
-    firestore.stop()
-
-
-def load_door(name):
-    path = ROOT / "functions" / "budget" / name / "main.py"
-    spec = importlib.util.spec_from_file_location(f"{name}_main", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return door_of(module.main)
+    with serving(tmp_path_factory.mktemp("budget"), firestore=Firestore, storage=Storage) as made:
+        yield made
 
 
 class World:
@@ -99,7 +58,9 @@ class World:
         self.project, self.bucket, self.meta, self.clock = project, bucket, meta, clock
         self.documents, self.files = Documents(project), Files(project)
         self.sent = []
-        self.doors = {name: load_door(name) for name in STEPS}
+        self.doors = {
+            name: door_of(load(f"functions/budget/{name}/main.py").main) for name in STEPS
+        }
         for door in self.doors.values():
             door.ports.clock = clock
             door.ports.send = self.sent.extend
@@ -205,7 +166,7 @@ class World:
 
 @pytest.fixture
 def clock():
-    return MovingClock()
+    return StillClock(NOON)
 
 
 @pytest.fixture
@@ -224,22 +185,12 @@ def meta(tmp_path, clock):
 
 @pytest.fixture
 def world(servers, meta, clock, monkeypatch, request):
-    mark = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:10]
-    bucket = f"{mark}-media"
-    for name, value in {
-        "GOOGLE_CLOUD_PROJECT": f"p-{mark}",
-        "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{servers.firestore.port}",
-        "STORAGE_EMULATOR_HOST": servers.storage.url,
-        "GV_REGION": "us-central1",
-        "GV_UPLOADS_BUCKET": f"{mark}-uploads",
-        "GV_MEDIA_BUCKET": bucket,
-        "GV_MODELS_BUCKET": f"{mark}-models",
-        "META_READ_TOKEN": READ_TOKEN,
-        "GV_META_GRAPH_URL": meta.url,
-    }.items():
-        monkeypatch.setenv(name, value)
-    storage.Client(project=f"p-{mark}").create_bucket(bucket)
-    return World(f"p-{mark}", bucket, meta, clock)
+    mark = mark_of(request)
+    project = settle(
+        monkeypatch, servers, mark, META_READ_TOKEN=READ_TOKEN, GV_META_GRAPH_URL=meta.url
+    )
+    storage.Client(project=project).create_bucket(f"{mark}-media")
+    return World(project, f"{mark}-media", meta, clock)
 
 
 @pytest.fixture

@@ -1,11 +1,8 @@
 """An account with actuals whose truth is known, on a real Firestore emulator."""
 
-import hashlib
-import importlib.util
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from types import SimpleNamespace
 
 import flask
@@ -23,58 +20,24 @@ from geminivideo.learning_records import (
 from geminivideo.policy import Policy
 from geminivideo.records import Account, ChampionModel, Flow, FlowStatus
 from geminivideo.runtime import runs
-from geminivideo.runtime.clock import Clock
 from geminivideo.runtime.http import Api
 from geminivideo.runtime.step import door_of
 from geminivideo.services import accuracy
 from werkzeug.test import EnvironBuilder
 
-from emulators.firestore import Index
 from emulators.firestore import Server as Firestore
-from infra.indexes import INDEXES
 
-ROOT = Path(__file__).resolve().parents[4]
+from ...worlds import StillClock, load, mark_of, serving, settle
+
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC).timestamp()
 DAY = 86400.0
 ACCOUNT, TICK = "acme", "t1"
 
 
-class StillClock:
-    """Product time that stands still until it is moved."""
-
-    speed = 1.0
-
-    def __init__(self, at=NOON):
-        self.at = at
-
-    def now(self):
-        return self.at
-
-    def wait(self, event, seconds):
-        return event.wait(seconds)
-
-    def real_seconds(self, seconds):
-        return seconds
-
-    def sleep(self, seconds):
-        self.at += seconds
-
-
 @pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    firestore = Firestore(state_dir=tmp_path_factory.mktemp("accuracy"), clock=Clock())
-    firestore.start()
-    firestore.declare_indexes(Index.of(one.collection, *one.fields) for one in INDEXES)
-    yield firestore
-    firestore.stop()
-
-
-def load(path):
-    """A step's or a service's main.py, with clients of its own."""
-    spec = importlib.util.spec_from_file_location(f"{path.parent.name}_of_accuracy", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def servers(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("accuracy"), firestore=Firestore) as made:
+        yield made
 
 
 class World:
@@ -82,7 +45,7 @@ class World:
 
     def __init__(self, project):
         self.documents = Documents(project)
-        self.clock, self.sent = StillClock(), []
+        self.clock, self.sent = StillClock(NOON), []
         account = Account(id=ACCOUNT, ad_account_id="act_1", page_id="7", link_url="https://x.test")
         self.put(f"accounts/{ACCOUNT}", account)
 
@@ -134,7 +97,7 @@ class World:
         )  # fmt: skip
         self.put(f"learning_cycles/{cycle_id}", cycle)
         self.put(f"flows/{cycle_id}", flow)
-        door = door_of(load(ROOT / "functions/learning/track_accuracy/main.py").main)
+        door = door_of(load("functions/learning/track_accuracy/main.py").main)
         door.ports.clock, door.ports.send = self.clock, self.sent.extend
         answer = door.work(AccuracyDue(flow_id=cycle_id, account_id=ACCOUNT))
         assert answer.status == 200, answer
@@ -161,19 +124,8 @@ class World:
 
 
 @pytest.fixture
-def world(server, monkeypatch, request):
-    project = "p-" + hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:10]
-    for name, value in {
-        "GOOGLE_CLOUD_PROJECT": project,
-        "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{server.port}",
-        "GV_REGION": "us-central1",
-        "GV_UPLOADS_BUCKET": "uploads",
-        "GV_MEDIA_BUCKET": "media",
-        "GV_MODELS_BUCKET": "models",
-        "GV_PROFILE": "local",
-    }.items():
-        monkeypatch.setenv(name, value)
-    return World(project)
+def world(servers, monkeypatch, request):
+    return World(settle(monkeypatch, servers, mark_of(request), GV_PROFILE="local"))
 
 
 @pytest.fixture

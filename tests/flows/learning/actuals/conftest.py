@@ -1,7 +1,5 @@
 """An account whose ads were predicted, made and shown, on real Firestore and Storage emulators."""
 
-import hashlib
-import importlib.util
 import json
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -54,7 +52,6 @@ from geminivideo.records import (
     Word,
 )
 from geminivideo.runtime import runs
-from geminivideo.runtime.clock import Clock
 from geminivideo.runtime.http import Api
 from geminivideo.runtime.step import door_of
 from geminivideo.safe_executor import Ports, execute
@@ -64,15 +61,14 @@ from geminivideo.services import actuals
 from google.cloud import storage
 from werkzeug.test import EnvironBuilder
 
-from emulators.firestore import Index
 from emulators.firestore import Server as Firestore
 from emulators.meta import AdDay as MetaDay
 from emulators.meta import Pace
 from emulators.meta import Server as Meta
 from emulators.storage import Server as Storage
-from infra.indexes import INDEXES
 
-ROOT = Path(__file__).resolve().parents[4]
+from ...worlds import StillClock, load, mark_of, serving, settle
+
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC).timestamp()
 HOUR, DAY = 3600.0, 86400.0
 ACCOUNT, FLOW, TICK = "acme", "cf-duck", "t1"
@@ -81,46 +77,10 @@ AUTO = Policy(executor=ExecutorPolicy(mode=ExecutionMode.AUTO))
 VIDEO = ObjectRef(bucket="uploads", name="acme/duck.mp4", generation=1)
 
 
-class StillClock:
-    """Product time that stands still until it is moved."""
-
-    speed = 1.0
-
-    def __init__(self, at=NOON):
-        self.at = at
-
-    def now(self):
-        return self.at
-
-    def wait(self, event, seconds):
-        return event.wait(seconds)
-
-    def real_seconds(self, seconds):
-        return seconds
-
-    def sleep(self, seconds):
-        self.at += seconds
-
-
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory):
-    where = tmp_path_factory.mktemp("actuals")
-    firestore = Firestore(state_dir=where / "firestore", clock=Clock())
-    firestore.start()
-    firestore.declare_indexes(Index.of(one.collection, *one.fields) for one in INDEXES)
-    store = Storage(state_dir=where / "storage", clock=Clock())
-    store.start()
-    yield SimpleNamespace(firestore=firestore, storage=store)
-    store.stop()
-    firestore.stop()
-
-
-def load(path):
-    """A step's or a service's main.py, with clients of its own."""
-    spec = importlib.util.spec_from_file_location(f"{path.parent.name}_of_actuals", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with serving(tmp_path_factory.mktemp("actuals"), firestore=Firestore, storage=Storage) as made:
+        yield made
 
 
 class World:
@@ -129,7 +89,7 @@ class World:
     def __init__(self, project, buckets):
         self.project, self.buckets = project, buckets
         self.documents, self.files = Documents(project), Files(project)
-        self.clock, self.sent, self.auto = StillClock(), [], AUTO
+        self.clock, self.sent, self.auto = StillClock(NOON), [], AUTO
         account = Account(id=ACCOUNT, ad_account_id="act_1", page_id="7", link_url="https://x.test")
         self.put(f"accounts/{ACCOUNT}", account)
 
@@ -137,7 +97,7 @@ class World:
         self.documents.set(path, record)
 
     def door(self, folder):
-        door = door_of(load(ROOT / "functions" / folder / "main.py").main)
+        door = door_of(load(f"functions/{folder}/main.py").main)
         door.ports.clock = self.clock
         door.ports.send = self.sent.extend
         return door
@@ -399,22 +359,11 @@ def trained(seed):
 
 @pytest.fixture
 def world(servers, monkeypatch, request):
-    mark = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:10]
+    mark = mark_of(request)
+    project = settle(monkeypatch, servers, mark, GV_PROFILE="local")
     buckets = {name: f"{mark}-{name}" for name in ("uploads", "media", "models")}
-    for name, value in {
-        "GOOGLE_CLOUD_PROJECT": f"p-{mark}",
-        "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{servers.firestore.port}",
-        "STORAGE_EMULATOR_HOST": servers.storage.url,
-        "GV_REGION": "us-central1",
-        "GV_UPLOADS_BUCKET": buckets["uploads"],
-        "GV_MEDIA_BUCKET": buckets["media"],
-        "GV_MODELS_BUCKET": buckets["models"],
-        "GV_PROFILE": "local",
-    }.items():
-        monkeypatch.setenv(name, value)
-    client = storage.Client(project=f"p-{mark}")
-    client.create_bucket(buckets["models"])
-    return World(f"p-{mark}", buckets)
+    storage.Client(project=project).create_bucket(buckets["models"])
+    return World(project, buckets)
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 """The index of winners over real Firestore and Storage emulators, through the real clients."""
 
 import hashlib
-import importlib.util
 import json
-from pathlib import Path
 from types import SimpleNamespace
 
 import flask
@@ -33,43 +31,20 @@ from geminivideo.records import (
     Word,
 )
 from geminivideo.records import Box as BoxRecord
-from geminivideo.runtime.clock import Clock
 from geminivideo.runtime.http import Api
 from geminivideo.services import rag
 from geminivideo.services.winner_store import WinnerStore, manifest_name
 from google.cloud import storage
 from werkzeug.test import EnvironBuilder
 
-from emulators.firestore import Index
 from emulators.firestore import Server as Firestore
 from emulators.storage import Server as Storage
-from infra.indexes import INDEXES
 
-ROOT = Path(__file__).resolve().parents[4]
+from ...worlds import ROOT, StillClock, load, mark_of, serving, settle
+
 NOW = 1_795_000_000.0
 DAY = 86_400.0
 ACCOUNT = "acme"
-
-
-class StandingClock:
-    """Product time that is moved by hand."""
-
-    speed = 1.0
-
-    def __init__(self):
-        self.at = NOW
-
-    def now(self):
-        return self.at
-
-    def wait(self, event, seconds):
-        return event.wait(seconds)
-
-    def real_seconds(self, seconds):
-        return seconds
-
-    def sleep(self, seconds):
-        self.at += seconds
 
 
 class WordModel:
@@ -93,23 +68,8 @@ class WordModel:
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory):
-    where = tmp_path_factory.mktemp("winners")
-    firestore = Firestore(state_dir=where / "firestore", clock=Clock())
-    firestore.start()
-    firestore.declare_indexes(Index.of(one.collection, *one.fields) for one in INDEXES)
-    store = Storage(state_dir=where / "storage", clock=Clock())
-    store.start()
-    yield SimpleNamespace(firestore=firestore, storage=store)
-    store.stop()
-    firestore.stop()
-
-
-def load(path):
-    """A door's or a service's main.py, with clients of its own."""
-    spec = importlib.util.spec_from_file_location(f"{path.parent.name}_of_winners", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with serving(tmp_path_factory.mktemp("winners"), firestore=Firestore, storage=Storage) as made:
+        yield made
 
 
 class World:
@@ -200,7 +160,7 @@ class World:
     def door(self):
         from geminivideo.runtime.step import door_of
 
-        door = door_of(load(ROOT / "functions" / "learning" / "index_winners" / "main.py").main)
+        door = door_of(load("functions/learning/index_winners/main.py").main)
         door.ports.clock = self.clock
         door.ports.documents, door.ports.files = self.documents, self.files
         return door
@@ -254,7 +214,7 @@ class World:
 
 @pytest.fixture
 def clock():
-    return StandingClock()
+    return StillClock(NOW)
 
 
 @pytest.fixture
@@ -268,20 +228,10 @@ def model(monkeypatch):
 
 @pytest.fixture
 def world(servers, clock, model, monkeypatch, request):
-    mark = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:10]
-    buckets = {name: f"{mark}-{name}" for name in ("uploads", "media", "models")}
-    for name, value in {
-        "GOOGLE_CLOUD_PROJECT": f"p-{mark}",
-        "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{servers.firestore.port}",
-        "STORAGE_EMULATOR_HOST": servers.storage.url,
-        "GV_REGION": "us-central1",
-        "GV_UPLOADS_BUCKET": buckets["uploads"],
-        "GV_MEDIA_BUCKET": buckets["media"],
-        "GV_MODELS_BUCKET": buckets["models"],
-    }.items():
-        monkeypatch.setenv(name, value)
-    storage.Client(project=f"p-{mark}").create_bucket(buckets["models"])
-    return World(f"p-{mark}", buckets["models"], clock, model)
+    mark = mark_of(request)
+    project, bucket = settle(monkeypatch, servers, mark), f"{mark}-models"
+    storage.Client(project=project).create_bucket(bucket)
+    return World(project, bucket, clock, model)
 
 
 @pytest.fixture

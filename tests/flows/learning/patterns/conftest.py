@@ -1,10 +1,7 @@
 """Loop 4 and its routes over a real Firestore emulator, through the real client."""
 
-import hashlib
-import importlib.util
 import json
 import math
-from pathlib import Path
 from types import SimpleNamespace
 
 import flask
@@ -23,57 +20,23 @@ from geminivideo.learning_records import (
 )
 from geminivideo.policy import PatternPolicy, Policy
 from geminivideo.records import Flow, FlowStatus
-from geminivideo.runtime.clock import Clock
 from geminivideo.runtime.step import door_of
 from werkzeug.test import EnvironBuilder
 
-from emulators.firestore import Index
 from emulators.firestore import Server as Firestore
-from infra.indexes import INDEXES
 
-ROOT = Path(__file__).resolve().parents[4]
+from ...worlds import StillClock, load, mark_of, serving, settle
+
 NOW = 1_795_000_000.0
 DAY = 86_400.0
 ACCOUNT = "acme"
 HOOKS = ("question", "story", "statistic")
 
 
-class StandingClock:
-    """Product time that is moved by hand."""
-
-    speed = 1.0
-
-    def __init__(self):
-        self.at = NOW
-
-    def now(self):
-        return self.at
-
-    def wait(self, event, seconds):
-        return event.wait(seconds)
-
-    def real_seconds(self, seconds):
-        return seconds
-
-    def sleep(self, seconds):
-        self.at += seconds
-
-
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory):
-    firestore = Firestore(state_dir=tmp_path_factory.mktemp("patterns"), clock=Clock())
-    firestore.start()
-    firestore.declare_indexes(Index.of(one.collection, *one.fields) for one in INDEXES)
-    yield firestore
-    firestore.stop()
-
-
-def load(path):
-    """A door's or a service's main.py, with clients of its own."""
-    spec = importlib.util.spec_from_file_location(f"{path.parent.name}_of_patterns", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with serving(tmp_path_factory.mktemp("patterns"), firestore=Firestore) as made:
+        yield made
 
 
 class World:
@@ -134,7 +97,7 @@ class World:
         self.documents.set(f"learning_cycles/{cycle_id}", cycle)
 
     def door(self):
-        door = door_of(load(ROOT / "functions" / "learning" / "learn_patterns" / "main.py").main)
+        door = door_of(load("functions/learning/learn_patterns/main.py").main)
         door.ports.clock = self.clock
         self.sent = []
         door.ports.send = self.sent.extend
@@ -152,7 +115,7 @@ class World:
 
     def post(self, path, service="ml_service", **body):
         if service not in self._apis:
-            self._apis[service] = load(ROOT / "functions" / "services" / service / "main.py").api
+            self._apis[service] = load(f"functions/services/{service}/main.py").api
             self._apis[service].ports.clock = self.clock
         builder = EnvironBuilder(method="POST", path=path, data=json.dumps(body).encode())
         response = self._apis[service](flask.Request(builder.get_environ()))
@@ -174,21 +137,9 @@ class World:
 
 @pytest.fixture
 def clock():
-    return StandingClock()
+    return StillClock(NOW)
 
 
 @pytest.fixture
 def world(servers, clock, monkeypatch, request):
-    mark = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:10]
-    for name, value in {
-        "GOOGLE_CLOUD_PROJECT": f"p-{mark}",
-        "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{servers.port}",
-        "GV_REGION": "us-central1",
-        "GV_UPLOADS_BUCKET": f"{mark}-uploads",
-        "GV_MEDIA_BUCKET": f"{mark}-media",
-        "GV_MODELS_BUCKET": f"{mark}-models",
-        "GV_PROFILE": "local",
-    }.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("GV_COUNCIL", raising=False)
-    return World(f"p-{mark}", clock)
+    return World(settle(monkeypatch, servers, mark_of(request), GV_PROFILE="local"), clock)

@@ -1,10 +1,8 @@
 """The promotion loop over real Firestore, Pub/Sub and Cloud Tasks, with the Meta double behind."""
 
-import hashlib
-import importlib.util
 import json
 from datetime import date
-from pathlib import Path
+from functools import partial
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
@@ -46,16 +44,15 @@ from geminivideo.runtime.step import door_of
 from google.cloud import pubsub_v1, storage, tasks_v2
 from werkzeug.test import EnvironBuilder
 
-from emulators.firestore import Index
 from emulators.firestore import Server as Firestore
 from emulators.meta import Pace
 from emulators.meta import Server as Meta
 from emulators.pubsub import Server as PubSub
 from emulators.storage import Server as Storage
 from emulators.tasks import Server as Tasks
-from infra.indexes import INDEXES
 
-ROOT = Path(__file__).resolve().parents[4]
+from ...worlds import ROOT, StillClock, load, mark_of, serving, settle
+
 TOKEN, ACCOUNT, ACT = "EAAB-writes", "acme", "act_3003"
 HOUR, DAY = 3600.0, 86400.0
 TOPICS = ("sharing-due", "scenes-ranked", "blueprints-approved")
@@ -63,50 +60,16 @@ TOPICS = ("sharing-due", "scenes-ranked", "blueprints-approved")
 AUTO = Policy(executor=ExecutorPolicy(mode=ExecutionMode.AUTO, jitter_min_s=0.0, jitter_max_s=0.0))
 
 
-class MovingClock:
-    """Product time that stands still until it is moved; it begins at the real one."""
-
-    speed = 1.0
-
-    def __init__(self):
-        self.at = Clock().now()
-
-    def now(self):
-        return self.at
-
-    def wait(self, event, seconds):
-        return event.wait(seconds)
-
-    def real_seconds(self, seconds):
-        return seconds
-
-    def sleep(self, seconds):
-        self.at += seconds
-
-
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory):
-    where = tmp_path_factory.mktemp("promotion")
-    made = SimpleNamespace(
-        firestore=Firestore(state_dir=where / "firestore", clock=Clock()),
-        storage=Storage(state_dir=where / "storage", clock=Clock()),
-        pubsub=PubSub(state_dir=where / "pubsub", clock=Clock()),
-        tasks=Tasks(state_dir=where / "tasks", clock=Clock(), token_minter=lambda a, e: "t"),
-    )
-    for server in vars(made).values():
-        server.start()
-    made.firestore.declare_indexes(Index.of(i.collection, *i.fields) for i in INDEXES)
-    yield made
-    for server in vars(made).values():
-        server.stop()
-
-
-def load(path):
-    """A function's ``main.py`` with clients of its own."""
-    spec = importlib.util.spec_from_file_location(f"{path.name}_of_promotion", path / "main.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    kinds = {
+        "firestore": Firestore,
+        "storage": Storage,
+        "pubsub": PubSub,
+        "tasks": partial(Tasks, token_minter=lambda account, audience: "t"),
+    }
+    with serving(tmp_path_factory.mktemp("promotion"), **kinds) as made:
+        yield made
 
 
 class World:
@@ -191,7 +154,7 @@ class World:
         """Deliver the loop's event in a cycle; a fresh door each time, as a new process has."""
         if self.documents.get(f"learning_cycles/{cycle_id}", dict) is None:
             self.begin(cycle_id)
-        door = door_of(load(ROOT / "functions/learning/promote_winners").main)
+        door = door_of(load("functions/learning/promote_winners/main.py").main)
         door.ports.clock = self.clock
         return door.work(PromotionDue(flow_id=cycle_id, account_id=ACCOUNT))
 
@@ -277,7 +240,7 @@ class World:
     def call(self, service, method, path, body=None):
         """Status and JSON of one request to a service."""
         if service not in self.apis:
-            self.apis[service] = load(ROOT / "functions" / "services" / service).api
+            self.apis[service] = load(f"functions/services/{service}/main.py").api
             self.apis[service].ports.clock = self.clock
         data = b"" if body is None else json.dumps(body).encode()
         url = urlsplit(path)
@@ -351,7 +314,7 @@ def blueprint(flow_id):
 
 @pytest.fixture
 def clock():
-    return MovingClock()
+    return StillClock(Clock().now())
 
 
 @pytest.fixture
@@ -364,27 +327,20 @@ def meta(tmp_path, clock):
 
 @pytest.fixture
 def world(servers, meta, clock, monkeypatch, request):
-    mark = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:10]
-    project = f"p-{mark}"
-    queue = f"projects/{project}/locations/us-central1/queues/meta-changes"
-    for name, value in {
-        "GOOGLE_CLOUD_PROJECT": project,
-        "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{servers.firestore.port}",
-        "PUBSUB_EMULATOR_HOST": f"127.0.0.1:{servers.pubsub.port}",
-        "STORAGE_EMULATOR_HOST": servers.storage.url,
-        "GV_TASKS_ENDPOINT": f"127.0.0.1:{servers.tasks.port}",
-        "GV_REGION": "us-central1",
-        "GV_UPLOADS_BUCKET": f"{mark}-uploads",
-        "GV_MEDIA_BUCKET": f"{mark}-media",
-        "GV_MODELS_BUCKET": f"{mark}-models",
-        "GV_CHANGES_QUEUE": queue,
-        "GV_EXECUTOR_URL": "http://127.0.0.1:9/",
-        "GV_EXECUTOR_INVOKER": "tasks@p.iam",
-        "GV_META_GRAPH_URL": meta.url,
-        "META_TOKEN": TOKEN,
-    }.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("GV_COUNCIL", raising=False)
+    mark = mark_of(request)
+    queue = f"projects/p-{mark}/locations/us-central1/queues/meta-changes"
+    project = settle(
+        monkeypatch,
+        servers,
+        mark,
+        PUBSUB_EMULATOR_HOST=f"127.0.0.1:{servers.pubsub.port}",
+        GV_TASKS_ENDPOINT=f"127.0.0.1:{servers.tasks.port}",
+        GV_CHANGES_QUEUE=queue,
+        GV_EXECUTOR_URL="http://127.0.0.1:9/",
+        GV_EXECUTOR_INVOKER="tasks@p.iam",
+        GV_META_GRAPH_URL=meta.url,
+        META_TOKEN=TOKEN,
+    )
     for bucket in ("media", "models"):
         storage.Client(project=project).create_bucket(f"{mark}-{bucket}")
     client = TasksPort().client

@@ -18,7 +18,7 @@ CLEAR = (120, 60, 62)
 @pytest.fixture
 def command(world, make):
     """Runs ``geminivideo promote ...`` with the world's own gateway."""
-    api = make.load(make.root / "functions/services/gateway").api
+    api = make.load("functions/services/gateway/main.py").api
 
     def wsgi(environ, start_response):
         return api(flask.Request(environ))(environ, start_response)

@@ -26,7 +26,7 @@ def won(world, cycle_id="lc-1"):
 
 def convene(world, make, flow_id):
     """The Council's own function on a flow."""
-    door = door_of(make.load(make.root / "functions/creative/convene_council").main)
+    door = door_of(make.load("functions/creative/convene_council/main.py").main)
     door.ports.clock = world.clock
     answer = door.work(ScenesRanked(flow_id=flow_id))
     assert answer.outcome == "completed", answer

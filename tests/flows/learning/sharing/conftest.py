@@ -1,10 +1,7 @@
 """Loop 6 through its own door over a real Firestore: a deployment of many accounts, and time."""
 
-import hashlib
-import importlib.util
 import json
 import random
-from pathlib import Path
 from types import SimpleNamespace
 
 import flask
@@ -24,56 +21,23 @@ from geminivideo.learning_records import (
 )
 from geminivideo.policy import Policy, SharingPolicy
 from geminivideo.records import Account
-from geminivideo.runtime.clock import Clock
 from geminivideo.runtime.step import door_of
 from geminivideo.services import hearing, shared_patterns
 from werkzeug.test import EnvironBuilder
 
-from emulators.firestore import Index
 from emulators.firestore import Server as Firestore
-from infra.indexes import INDEXES
 
-ROOT = Path(__file__).resolve().parents[4]
+from ...worlds import StillClock, load, mark_of, serving, settle
+
 DAY = 86400.0
 START = 56 * DAY * 371 + 3 * DAY  # three days into a slot
 LIFT = {"hook_type=question": 600, "first_frame=face": -600}
 
 
-class MovingClock:
-    """Time that stands still until it is moved."""
-
-    speed = 1.0
-
-    def __init__(self, at):
-        self.at = at
-
-    def now(self):
-        return self.at
-
-    def wait(self, event, seconds):
-        return event.wait(seconds)
-
-    def real_seconds(self, seconds):
-        return seconds
-
-    def sleep(self, seconds):
-        self.at += seconds
-
-
 @pytest.fixture(scope="session")
-def firestore(tmp_path_factory):
-    server = Firestore(state_dir=tmp_path_factory.mktemp("sharing"), clock=Clock())
-    server.start()
-    server.declare_indexes(Index.of(one.collection, *one.fields) for one in INDEXES)
-    yield server
-    server.stop()
-
-
-def load(path):
-    spec = importlib.util.spec_from_file_location(f"{path.parent.name}_of_sharing", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def servers(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("sharing"), firestore=Firestore) as made:
+        yield made
 
 
 class World:
@@ -81,7 +45,7 @@ class World:
 
     def __init__(self, project):
         self.documents = Documents(project)
-        self.clock = MovingClock(START)
+        self.clock = StillClock(START)
         self._services = {}
 
     # Accounts ------------------------------------------------------------------------------------
@@ -173,7 +137,7 @@ class World:
                 started_at=self.clock.now(),
             ),
         )
-        door = door_of(load(ROOT / "functions/learning/share_patterns/main.py").main)
+        door = door_of(load("functions/learning/share_patterns/main.py").main)
         door.ports.clock = self.clock
         door.ports.send = lambda rows: None
         answer = door.work(SharingDue(flow_id=cycle_id, account_id=account_id))
@@ -204,7 +168,7 @@ class World:
 
     def service(self, name):
         if name not in self._services:
-            api = load(ROOT / f"functions/services/{name}/main.py").api
+            api = load(f"functions/services/{name}/main.py").api
             api.ports.clock = self.clock
             self._services[name] = api
         return self._services[name]
@@ -218,16 +182,5 @@ class World:
 
 
 @pytest.fixture
-def world(firestore, monkeypatch, request):
-    mark = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:10]
-    for name, value in {
-        "GOOGLE_CLOUD_PROJECT": f"p-{mark}",
-        "FIRESTORE_EMULATOR_HOST": f"127.0.0.1:{firestore.port}",
-        "GV_REGION": "us-central1",
-        "GV_PROFILE": "local",
-        "GV_UPLOADS_BUCKET": "u",
-        "GV_MEDIA_BUCKET": "m",
-        "GV_MODELS_BUCKET": "o",
-    }.items():
-        monkeypatch.setenv(name, value)
-    return World(f"p-{mark}")
+def world(servers, monkeypatch, request):
+    return World(settle(monkeypatch, servers, mark_of(request), GV_PROFILE="local"))
