@@ -10,7 +10,7 @@ from geminivideo.runtime.clock import Clock
 from emulators.faults.engine import Faults
 from emulators.outbound import Rewrite, TokenMinter
 from emulators.pubsub import wire
-from emulators.pubsub.archive import PublishRequest
+from emulators.pubsub.published import Published
 from emulators.pubsub.push import Pusher
 from emulators.pubsub.state import Broker, PubsubMessage
 from emulators.pubsub.store import StateFormatError
@@ -55,8 +55,7 @@ class Server(CallingService):
     def publish(self, topic_full_name: str, data: bytes, attributes: Mapping[str, str]) -> str:
         """Publish from inside the process; the message id, once it is durable."""
         message = PubsubMessage(data=data, attributes=attributes)
-        request = PublishRequest(topic=topic_full_name, messages=[message])
-        return self._broker.publish(request)[0]
+        return self._broker.publish(Published.of(topic_full_name, message))[0]
 
     @property
     def in_flight(self) -> int:

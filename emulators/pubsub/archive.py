@@ -15,10 +15,10 @@ from typing import Any
 from google.pubsub_v1 import types
 
 from emulators.pubsub.backlog import Batch, Message
+from emulators.pubsub.published import Published
 from emulators.pubsub.store import Store
 from emulators.rpc import raw, seconds
 
-PublishRequest = raw(types.PublishRequest)
 SnapshotSpec = raw(types.Snapshot)
 
 PURGE_EVERY_S = 60.0  # product time between two looks for what no seek can reach any more
@@ -69,24 +69,22 @@ class Archive:
 
     # -- batches ---------------------------------------------------------------------------
 
-    def register(self, request: Any, now: float, shared: int) -> Batch:
+    def register(self, request: Published, now: float, shared: int) -> Batch:
         """Number a publish request for ``shared`` subscriptions that take it whole."""
         first = self.last_id + 1
-        batch = Batch(first, len(request.messages), request.topic, now, request.messages)
+        batch = Batch(first, request.count, request.topic, now, request.body)
         batch.share(shared)
         if shared:
             self._live[first] = batch
         self.last_id = batch.end - 1
         return batch
 
-    def store(self, batch: Batch, request: Any) -> None:
+    def store(self, batch: Batch, body: bytes) -> None:
         """Write a batch, if anybody waits for it or a seek could ask for it."""
         if not batch.open and not self._keeps(batch.topic):
             self._store.put_last_message_id(self.last_id)
             return
-        self._store.put_batch(
-            batch.first, batch.count, batch.topic, batch.published, request.SerializeToString()
-        )
+        self._store.put_batch(batch.first, batch.count, batch.topic, batch.published, body)
         if not batch.open:
             self._rest(batch)
 
@@ -193,5 +191,4 @@ class Archive:
 
 
 def _loaded(row: Any) -> Batch:
-    bodies = PublishRequest.FromString(row["body"]).messages
-    return Batch(row["first"], row["count"], row["topic"], row["published"], bodies)
+    return Batch(row["first"], row["count"], row["topic"], row["published"], row["body"])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from emulators.pubsub.published import messages_of
 
 NO_LEASE = 0.0
 
@@ -23,16 +25,15 @@ class Batch:
     """The messages of one publish request, stored as one row; ids count on from ``first``.
 
     ``open`` counts the messages that some subscription has not settled. The ``shared``
-    subscriptions take every message; messages become objects when somebody looks at them.
+    subscriptions take every message. ``body`` is the request as it came, until somebody looks at
+    the messages: then they become objects.
     """
 
-    __slots__ = ("_messages", "bodies", "count", "first", "open", "published", "shared", "topic")
+    __slots__ = ("_messages", "body", "count", "first", "open", "published", "shared", "topic")
 
-    def __init__(
-        self, first: int, count: int, topic: str, published: float, bodies: Sequence[Any]
-    ) -> None:
+    def __init__(self, first: int, count: int, topic: str, published: float, body: bytes) -> None:
         self.first, self.count, self.topic, self.published = first, count, topic, published
-        self.bodies = bodies
+        self.body = body
         self.shared = self.open = 0
         self._messages: list[Message] | None = None
 
@@ -45,8 +46,9 @@ class Batch:
     def messages(self) -> list[Message]:
         """The messages in id order, the same objects at every call."""
         if self._messages is None:
-            numbered = enumerate(self.bodies, self.first)
+            numbered = enumerate(messages_of(self.body), self.first)
             self._messages = [Message(i, body, self, self.shared) for i, body in numbered]
+            self.body = b""
         return self._messages
 
     def share(self, subscriptions: int) -> None:
@@ -56,7 +58,7 @@ class Batch:
 
     def described(self) -> Batch:
         """Its description without its messages."""
-        return Batch(self.first, self.count, self.topic, self.published, ())
+        return Batch(self.first, self.count, self.topic, self.published, b"")
 
 
 @dataclass(slots=True, eq=False)

@@ -7,13 +7,13 @@ with UNIMPLEMENTED, never ignored.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from emulators.pubsub import errors
 from emulators.pubsub.filter import FilterError, compile_filter
+from emulators.pubsub.published import Published
 from emulators.rpc import seconds
 
 MAX_PUBLISH_BYTES = 10_000_000
@@ -153,16 +153,18 @@ def merged_snapshot(current: Any, wanted: Any, mask: FieldMask) -> Any:
     return _merged(current, wanted, mask, _SNAPSHOT_CHANGES)
 
 
-def check_messages(messages: Sequence[Any], size: int) -> None:
-    """The messages of one publish request of ``size`` bytes."""
+def check_publish(request: Published) -> None:
+    """The messages of one publish request."""
+    size = len(request.body)
     if size > MAX_PUBLISH_BYTES:
         raise errors.invalid(f"The request is {size} bytes; the limit is {MAX_PUBLISH_BYTES}.")
-    if not 1 <= len(messages) <= MAX_MESSAGES:
+    if not 1 <= request.count <= MAX_MESSAGES:
         raise errors.invalid(
-            f"A request holds 1 to {MAX_MESSAGES} messages; this has {len(messages)}."
+            f"A request holds 1 to {MAX_MESSAGES} messages; this has {request.count}."
         )
-    for message in messages:
-        _check_message(message)
+    if not request.is_plain:
+        for message in request.messages:
+            _check_message(message)
 
 
 def check_ack_deadline(value: int) -> None:

@@ -17,8 +17,9 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.pubsub_v1 import types
 
 from emulators.pubsub import errors, rules
-from emulators.pubsub.archive import Archive, PublishRequest
+from emulators.pubsub.archive import Archive
 from emulators.pubsub.backlog import NO_LEASE, Batch, Delivery, Message
+from emulators.pubsub.published import Published
 from emulators.pubsub.replay import Replay
 from emulators.pubsub.store import Store
 from emulators.pubsub.subscription import (
@@ -44,7 +45,7 @@ _KEPT = ("row", "source", "first", "until", "epoch")  # of a stored subscription
 class _Publication:
     """A publish request on its way to the store; those that wait together commit together."""
 
-    request: Any
+    request: Published
     ids: list[str] = field(default_factory=list)
     failure: BaseException | None = None
     done: bool = False
@@ -301,12 +302,12 @@ class Broker:
 
     # -- publish ---------------------------------------------------------------------------
 
-    def publish(self, request: Any) -> list[str]:
+    def publish(self, request: Published) -> list[str]:
         """Store the messages on every matching subscription; their ids, once they are durable.
 
-        The request is the broker's from now on. Requests that wait together commit together.
+        Requests that wait together commit together.
         """
-        rules.check_messages(request.messages, request.ByteSize())
+        rules.check_publish(request)
         publication = _Publication(request)
         self._incoming.append(publication)
         with self._lock:
@@ -340,7 +341,7 @@ class Broker:
         publication.ids = [str(message_id) for message_id in range(batch.first, batch.end)]
         return [batch]
 
-    def _write(self, request: Any) -> Batch:
+    def _write(self, request: Published) -> Batch:
         """Number, store and queue the messages of a request."""
         attached = self._by_topic.get(request.topic, {}).values()
         whole = [subscription for subscription in attached if subscription.takes_whole]
@@ -354,7 +355,7 @@ class Broker:
                 if subscription.matches(message.body):
                     self._archive.hold(message)
                     subscription.backlog.add(Delivery(message, due=batch.published))
-        self._archive.store(batch, request)
+        self._archive.store(batch, request.body)
         return batch
 
     def _announce(self, batches: Iterable[Batch]) -> None:
@@ -613,7 +614,7 @@ class Broker:
         if topic not in self._topics:
             return False
         body = _dead_letter(subscription.spec, delivery)
-        self._announce([self._write(PublishRequest(topic=topic, messages=[body]))])
+        self._announce([self._write(Published.of(topic, body))])
         self._settle(subscription, [delivery])
         return True
 

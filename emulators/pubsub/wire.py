@@ -11,7 +11,8 @@ from google.protobuf.empty_pb2 import Empty
 from google.pubsub_v1 import types
 
 from emulators.pubsub import errors
-from emulators.pubsub.archive import PublishRequest, SnapshotSpec
+from emulators.pubsub.archive import SnapshotSpec
+from emulators.pubsub.published import Published
 from emulators.pubsub.state import Broker, SubscriptionSpec, Topic
 from emulators.pubsub.subscription import Stream
 from emulators.rpc import ApiError, Method, page, raw, seconds
@@ -65,7 +66,7 @@ class _Publisher:
             "DetachSubscription": Method(
                 raw(types.DetachSubscriptionRequest), DetachSubscriptionResponse, self._detach
             ),
-            "Publish": Method(PublishRequest, PublishResponse, self._publish, quick=True),
+            "Publish": Method(Published, PublishResponse, self._publish, quick=True),
         }
 
     def _create(self, request: Any, context: grpc.ServicerContext) -> Any:

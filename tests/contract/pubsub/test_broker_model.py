@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from emulators.pubsub.archive import PublishRequest
+from emulators.pubsub.published import Published, PublishRequest
 from emulators.pubsub.state import Broker, PubsubMessage, SubscriptionSpec, Topic
 from emulators.rpc import ApiError, raw
 
@@ -20,6 +20,11 @@ NAME = "projects/p1/subscriptions/sub"
 SNAPSHOT = "projects/p1/snapshots/snap-{}"
 DEADLINE_S = 10
 CreateSnapshot = raw(types.CreateSnapshotRequest)
+
+
+def published(bodies):
+    """A publish request as it comes over the wire."""
+    return Published(PublishRequest(topic=TOPIC, messages=bodies).SerializeToString())
 
 
 class Still(Clock):
@@ -105,7 +110,7 @@ class BrokerModel(RuleBasedStateMachine):
     @rule(keys=st.lists(st.sampled_from(["", "", "a", "b"]), min_size=1, max_size=4))
     def publish(self, keys):
         bodies = [PubsubMessage(data=b"x", ordering_key=key) for key in keys]
-        ids = self.broker.publish(PublishRequest(topic=TOPIC, messages=bodies))
+        ids = self.broker.publish(published(bodies))
         for message_id, key in zip(ids, keys, strict=True):
             self.waiting[message_id] = self.published[message_id] = self.clock.now()
             self.attempts[message_id] = 0
@@ -237,7 +242,7 @@ class ForgetfulModel(RuleBasedStateMachine):
     @rule(count=st.integers(1, 4))
     def publish(self, count):
         bodies = [PubsubMessage(data=b"x")] * count
-        ids = set(map(int, self.broker.publish(PublishRequest(topic=TOPIC, messages=bodies))))
+        ids = set(map(int, self.broker.publish(published(bodies))))
         self.batches.append(ids)
         for waiting in self.waiting.values():
             waiting |= ids
