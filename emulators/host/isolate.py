@@ -5,12 +5,21 @@ waits for a line on standard input (see ``processes``). SOCKET is the file descr
 listening socket, which is handed on as systemd's socket activation does (gunicorn takes it), or
 ``-``. A development install of this project must not stand in for a module that the bundle
 lacks, so its import hooks and paths are taken away. Standard library only.
+
+Nor must the client that deploys functions be loaded with every one of them: installed beside the
+framework it takes the place of two empty packages of the framework's, which import nothing in the
+cloud. They stay empty until something of the client's is asked for.
 """
 
+import importlib.util
 import os
 import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
 
 _FIRST_SOCKET = 3
+_TAKEN = ("google.cloud.functions", "google.cloud.functions_v1")
 
 
 def wait_for_go() -> None:
@@ -42,6 +51,29 @@ def isolate() -> None:
     ]
 
 
+def leave_empty(name: str) -> None:
+    """Import the package without running it, which its first missing attribute then does."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except ModuleNotFoundError:
+        return
+    if spec is not None and spec.loader is not None:
+        sys.modules[name] = _unrun(spec)
+
+
+def _unrun(spec: ModuleSpec) -> ModuleType:
+    module = importlib.util.module_from_spec(spec)
+
+    def run(attribute: str) -> Any:
+        del module.__dict__["__getattr__"]
+        assert spec.loader is not None
+        spec.loader.exec_module(module)
+        return getattr(module, attribute)
+
+    module.__dict__["__getattr__"] = run
+    return module
+
+
 def become(arguments: list[str]) -> None:
     """Run the module or the script in this process, as ``__main__``."""
     import runpy
@@ -62,6 +94,8 @@ def main() -> None:
     if socket != "-":
         hand_on(int(socket))
     isolate()
+    for name in _TAKEN:
+        leave_empty(name)
     become(arguments)
 
 

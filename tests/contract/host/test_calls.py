@@ -140,6 +140,22 @@ def test_the_bundle_is_what_runs_not_the_development_install(serve, tmp_path, wr
     assert str(tmp_path) in call("carrying").text
 
 
+DEPLOYER = """
+import sys
+begun_with = sorted(name for name in sys.modules if "cloud_functions_service" in name)
+
+def main(request):
+    from google.cloud import functions_v1
+    return {"begun_with": begun_with, "client": functions_v1.CloudFunctionsServiceClient.__name__}
+"""
+
+
+def test_the_client_that_deploys_functions_is_loaded_only_for_who_asks(serve):
+    """It is installed in the framework's place; a function starts without it, and can have it."""
+    call = serve(DEPLOYER, deployer={})
+    assert call("deployer").json == {"begun_with": [], "client": "CloudFunctionsServiceClient"}
+
+
 def test_a_handler_that_raises_is_a_500_of_its_own_and_the_process_stays(serve):
     """An exception is the function's answer, not the host's."""
     call = serve(
