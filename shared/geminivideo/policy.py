@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-POLICY_VERSION = "2026-11-21.1"
+POLICY_VERSION = "2026-11-22.1"
 
 
 class ExecutionMode(StrEnum):
@@ -400,7 +400,7 @@ class SamplerPolicy:
     ctr_weight_end: float = 0.1
     ctr_weight_end_hours: float = 336.0
     click_half_life_days: float = 4.0
-    value_half_life_days: float = 20.0
+    value_half_life_days: float = 60.0
     history_days: int = 30
     prior_ctr: float = 0.01
     prior_ctr_impressions: float = 500.0
@@ -442,7 +442,7 @@ class AllocationPolicy:
     min_daily_budget: int = 1_00
     max_share: float = 1.0
     exploration_share: float = 0.20  # of an equal share, for ads in the ignorance zone
-    least_share: float = 0.10  # of an equal share, for every other ad: a changed truth is seen
+    least_share: float = 0.04  # of an equal share, for every other ad: a changed truth is seen
     kill_certainty: float = 0.95
 
 
