@@ -80,6 +80,8 @@ class ScenePolicy:
 
     cuts: CutPolicy = field(default_factory=CutPolicy)
     coarse_after_s: float = 1800.0  # longer videos: cuts at key frames only (time limit of a step)
+    watching_share: float = 0.9  # of a step's time; the rest is for its sound
+    whole_share: float = 0.6  # of the time for watching: then the rest of a video is coarse as well
     candidate_every_s: float = 0.15  # pictures of which a scene's samples are chosen
     min_samples: int = 4
     max_samples: int = 8
@@ -99,6 +101,7 @@ class SpeechPolicy:
     min_segment_confidence: float = 0.45
     max_no_speech: float = 0.6
     max_heard_s: float = 3600.0  # longer tracks are heard up to here (time limit of a step)
+    time_share: float = 0.8  # of a step's time; the rest is for what else the sound is made of
     min_language_confidence: float = 0.5  # below it the language that was heard is unsure
     max_hint_words: int = 24  # names told to the recogniser: more of them make it hear them
 

@@ -81,6 +81,9 @@ class Execution:
 Trigger = Topic | Queue | Https | Execution
 
 
+_WORK_SHARE = 0.9
+
+
 @dataclass(frozen=True, kw_only=True)
 class StepSpec:
     """One step: a Cloud Function, or a Cloud Run job when its trigger is an ``Execution``."""
@@ -101,6 +104,11 @@ class StepSpec:
     schedule: str = ""  # cron (UTC) on which Cloud Scheduler publishes to the step's topic
     public: bool = False  # anyone may call it: what it takes is signed by the sender
     has_model: bool = False  # loads a model: its cold start is held to 3 x, not 2 x
+
+    @property
+    def work_s(self) -> float:
+        """For how long a step may take up work: the rest of its time is for writing it down."""
+        return self.timeout_s * _WORK_SHARE
 
     @property
     def resource_name(self) -> str:

@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from geminivideo.cloud import vision
+from geminivideo.deadline import Deadline
 from geminivideo.degraded import COARSE_CUTS, PICTURE_DAMAGED
 from geminivideo.drive_intel.decode_pass import SceneSeen, is_coarse, watch
 from geminivideo.drive_intel.focus import Look
@@ -27,7 +28,7 @@ def main(event: VideoIngested, step: Step) -> list[SceneDetected]:
     _ask_the_cloud(event, video, step)
     if is_coarse(video.duration_s, step.policy.scenes):
         step.degrade(COARSE_CUTS)
-    scenes = _heard(path, list(_stored_scenes(path, step)), video)
+    scenes = _heard(path, list(_stored_scenes(path, step)), video, step.deadline)
     for scene in scenes:
         step.put(f"scenes/{scene.id}", scene)
     items = [SPEECH_ITEM, *(scene.id for scene in scenes)]
@@ -59,7 +60,11 @@ def _stored_scenes(path: Path, step: Step) -> Iterator[Scene]:
     """Each scene with its pictures stored, uploaded while the next ones are decoded."""
     waiting: deque[_Uploading] = deque()
     with ThreadPoolExecutor(UPLOADS_AT_ONCE) as uploads:
-        for index, seen in enumerate(watch(path, step.policy.scenes)):
+        policy = step.policy.scenes
+        until = step.deadline.share(policy.watching_share)
+        for index, seen in enumerate(watch(path, policy, until)):
+            for reason in seen.hurried:
+                step.degrade(reason)
             waiting.append(_uploading(_scene(step.flow_id, index, seen), seen, uploads, step))
             if len(waiting) > SCENES_WAITING:
                 yield waiting.popleft().done()
@@ -102,13 +107,14 @@ def _uploading(scene: Scene, seen: SceneSeen, uploads: Executor, step: Step) -> 
     )
 
 
-def _heard(path: Path, scenes: list[Scene], video: Video) -> list[Scene]:
+def _heard(path: Path, scenes: list[Scene], video: Video, deadline: Deadline) -> list[Scene]:
     """The scenes with how loud each is; those of a coarse pass are heard one by one later."""
     measured = [scene.features for scene in scenes if scene.features is not None]
     if len(measured) < len(scenes):
         return scenes
     spans = [(scene.start_s, scene.end_s) for scene in scenes]
-    heard = scenes_loudness(path, spans, has_audio=video.audio_codec is not None)
+    has_audio = video.audio_codec is not None
+    heard = scenes_loudness(path, spans, has_audio=has_audio, deadline=deadline)
     return [
         replace(
             scene,

@@ -33,7 +33,7 @@ def _hear(event: SceneDetected, step: Step) -> tuple[str, ...]:
     video = step.documents.require(f"videos/{event.flow_id}", Video)
     track = decoded(path, step.policy.speech.max_heard_s)
     heard = _listen(event, step, video, path, track)
-    sound = sound_track(path, event.flow_id, track, step.policy.sound)
+    sound = sound_track(path, event.flow_id, track, step.policy.sound, step.deadline)
     step.put(f"transcripts/{event.flow_id}", heard)
     step.put(f"sounds/{event.flow_id}", sound)
     return tuple(dict.fromkeys([*heard.degraded, *sound.degraded]))
@@ -51,7 +51,8 @@ def _listen(
         return intelligence.listen(event.video.uri, event.flow_id, language)
     policy = step.policy.speech
     hint = names_to_expect(_brief_of(video, step), policy)
-    return transcribe(path, event.flow_id, _models(step), policy, hint, track)
+    until = step.deadline.share(policy.time_share)
+    return transcribe(path, event.flow_id, _models(step), policy, hint, track, until)
 
 
 def _brief_of(video: Video, step: Step) -> Brief | None:
@@ -69,10 +70,10 @@ def _look(event: SceneDetected, step: Step) -> list[str]:
     seen = _seen_by_the_cloud(event, step, start, end)
     models, policy = _models(step), step.policy.scenes
     if scene.samples:
-        features, found = understand(scene, step.files.read, policy, models, seen)
+        features, found = understand(scene, step.files.read, policy, models, seen, step.deadline)
     else:
         path = step.files.download(event.video, step.workdir / "source")
-        features, found = extract_scene(path, start, end, policy, models, seen)
+        features, found = extract_scene(path, start, end, policy, models, seen, step.deadline)
     reasons = list(dict.fromkeys([*scene.degraded, *found]))
     step.update(f"scenes/{event.item}", {"features": features, "degraded": reasons})
     return reasons

@@ -18,6 +18,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from geminivideo.deadline import NEVER, Deadline
+from geminivideo.degraded import COARSE_CUTS, CUTS_IN_PART
 from geminivideo.drive_intel import media, pixels
 from geminivideo.drive_intel.cut_detector import CutDetector, Signature
 from geminivideo.drive_intel.focus import Look, detailed, moving
@@ -51,7 +53,8 @@ class SceneSeen:
 
     ``thumbnail`` is a JPEG of its middle, longest side at most 640 px. After a coarse pass
     ``measured`` is None and there are no pictures: the scene has to be looked at by itself.
-    ``damaged``: the decoder had to make up parts of some of its frames.
+    ``damaged``: the decoder had to make up parts of some of its frames. ``hurried`` are the
+    reasons why it was not looked at as a whole: time was running out.
     """
 
     start_s: float
@@ -60,6 +63,7 @@ class SceneSeen:
     measured: Features | None = None
     pictures: tuple[Picture, ...] = ()
     damaged: bool = False
+    hurried: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class Shot:
     candidates: Sequence[Candidate]
     motion: float | None
     damaged: bool
+    hurried: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -90,16 +95,18 @@ class Candidate:
     motion: float
 
 
-def watch(path: Path, policy: ScenePolicy) -> Iterator[SceneSeen]:
+def watch(path: Path, policy: ScenePolicy, deadline: Deadline = NEVER) -> Iterator[SceneSeen]:
     """The scenes in order, each soon after it is certain; together they tile the picture.
 
-    A video without a cut is one scene. Raises ``NoFrameError`` when nothing can be decoded.
+    After ``whole_share`` of the time until the deadline only key frames are decoded, after the
+    deadline none; the scenes say so. A video without a cut is one scene. Raises ``NoFrameError``
+    when nothing can be decoded.
     """
     waiting: deque[Future[SceneSeen]] = deque()
     with media.opened(path) as container, ThreadPoolExecutor(1) as darkroom:
         coarse = is_coarse(media.own_duration(media.picture(container)) or 0.0, policy)
         develop = _thumbnailed if coarse else _developed
-        for shot in shots(container, policy):
+        for shot in shots(container, policy, deadline):
             waiting.append(darkroom.submit(develop, shot, policy))
             while len(waiting) > _AT_WORK:
                 yield waiting.popleft().result()
@@ -120,8 +127,10 @@ def sample_times(start_s: float, end_s: float, policy: ScenePolicy) -> list[floa
     return [start_s + part * (i + 0.5) for i in range(count)]
 
 
-def shots(container: InputContainer, policy: ScenePolicy) -> Iterator[Shot]:
-    """Decode a container to its end; each shot as soon as it is certain.
+def shots(
+    container: InputContainer, policy: ScenePolicy, deadline: Deadline = NEVER
+) -> Iterator[Shot]:
+    """Decode a container to its end, as far as there is time; each shot as soon as it is certain.
 
     Raises ``NoFrameError`` when nothing can be decoded.
     """
@@ -129,12 +138,19 @@ def shots(container: InputContainer, policy: ScenePolicy) -> Iterator[Shot]:
     coarse = is_coarse(media.own_duration(stream) or 0.0, policy)
     media.watched(stream, key_frames_only=coarse)
     detector, roll = CutDetector(policy.cuts, key_frames_only=coarse), Roll(policy)
+    patience = deadline.share(policy.whole_share)
     for at, frame in media.frames(container, stream):
+        if patience.passed and not coarse and not roll.hurried:
+            media.hurried(stream)
+            roll.hurried = (COARSE_CUTS,)
         if at > roll.last_s:
             signature = signature_of(frame)
             found = detector.push(at, signature)
             roll.take(at, frame, signature, detector.settled_s)
             yield from (roll.cut(cut.at_s) for cut in found)
+        if deadline.passed:
+            roll.hurried = (CUTS_IN_PART,)
+            break
     if not roll.began:
         raise media.NoFrameError(f"no frame of {Path(container.name).name} could be decoded")
     yield from (roll.cut(cut.at_s) for cut in detector.finish())
@@ -155,6 +171,7 @@ class Roll:
         self._wanted_s = -math.inf
         self.last_s = -math.inf
         self.end_s = 0.0
+        self.hurried: tuple[str, ...] = ()
 
     @property
     def began(self) -> bool:
@@ -214,7 +231,7 @@ class Roll:
         damaged = any(start <= one < at_s for one in self._damaged)
         self._damaged = [one for one in self._damaged if one >= at_s]
         usual = fmean(motions) if motions else None
-        return Shot(round(start, 3), round(at_s, 3), inside, usual, damaged)
+        return Shot(round(start, 3), round(at_s, 3), inside, usual, damaged, self.hurried)
 
 
 def _candidate(
@@ -253,6 +270,7 @@ def _thumbnailed(shot: Shot, _: ScenePolicy) -> SceneSeen:
         end_s=shot.end_s,
         thumbnail=pixels.jpeg(picture),
         damaged=shot.damaged,
+        hurried=shot.hurried,
     )
 
 
@@ -271,6 +289,7 @@ def _developed(shot: Shot, policy: ScenePolicy) -> SceneSeen:
             for one, picture, tone in zip(chosen, developed, tones, strict=True)
         ),
         damaged=shot.damaged,
+        hurried=shot.hurried,
     )
 
 

@@ -8,13 +8,14 @@ A feature that cannot be had is None, with the reason in the second result; neve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from geminivideo import degraded as why
+from geminivideo.deadline import NEVER, Deadline
 from geminivideo.drive_intel import media, on_screen_text, pixels
 from geminivideo.drive_intel.decode_pass import PICTURE_PX, sample_times
 from geminivideo.drive_intel.focus import Look, detailed, focus_path, moving
@@ -26,9 +27,11 @@ from geminivideo.policy import ScenePolicy
 from geminivideo.records import Detection, Features, Scene, TextSeen
 
 if TYPE_CHECKING:
+    import av
     import numpy as np
     from av.container import InputContainer
 
+T = TypeVar("T")
 ReadPicture = Callable[[ObjectRef], bytes]
 
 
@@ -55,11 +58,13 @@ def understand(
     policy: ScenePolicy,
     models: Models,
     seen: Features | None = None,
+    deadline: Deadline = NEVER,
 ) -> tuple[Features, list[str]]:
     """The features of a scene of which the decoding pass kept measurements and pictures.
 
     ``read`` gets a picture's bytes; it is not called when ``seen``, what another service found,
-    leaves nothing to look for. The second result holds the reasons why features are missing.
+    leaves nothing to look for. The second result holds the reasons why features are missing; what
+    was not begun or not finished before the ``deadline`` is one of them (``partial-features``).
     """
     seen = seen or Features()
     looks = [Look(one.at_s, one.motion, one.moving, one.detail) for one in scene.samples]
@@ -69,7 +74,9 @@ def understand(
             Sample(pixels.from_jpeg(read(one.picture)), look)
             for one, look in zip(scene.samples, looks, strict=True)
         ]
-    return _completed(scene.features or Features(), looks, samples, policy, models, seen)
+    return _completed(
+        scene.features or Features(), looks, samples, policy, models, seen, deadline=deadline
+    )
 
 
 def _is_to_look(seen: Features, models: Models) -> bool:
@@ -84,24 +91,28 @@ def extract_scene(
     policy: ScenePolicy,
     models: Models,
     seen: Features | None = None,
+    deadline: Deadline = NEVER,
 ) -> tuple[Features, list[str]]:
     """The features of [start, end) and the reasons why some are missing.
 
     ``seen`` brings objects, faces and texts that another service found; the local models are
-    then asked only for what it left None.
+    then asked only for what it left None. At least one moment is looked at, whatever the
+    ``deadline``.
     """
     with media.opened(path) as container:
-        samples = list(_samples(container, start_s, end_s, policy))
+        samples = list(_samples(container, start_s, end_s, policy, deadline))
         has_audio = bool(container.streams.audio)
     if not samples:
         return Features(), [why.NO_FRAME]
     looks = [sample.look for sample in samples]
     tones = [pixels.tone_of(sample.picture) for sample in samples]
     measured = pixels.measured(fmean(look.motion for look in looks), tones, samples[0].lines)
-    loudness, missing = scene_loudness(path, start_s, end_s, has_audio=has_audio)
+    loudness, missing = scene_loudness(path, start_s, end_s, has_audio=has_audio, deadline=deadline)
     measured = with_loudness(measured, loudness)
     share = len(samples) / len(sample_times(start_s, end_s, policy))
-    found, reasons = _completed(measured, looks, samples, policy, models, seen or Features(), share)
+    found, reasons = _completed(
+        measured, looks, samples, policy, models, seen or Features(), share, deadline
+    )
     return found, [*reasons, *missing]
 
 
@@ -113,18 +124,24 @@ def _completed(
     models: Models,
     seen: Features,
     share: float = 1.0,
+    deadline: Deadline = NEVER,
 ) -> tuple[Features, list[str]]:
     """What was measured, with what the models see in the samples and ``seen`` brings.
 
     ``share`` (0-1) of the moments that were to be looked at could be.
     """
     missing: list[str] = []
-    faces, objects = seen.faces, seen.objects
+    late: list[str] = []
+    faces, objects, texts = seen.faces, seen.objects, seen.texts
+    timely = _Timely(samples, deadline, late)
     if faces is None:
-        faces = _faces(samples, policy, models)
+        faces = timely("faces", lambda shown: _faces(shown, policy, models))
     if objects is None:
-        objects = _objects(samples, policy, models, missing)
-    texts = _texts(samples, policy, models) if seen.texts is None else seen.texts
+        objects = timely("objects", lambda shown: _objects(shown, policy, models, missing))
+    if texts is None:
+        chosen = replace(timely, samples=_spread(samples, policy.text_samples))
+        texts = chosen("texts", lambda shown: _texts(shown, policy, models))
+    missing += [why.partial(late)] if late else []
     focus, decided_by = focus_path(looks, faces, objects, policy.min_motion)
     found = replace(
         measured, objects=objects, faces=faces, texts=texts, labels=seen.labels, focus=focus
@@ -132,14 +149,46 @@ def _completed(
     return with_provenance(found, models, seen, decided_by, share), missing
 
 
+class _OutOfTimeError(Exception):
+    """The deadline came before every picture was looked at."""
+
+
+@dataclass(frozen=True)
+class _Timely:
+    """Looking that ends at a deadline: what it would have found is None, its name in ``late``."""
+
+    samples: Sequence[Sample]
+    deadline: Deadline
+    late: list[str]
+
+    def __call__(self, name: str, find: Callable[[Iterator[Sample]], T]) -> T | None:
+        try:
+            return find(self._shown())
+        except _OutOfTimeError:
+            self.late.append(name)
+            return None
+
+    def _shown(self) -> Iterator[Sample]:
+        for sample in self.samples:
+            if self.deadline.passed:
+                raise _OutOfTimeError
+            yield sample
+
+
 def _samples(
-    container: InputContainer, start_s: float, end_s: float, policy: ScenePolicy
+    container: InputContainer,
+    start_s: float,
+    end_s: float,
+    policy: ScenePolicy,
+    deadline: Deadline,
 ) -> Iterator[Sample]:
     times = sample_times(start_s, end_s, policy)
     moments = [moment for at in times for moment in (max(start_s, at - policy.motion_gap_s), at)]
-    shown = [
-        (at, frame) for at, frame in media.shown_at(container, media.picture(container), moments)
-    ]
+    shown: list[tuple[float, av.VideoFrame]] = []
+    for at, frame in media.shown_at(container, media.picture(container), moments):
+        shown.append((at, frame))
+        if deadline.passed and len(shown) % 2 == 0:
+            break
     for (_, before), (at, now) in zip(shown[::2], shown[1::2], strict=False):
         picture = media.upright(now, PICTURE_PX)
         small = [media.upright(frame, pixels.GREY_PX) for frame in (now, before)]
@@ -150,7 +199,7 @@ def _samples(
         yield Sample(picture, look, now.width if turned else now.height)
 
 
-def _faces(samples: Sequence[Sample], policy: ScenePolicy, models: Models) -> tuple[Detection, ...]:
+def _faces(samples: Iterable[Sample], policy: ScenePolicy, models: Models) -> tuple[Detection, ...]:
     return tuple(
         one
         for sample in samples
@@ -159,7 +208,7 @@ def _faces(samples: Sequence[Sample], policy: ScenePolicy, models: Models) -> tu
 
 
 def _objects(
-    samples: Sequence[Sample], policy: ScenePolicy, models: Models, missing: list[str]
+    samples: Iterable[Sample], policy: ScenePolicy, models: Models, missing: list[str]
 ) -> tuple[Detection, ...] | None:
     if models.objects is None:
         missing.append(why.OBJECTS_UNAVAILABLE)
@@ -171,10 +220,10 @@ def _objects(
     )
 
 
-def _texts(samples: Sequence[Sample], policy: ScenePolicy, models: Models) -> tuple[TextSeen, ...]:
+def _texts(samples: Iterable[Sample], policy: ScenePolicy, models: Models) -> tuple[TextSeen, ...]:
     looks = (
         on_screen_text.Look(one.at_s, one.picture, pixels.small_grey(one.picture))
-        for one in _spread(samples, policy.text_samples)
+        for one in samples
     )
     return on_screen_text.read_over(looks, models, policy.min_text_confidence)
 

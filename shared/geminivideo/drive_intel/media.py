@@ -63,7 +63,12 @@ def watched(stream: av.VideoStream, *, key_frames_only: bool = False) -> None:
     if stream.codec_context.name in ("h264", "hevc"):
         stream.codec_context.options = {"skip_loop_filter": "all"}
     if key_frames_only:
-        stream.codec_context.skip_frame = "NONKEY"
+        hurried(stream)
+
+
+def hurried(stream: av.VideoStream) -> None:
+    """Decode only key frames from here on."""
+    stream.codec_context.skip_frame = "NONKEY"
 
 
 def start_of(container: InputContainer) -> float:

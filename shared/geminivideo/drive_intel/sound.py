@@ -21,7 +21,7 @@ _PEAK = re.compile(r"^\s*Peak:\s+(-?\d+(?:\.\d+)?) dBFS", re.MULTILINE)
 _PART = re.compile(r"^\[ebur128@(\d+) @ \w+\] Summary:\n((?:.*\n)*?.*Peak:.*$)", re.MULTILINE)
 _MIN_BLOCK_S = 0.4  # BS.1770 gates in blocks of 400 ms: less cannot be measured
 _MIN_RANGE_S = 3.0  # EBU Tech 3342 takes the range over windows of 3 s
-_TIMEOUT_S = 300.0
+TIMEOUT_S = 300.0
 # As ``media.opened``: no playlist in disguise; sound files beside the containers of uploads.
 _FORMATS = (*IngestPolicy().containers, "wav", "mp3", "aac", "flac", "ogg")
 _ONLY_THE_FILE = ("-protocol_whitelist", "file", "-format_whitelist", ",".join(_FORMATS))
@@ -39,7 +39,9 @@ def loudness(path: Path, start_s: float, end_s: float) -> float | None:
     return measured(path, start_s, end_s).integrated_lufs
 
 
-def measured(path: Path, start_s: float = 0.0, end_s: float | None = None) -> Loudness:
+def measured(
+    path: Path, start_s: float = 0.0, end_s: float | None = None, timeout_s: float = TIMEOUT_S
+) -> Loudness:
     """Loudness, true peak and loudness range of [start, end), by default of the whole track.
 
     A range too short for a measure has None of it: the loudness below 0.4 s, its range below 3 s.
@@ -48,10 +50,12 @@ def measured(path: Path, start_s: float = 0.0, end_s: float | None = None) -> Lo
     length_s = None if end_s is None else end_s - start_s
     if length_s is not None and length_s < _MIN_BLOCK_S:
         return Loudness()
-    return _read(_measure(path, start_s, length_s), length_s)
+    return _read(_measure(path, start_s, length_s, timeout_s), length_s)
 
 
-def measured_parts(path: Path, edges: Sequence[float]) -> tuple[Loudness, ...]:
+def measured_parts(
+    path: Path, edges: Sequence[float], timeout_s: float = TIMEOUT_S
+) -> tuple[Loudness, ...]:
     """What ``measured`` says of each part between two of these rising positions (s), in one pass.
 
     A process for each part would open the file and start ffmpeg as often as there are parts.
@@ -61,7 +65,7 @@ def measured_parts(path: Path, edges: Sequence[float]) -> tuple[Loudness, ...]:
     with tempfile.TemporaryDirectory() as folder:
         graph = Path(folder) / "graph"  # of a long video it is longer than an argument may be
         graph.write_text(_parted(edges))
-        said = _run(["-i", str(path), "-/filter_complex", str(graph), "-map", "[all]"])
+        said = _run(["-i", str(path), "-/filter_complex", str(graph), "-map", "[all]"], timeout_s)
     summaries = {int(n): text for n, text in _PART.findall(said)}
     return tuple(
         _read(summaries.get(n, ""), length) if length >= _MIN_BLOCK_S else Loudness()
@@ -115,23 +119,23 @@ def _last(what: re.Pattern[str], said: str) -> float | None:
     return float(found[-1]) if found else None
 
 
-def _measure(path: Path, start_s: float, length_s: float | None) -> str:
+def _measure(path: Path, start_s: float, length_s: float | None, timeout_s: float) -> str:
     until = [] if length_s is None else ["-t", f"{length_s:.3f}"]
     where = ["-ss", f"{start_s:.3f}", *until, "-i", str(path)]
-    return _run([*where, "-map", "0:a:0", "-af", "ebur128=framelog=quiet:peak=true"])
+    return _run([*where, "-map", "0:a:0", "-af", "ebur128=framelog=quiet:peak=true"], timeout_s)
 
 
-def _run(arguments: Sequence[str]) -> str:
+def _run(arguments: Sequence[str], timeout_s: float) -> str:
     """What ffmpeg says when it plays this to nobody; raises ``LoudnessError``."""
     from imageio_ffmpeg import get_ffmpeg_exe
 
     command = [get_ffmpeg_exe(), "-hide_banner", "-nostdin", *_ONLY_THE_FILE, *arguments]
     try:
         done = subprocess.run(
-            [*command, "-f", "null", "-"], capture_output=True, text=True, timeout=_TIMEOUT_S
+            [*command, "-f", "null", "-"], capture_output=True, text=True, timeout=timeout_s
         )
     except subprocess.TimeoutExpired as error:
-        raise LoudnessError(f"ffmpeg did not finish within {_TIMEOUT_S:.0f} s") from error
+        raise LoudnessError(f"ffmpeg did not finish within {timeout_s:.0f} s") from error
     if done.returncode != 0:
         raise LoudnessError(f"ffmpeg could not measure the loudness: {done.stderr[-300:].strip()}")
     return done.stderr

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geminivideo import degraded as why
+from geminivideo.deadline import NEVER, Deadline
 from geminivideo.drive_intel.models import Models
 from geminivideo.drive_intel.voice_activity import RATE, Track, decoded, stretches
 from geminivideo.policy import SpeechPolicy
@@ -29,6 +30,7 @@ def transcribe(
     policy: SpeechPolicy,
     hint: str | None = None,
     track: Track | None = None,
+    deadline: Deadline = NEVER,
 ) -> Transcript:
     """The words of the first sound track with their times in the video, and the language.
 
@@ -37,15 +39,17 @@ def transcribe(
     ``hint`` holds names that the recogniser should expect (``names_to_expect``). A model that
     knows English only says ``english-only-speech`` with any words; a multilingual one hears which
     language it is, and says ``language-unsure`` below the policy's confidence.
-    ``track`` spares decoding the sound again.
+    ``track`` spares decoding the sound again. What is not heard before the ``deadline`` is left out
+    (``speech-heard-in-part``).
     """
     track = track or decoded(path, policy.max_heard_s)
     if track is None:
         return _unheard(transcript_id, why.NO_AUDIO)
     if not len(track.samples):
         return _unheard(transcript_id, why.SOUND_UNREADABLE)
-    heard = _hear(track, models, policy, hint)
-    reasons = heard.reasons if track.is_whole else (why.SPEECH_IN_PART, *heard.reasons)
+    heard = _hear(track, models, policy, hint, deadline)
+    in_part = heard.is_cut or not track.is_whole
+    reasons = (why.SPEECH_IN_PART, *heard.reasons) if in_part else heard.reasons
     return Transcript(
         id=transcript_id,
         words=tuple(_shifted(word, track.starts_s) for word in heard.words),
@@ -75,15 +79,21 @@ def _unheard(transcript_id: str, reason: str) -> Transcript:
 
 @dataclass(frozen=True)
 class _Heard:
-    """What the recogniser gave: words in the time of the track, and of which language."""
+    """What the recogniser gave: words in the time of the track, and of which language.
+
+    ``is_cut``: time was up before its end.
+    """
 
     words: tuple[Word, ...] = ()
     language: str | None = None
     language_confidence: float | None = None
     reasons: tuple[str, ...] = ()
+    is_cut: bool = False
 
 
-def _hear(track: Track, models: Models, policy: SpeechPolicy, hint: str | None) -> _Heard:
+def _hear(
+    track: Track, models: Models, policy: SpeechPolicy, hint: str | None, deadline: Deadline
+) -> _Heard:
     """The voice detector says where words may be, but the recogniser hears the whole track: cut
     into pieces it loses the beginnings of words."""
     spoken = stretches(track.voice, _VOICE, _PAUSE_S, _MARGIN_S, track.length_s)
@@ -99,9 +109,28 @@ def _hear(track: Track, models: Models, policy: SpeechPolicy, hint: str | None) 
         hotwords=hint,
         language=language,
     )
-    placed = (_placed(word, spoken) for word in _words(segments, policy))
+    timely = _Timely(segments, deadline)
+    placed = (_placed(word, spoken) for word in _words(timely, policy))
     words = tuple(word for word in placed if word is not None)
-    return _Heard(words, language, sure, _doubts(sure, policy)) if words else _Heard()
+    if not words:
+        return _Heard(is_cut=timely.cut)
+    return _Heard(words, language, sure, _doubts(sure, policy), timely.cut)
+
+
+class _Timely:
+    """Segments, which the recogniser makes as they are taken, until the deadline."""
+
+    def __init__(self, segments: Iterable[Any], deadline: Deadline) -> None:
+        self._segments, self._deadline = iter(segments), deadline
+        self.cut = False
+
+    def __iter__(self) -> Iterator[Any]:
+        while not self._deadline.passed:
+            try:
+                yield next(self._segments)
+            except StopIteration:
+                return
+        self.cut = True
 
 
 def _doubts(sure: float | None, policy: SpeechPolicy) -> tuple[str, ...]:

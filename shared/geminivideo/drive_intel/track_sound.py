@@ -5,21 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 
 from geminivideo import degraded as why
+from geminivideo.deadline import NEVER, Deadline
 from geminivideo.drive_intel import sound, sound_kinds
 from geminivideo.drive_intel.voice_activity import Track
 from geminivideo.policy import SoundPolicy
 from geminivideo.records import Loudness, SoundTrack
 
 
-def sound_track(path: Path, track_id: str, track: Track | None, policy: SoundPolicy) -> SoundTrack:
+def sound_track(
+    path: Path, track_id: str, track: Track | None, policy: SoundPolicy, deadline: Deadline = NEVER
+) -> SoundTrack:
     """Voice, music, noise and silence of the decoded ``track``, and the loudness of the file's.
 
     What cannot be had is None with its reason: no sound at all, sound that cannot be decoded, or
-    a track of which only the beginning was judged.
+    a track of which only the beginning was judged, or a ``deadline`` that came before.
     """
     if track is None:
         return SoundTrack(id=track_id, degraded=(why.NO_AUDIO,))
-    loudness = _loudness(path)
+    if deadline.passed:
+        return SoundTrack(id=track_id, degraded=(why.partial(["loudness", "sound"]),))
+    loudness = _loudness(path, deadline)
+    if deadline.passed:
+        return SoundTrack(id=track_id, loudness=loudness, degraded=(why.partial(["sound"]),))
     if not len(track.samples) or loudness is None:
         return SoundTrack(id=track_id, loudness=loudness, degraded=(why.SOUND_UNREADABLE,))
     return SoundTrack(
@@ -32,8 +39,8 @@ def sound_track(path: Path, track_id: str, track: Track | None, policy: SoundPol
     )
 
 
-def _loudness(path: Path) -> Loudness | None:
+def _loudness(path: Path, deadline: Deadline) -> Loudness | None:
     try:
-        return sound.measured(path)
+        return sound.measured(path, timeout_s=min(sound.TIMEOUT_S, deadline.left_s))
     except sound.LoudnessError:
         return None  # the caller names it sound-unreadable

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_type_hints
 
 import msgspec
 
+from geminivideo.deadline import Deadline
 from geminivideo.events import Event
 from geminivideo.policy import Policy
 from geminivideo.records import FlowStatus
@@ -120,6 +121,7 @@ class Step:
         self.attempt = run.attempts
         self.max_attempts = STEPS[run.step].max_attempts
         self.clock = ports.clock
+        self.deadline = Deadline.after(STEPS[run.step].work_s)
         self.writes: list[tuple[str, str, Any]] = []
         self.decisions: list[Callable[[Transaction], Iterable[tuple[str, Any]]]] = []
         self.degraded: dict[str, None] = {}

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 from geminivideo.cloud.vision import SOURCE
+from geminivideo.deadline import NEVER
 from geminivideo.events import ObjectRef, SceneDetected, VideoIngested
 from geminivideo.policy import Policy, VisionPolicy
 from geminivideo.records import SPEECH_ITEM, Scene, Video
@@ -62,7 +63,7 @@ class Work:
             ),
             read=self.refuse,
         )
-        self.reasons, self.arrived = [], []
+        self.reasons, self.arrived, self.deadline = [], [], NEVER
 
     @staticmethod
     def refuse(ref):
@@ -162,7 +163,7 @@ def work(tmp_path):
 def detect(work, monkeypatch):
     """``detect_scenes`` on a film of which our own pass sees nothing: only the question counts."""
     main = function("detect_scenes")
-    monkeypatch.setitem(main.__globals__, "watch", lambda path, policy: [])
+    monkeypatch.setitem(main.__globals__, "watch", lambda *_: [])
     return main(VideoIngested(flow_id="f", video=REF), work)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from geminivideo.deadline import Deadline
 from geminivideo.drive_intel import decode_pass, media
 from geminivideo.drive_intel.decode_pass import Roll, SceneSeen, sample_times, watch
 from geminivideo.drive_intel.features import extract_scene
@@ -230,3 +231,32 @@ def test_what_is_looked_at_is_the_same_without_deblocking(small):
     changed = [np.abs(a.astype(int) - b).mean() for a, b in zip(whole, light, strict=True)]
     assert 0 < max(changed) < 2.0
     assert np.mean(changed) < 1.0
+
+
+def ticking(until):
+    """A deadline by a clock that goes on by one whenever somebody looks at it."""
+    return Deadline(until, itertools.count().__next__)
+
+
+def test_when_time_runs_short_the_rest_is_looked_at_by_key_frames(little):
+    """The scenes before are those of a whole pass, and the later ones say what they are."""
+    whole = seen(little)
+    hurried = list(watch(little, POLICY, ticking(400)))
+    assert (hurried[0].start_s, hurried[0].end_s) == (whole[0].start_s, whole[0].end_s)
+    assert (hurried[0].hurried, hurried[-1].hurried) == ((), ("coarse-cuts",))
+    assert hurried[-1].end_s == whole[-1].end_s
+    assert {one.start_s for one in hurried[1:]} <= {one.start_s for one in whole}
+
+
+def test_when_time_is_over_the_rest_is_one_scene(little):
+    """It is told, and the scenes still tile the picture."""
+    scenes = list(watch(little, replace(POLICY, whole_share=1.0), ticking(60)))
+    assert scenes[-1].hurried == ("cuts-in-part",)
+    assert scenes[-1].end_s == seen(little)[-1].end_s
+    assert all(one.end_s == after.start_s for one, after in itertools.pairwise(scenes))
+
+
+def test_a_deadline_that_has_passed_still_gives_a_scene(little):
+    """One frame is enough for one."""
+    (only,) = watch(little, POLICY, Deadline(0.0))
+    assert only.thumbnail

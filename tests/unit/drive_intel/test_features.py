@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from geminivideo import degraded as why
+from geminivideo.deadline import Deadline
 from geminivideo.drive_intel.decode_pass import sample_times
 from geminivideo.drive_intel.features import extract_scene
 from geminivideo.drive_intel.models import Models
@@ -253,6 +254,22 @@ def test_scenes_of_a_track_that_cannot_be_measured_at_once_are_heard_one_by_one(
     """Each says why its loudness is unknown."""
     heard = scenes_loudness(shots, [(0.0, 1.2), (1.2, 2.2)], has_audio=True)
     assert heard == [(Loudness(), [why.SOUND_UNREADABLE])] * 2
+
+
+def test_what_is_not_looked_at_in_time_is_unknown_and_named(shots, models):
+    """What the pixels say is there; models are not begun, and nothing is taken for found."""
+    features, reasons = extract_scene(shots, 0.0, 1.2, POLICY, models, deadline=Deadline(0.0))
+    assert features.sharpness is not None
+    assert (features.faces, features.texts) == (None, None)
+    assert "faces" not in features.sources
+    (late,) = (one for one in reasons if one.startswith(why.PARTIAL_FEATURES))
+    assert {"faces", "texts"} <= set(late.partition(":")[2].split(","))
+
+
+def test_loudness_is_not_begun_after_the_deadline(sample):
+    """A scene says that it is unknown for want of time."""
+    heard = scenes_loudness(sample, [(0.0, 3.0)], has_audio=True, deadline=Deadline(0.0))
+    assert heard == [(Loudness(), ["partial-features:loudness"])]
 
 
 @given(st.floats(0.0, 1e4), st.integers(1, 8000))

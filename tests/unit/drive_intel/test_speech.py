@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 
 import pytest
 from geminivideo import degraded as why
+from geminivideo.deadline import Deadline
 from geminivideo.drive_intel.features import extract_scene
 from geminivideo.drive_intel.models import ModelMissingError, Models
 from geminivideo.drive_intel.speech import names_to_expect, transcribe
+from geminivideo.drive_intel.track_sound import sound_track
 from geminivideo.drive_intel.voice_activity import decoded
-from geminivideo.policy import ScenePolicy, SpeechPolicy
+from geminivideo.policy import ScenePolicy, SoundPolicy, SpeechPolicy
 from geminivideo.records import Brief, Features
 
 POLICY = SpeechPolicy()
@@ -215,3 +217,17 @@ def test_names_of_the_campaign_are_expected():
     assert len(names_to_expect(Brief(offer="word " * 99), POLICY).split()) == POLICY.max_hint_words
     assert names_to_expect(Brief(), POLICY) is None
     assert names_to_expect(None, POLICY) is None
+
+
+def test_what_is_not_heard_in_time_is_left_out_and_told(sample, models):
+    """Nothing is recognised after the deadline: the words are those up to it."""
+    found = transcribe(sample, "t", models, POLICY, deadline=Deadline(0.0))
+    assert found.words == ()
+    assert found.degraded == (why.SPEECH_IN_PART,)
+
+
+def test_a_sound_track_that_nobody_had_time_for_is_unknown(sample):
+    """Neither its parts nor its loudness are made up."""
+    late = sound_track(sample, "f", decoded(sample, 5.0), SoundPolicy(), Deadline(0.0))
+    assert (late.parts, late.loudness) == (None, None)
+    assert late.degraded == ("partial-features:loudness,sound",)
