@@ -198,8 +198,9 @@ class WinnerIndex:
         end = start + int.from_bytes(data[len(_MAGIC) : start], "big")
         if not data.startswith(_MAGIC) or end > len(data):
             raise IndexUnreadableError("the bytes are no index of winners")
+        view = memoryview(data)  # a slice of it is no second copy
         try:
-            header = msgspec.json.decode(data[start:end], type=learned(_Header))
+            header = msgspec.json.decode(view[start:end], type=learned(_Header))
         except msgspec.DecodeError as error:
             raise IndexUnreadableError(f"the index's header is not readable: {error}") from error
         index = cls(
@@ -213,7 +214,7 @@ class WinnerIndex:
             rows={row.ad_id: row for row in header.rows},
         )
         index._by_slot = {row.slot: row.ad_id for row in header.rows if row.slot is not None}
-        index._faiss = _deserialized(data[end:])
+        index._faiss = _deserialized(view[end:])
         return index
 
     def _differs(self, entry: WinnerEntry) -> bool:
@@ -268,7 +269,8 @@ class WinnerIndex:
         total = len(self._by_slot)
         if self._faiss is None or self._outgrown(total):
             before, known = self._held()
-            self._rebuild(np.vstack([before, vectors]), np.concatenate([known, slots]))
+            whole = np.vstack([before, vectors]) if len(before) else vectors
+            self._rebuild(whole, np.concatenate([known, slots]))
         else:
             self._faiss.add_with_ids(vectors, slots)
 
@@ -324,12 +326,13 @@ class WinnerIndex:
         wanted["nprobe"] = most if narrow else min(self.policy.probes, most)
         return faiss.SearchParametersIVF(**wanted)
 
-    def _serialized(self) -> bytes:
+    def _serialized(self) -> memoryview:
         if self._faiss is None:
-            return b""
+            return memoryview(b"")
         import faiss
 
-        return bytes(faiss.serialize_index(self._faiss).tobytes())
+        whole: memoryview = faiss.serialize_index(self._faiss).data
+        return whole
 
 
 def cells_of(count: int) -> int:
@@ -352,10 +355,11 @@ def _cell(lists: Any, number: int, dimensions: int) -> tuple[Any, Any]:
 def _rows_of(vectors: Sequence[bytes], dimensions: int) -> NDArray[np.float32]:
     import numpy as np
 
-    return np.frombuffer(b"".join(vectors), "<f4").reshape(-1, dimensions).astype(np.float32)
+    joined = np.frombuffer(b"".join(vectors), "<f4").reshape(-1, dimensions)
+    return joined.astype(np.float32, copy=False)
 
 
-def _deserialized(raw: bytes) -> Any:
+def _deserialized(raw: memoryview) -> Any:
     if not raw:
         return None
     import faiss
