@@ -186,6 +186,7 @@ def test_no_account_s_presence_can_be_told_beyond_the_stated_epsilon():
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1200)
 def test_the_attack_is_no_straw_man():
     """With 25,000 releases it proves a good part of epsilon and no more: the promise is
     kept, and it is not idle."""
