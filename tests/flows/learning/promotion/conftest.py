@@ -14,7 +14,14 @@ from geminivideo.budget.history import AdDay
 from geminivideo.cloud.documents import Documents, Query
 from geminivideo.cloud.tasks import Tasks as TasksPort
 from geminivideo.events import ObjectRef, PromotionDue
-from geminivideo.learning_records import CycleStatus, LearningCycle, VariationRequest
+from geminivideo.learning_records import (
+    Actual,
+    Condition,
+    CycleStatus,
+    LearningCycle,
+    VariationRequest,
+    WinningPattern,
+)
 from geminivideo.policy import ExecutionMode, ExecutorPolicy, Policy
 from geminivideo.records import (
     Account,
@@ -355,3 +362,24 @@ def make():
     return SimpleNamespace(
         account=ACCOUNT, auto=AUTO, hour=HOUR, day=DAY, root=ROOT, load=load, scenes=scenes
     )
+
+
+@pytest.fixture
+def ad(world):
+    """An ad of ours that is shown, with what became of it and what its account learned."""
+    first, *_ = world.seed(12, 60, 62)
+    world.make_here(first)
+    seen = Actual(
+        id=first, ad_id=first, account_id="acme", currency="USD", impressions=10_000, clicks=60,
+        spend=250_00, pipeline_value=100_00, cash_revenue=0, first_shown_at=world.clock.at - 5e5,
+        until_at=world.clock.at, linked_at=world.clock.at,
+    )  # fmt: skip
+    world.documents.set(f"actuals/{first}", seen)
+    pattern = WinningPattern(
+        id="acme-story", account_id="acme", pattern_type="hook_type", pattern="story openings",
+        conditions=(Condition(member="hook_type", equals="story"),), design="within",
+        basis="ctr", winners=20, lift=1.8, interval=(1.4, 2.2), support=40, others=60,
+        p_value=0.001, q_value=0.01, strength=1.0, found_at=1.0, confirmed_at=1.0,
+    )  # fmt: skip
+    world.documents.set("winning_patterns/acme-story", pattern)
+    return first

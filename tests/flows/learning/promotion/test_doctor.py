@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from geminivideo.learning_records import Actual, Condition, WinningPattern
 from geminivideo.runtime.clock import Clock
 
 from emulators.vertex import ApiError, Reply, Server
@@ -19,27 +18,6 @@ def vertex(world, tmp_path, monkeypatch):
     monkeypatch.setenv("GV_COUNCIL", "gemini")
     yield server
     server.stop()
-
-
-@pytest.fixture
-def ad(world):
-    """An ad of ours that is shown, with what became of it and what its account learned."""
-    first, *_ = world.seed(12, 60, 62)
-    world.make_here(first)
-    seen = Actual(
-        id=first, ad_id=first, account_id="acme", currency="USD", impressions=10_000, clicks=60,
-        spend=250_00, pipeline_value=100_00, cash_revenue=0, first_shown_at=world.clock.at - 5e5,
-        until_at=world.clock.at, linked_at=world.clock.at,
-    )  # fmt: skip
-    world.documents.set(f"actuals/{first}", seen)
-    pattern = WinningPattern(
-        id="acme-story", account_id="acme", pattern_type="hook_type", pattern="story openings",
-        conditions=(Condition(member="hook_type", equals="story"),), design="within",
-        basis="ctr", winners=20, lift=1.8, interval=(1.4, 2.2), support=40, others=60,
-        p_value=0.001, q_value=0.01, strength=1.0, found_at=1.0, confirmed_at=1.0,
-    )  # fmt: skip
-    world.documents.set("winning_patterns/acme-story", pattern)
-    return first
 
 
 def drafted(**members):
