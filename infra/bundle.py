@@ -28,7 +28,8 @@ CODE_SUFFIXES = frozenset({".py", ".txt"})
 DATA_SUFFIXES = frozenset(
     {".json", ".csv", ".html", ".css", ".js", ".svg", ".ttf", ".otf", ".cube", ".yaml", ".toml"}
 )
-BARE_NAMES = frozenset({"Dockerfile", "py.typed", "LICENSE", "OFL"})
+IMAGE = "Dockerfile"
+BARE_NAMES = frozenset({IMAGE, "py.typed", "LICENSE", "OFL"})
 IGNORED_NAMES = frozenset({"README.md", ".dockerignore", ".gitignore"})
 IGNORED_FOLDERS = frozenset({"__pycache__", "tests", "build"})
 IGNORED_SUFFIXES = frozenset({".pyc", ".pyi"})
@@ -242,13 +243,18 @@ def _belongs(path: Path) -> bool:
 
 
 def contents(root: Path, step: StepSpec, modules: Modules | None = None) -> dict[str, Path]:
-    """Archive name -> file of a step's bundle; raises ``BundleError`` on what is missing."""
+    """Archive name -> file of a step's bundle; raises ``BundleError`` on what is missing.
+
+    A ``Dockerfile`` beside the step's folder is that of every step there which has none of its own.
+    """
     modules = modules or Modules(root / "shared")
     folder = root / step.source
     for name in REQUIRED:
         if not (folder / name).is_file():
             raise BundleError(f"{folder / name} is missing: {step.name} is declared in topology.py")
     own = {path.relative_to(folder).as_posix(): path for path in _files_under(folder)}
+    if (shared := folder.parent / IMAGE).is_file():
+        own.setdefault(IMAGE, shared)
     code = modules.closure([path for path in own.values() if path.suffix == ".py"])
     product = {
         path.relative_to(root / "shared").as_posix(): path for path in code | modules.data_of(code)

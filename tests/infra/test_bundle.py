@@ -4,7 +4,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from geminivideo.topology import STEPS, StepSpec, Topic
+from geminivideo.topology import JOBS, STEPS, StepSpec, Topic
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -62,6 +62,25 @@ def names(root: Path) -> set[str]:
 
 def rewrite_main(root: Path, text: str) -> None:
     (root / STEP.source / "main.py").write_text(text)
+
+
+def test_an_image_s_recipe_is_shared_by_the_steps_beside_it(yard):
+    """A step without a Dockerfile of its own has that of the folder above it."""
+    shared = yard / "functions/cars/Dockerfile"
+    shared.write_text("FROM scratch\n")
+    assert contents(yard, STEP)["Dockerfile"] == shared
+    own = yard / STEP.source / "Dockerfile"
+    own.write_text("FROM own\n")
+    assert contents(yard, STEP)["Dockerfile"] == own
+
+
+def test_both_jobs_are_built_by_one_recipe():
+    """The bundle of each job carries it, beside the main.py that it runs."""
+    root = Path(__file__).resolve().parents[2]
+    for step in JOBS:
+        found = contents(root, step)
+        assert found["Dockerfile"] == root / "jobs/Dockerfile"
+        assert found["main.py"] == root / step.source / "main.py"
 
 
 def test_only_what_is_imported_travels(yard):
