@@ -167,7 +167,9 @@ class Outbound:
 
     async def _open(self) -> None:
         connector = aiohttp.TCPConnector(limit=0, force_close=False, keepalive_timeout=15)
-        self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
+        self._session = aiohttp.ClientSession(
+            connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
+        )
 
     async def _close(self) -> None:
         running = list(self._tasks)

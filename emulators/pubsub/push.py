@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from base64 import b64encode
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from emulators.faults.delivery_hook import DeliveryFaults
@@ -24,7 +26,7 @@ _WRAPPED = {"Content-Type": "application/json"}
 def envelope(push: Push) -> bytes:
     """The wrapped body, as documented: both spellings of the id and of the publish time."""
     message = push.message
-    published = _rfc3339(message.publish_time)
+    published = _rfc3339(message.publish_time.seconds, message.publish_time.nanos)
     wrapped: dict[str, Any] = {
         "messageId": message.message_id,
         "message_id": message.message_id,
@@ -52,16 +54,19 @@ def _unwrapped(push: Push) -> tuple[dict[str, str], bytes]:
         **message.attributes,
         "x-goog-pubsub-subscription-name": push.subscription,
         "x-goog-pubsub-message-id": message.message_id,
-        "x-goog-pubsub-publish-time": _rfc3339(message.publish_time),
+        "x-goog-pubsub-publish-time": _rfc3339(
+            message.publish_time.seconds, message.publish_time.nanos
+        ),
     }
     if message.ordering_key:
         headers["x-goog-pubsub-ordering-key"] = message.ordering_key
     return headers, message.data
 
 
-def _rfc3339(stamp: Any) -> str:
-    moment = datetime.fromtimestamp(stamp.seconds, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{stamp.nanos // 1_000_000:03d}Z"
+@lru_cache(maxsize=256)  # the messages of a request share their time
+def _rfc3339(seconds: int, nanos: int) -> str:
+    moment = datetime.fromtimestamp(seconds, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{nanos // 1_000_000:03d}Z"
 
 
 class Pusher:
@@ -73,6 +78,7 @@ class Pusher:
         self._deliveries = deliveries
         self.attendants = Attendants(outbound, self._attend)
         self._in_flight: dict[str, int] = {}
+        self._accepted: list[tuple[Push, Alarm]] = []
         broker.on_change = self.attendants.ring
 
     def start(self) -> None:
@@ -98,16 +104,39 @@ class Pusher:
         try:
             accepted = await self._post(push)
         except Exception:
-            self._broker.refuse_push(push)
+            self._refuse(push, alarm)
             raise
+        except asyncio.CancelledError:  # the service stops: it is posted again after a start
+            self._ended(push, alarm)
+            raise
+        if accepted:
+            self._accept(push, alarm)
         else:
-            if accepted:
-                self._broker.settle_push(push)
-            else:
-                self._broker.refuse_push(push)
+            self._refuse(push, alarm)
+
+    def _accept(self, push: Push, alarm: Alarm) -> None:
+        """Record it with all others that are accepted in the same turn of the loop."""
+        self._accepted.append((push, alarm))
+        if len(self._accepted) == 1:
+            self._outbound.loop.call_soon(self._record_accepted)
+
+    def _record_accepted(self) -> None:
+        accepted, self._accepted = self._accepted, []
+        try:
+            self._broker.settle_pushes(push for push, _ in accepted)
         finally:
-            self._in_flight[push.subscription] -= 1
-            alarm.ring()
+            for push, alarm in accepted:
+                self._ended(push, alarm)
+
+    def _refuse(self, push: Push, alarm: Alarm) -> None:
+        try:
+            self._broker.refuse_push(push)
+        finally:
+            self._ended(push, alarm)
+
+    def _ended(self, push: Push, alarm: Alarm) -> None:
+        self._in_flight[push.subscription] -= 1
+        alarm.ring()
 
     async def _post(self, push: Push) -> bool:
         request = self._request(push)

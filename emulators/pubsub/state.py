@@ -538,14 +538,18 @@ class Broker:
                     return [_push(subscription.spec, delivery) for delivery in kept]
             return []
 
-    def settle_push(self, push: Push) -> None:
-        """The endpoint accepted it."""
-        with self._lock:
-            subscription = self._subscriptions.get(push.subscription)
-            if subscription is not None and _stands(subscription, push):
-                with self._store.transaction():
-                    self._settle(subscription, [push.delivery])
-                self.on_change(push.subscription, -math.inf)
+    def settle_pushes(self, pushes: Iterable[Push]) -> None:
+        """Their endpoints accepted them; recorded together."""
+        accepted: dict[str, list[Delivery]] = {}
+        with self._lock, self._store.transaction():
+            for push in pushes:
+                subscription = self._subscriptions.get(push.subscription)
+                if subscription is not None and _stands(subscription, push):
+                    accepted.setdefault(push.subscription, []).append(push.delivery)
+            for name, deliveries in accepted.items():
+                self._settle(self._subscriptions[name], deliveries)
+        for name in accepted:
+            self.on_change(name, -math.inf)
 
     def refuse_push(self, push: Push) -> None:
         """The endpoint refused it or did not answer in time."""
