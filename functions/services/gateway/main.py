@@ -42,14 +42,7 @@ api.get("/api/render/jobs/{id}", answer=renders.RenderJobView)(renders.show_job)
 api.post("/api/pending-ad-changes", body=changes.NewChange, answer=changes.ChangeQueued)(
     changes.queue_change
 )
-api.get(
-    "/api/pending-ad-changes",
-    answer=changes.Changes,
-    query=("render_job_id", *changes.FILTERS),
-)(changes.list_changes)
-api.get("/api/ad-change-history", answer=changes.ChangeHistory, query=("change_id",))(
-    changes.show_history
-)
+changes.serve_lists(api)
 change_control.serve(api)
 hubspot.serve(api)
 insights_intake.serve(api)

@@ -8,7 +8,7 @@ from typing import Any
 
 from geminivideo.cloud.documents import Query
 from geminivideo.records import ChangeStatus, ChangeType, HistoryRow, PendingChange
-from geminivideo.runtime.http import ApiError, Call, identifier
+from geminivideo.runtime.http import Api, ApiError, Call, identifier
 from geminivideo.services.queueing import new_change, queue
 
 FILTERS = ("campaign_id", "status", "flow_id", "ad_id", "account_id")
@@ -158,3 +158,10 @@ def _flow_of(call: Call, job_id: str) -> str:
     if job is None:
         raise ApiError(404, f"no render job {job_id}")
     return job.flow_id
+
+
+def serve_lists(api: Api) -> None:
+    """What is to be changed and what became of it: of the gateway and of meta_publisher."""
+    query = ("render_job_id", *FILTERS)
+    api.get("/api/pending-ad-changes", answer=Changes, query=query)(list_changes)
+    api.get("/api/ad-change-history", answer=ChangeHistory, query=("change_id",))(show_history)
