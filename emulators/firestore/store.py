@@ -21,6 +21,10 @@ from emulators.firestore.version import Document, Version, body_of, to_micros
 from emulators.serving import open_database
 
 HISTORY_MICROS = 3_600 * 1_000_000
+_KEEP = (
+    "INSERT INTO documents VALUES (?, ?) "
+    "ON CONFLICT (name) DO UPDATE SET document = excluded.document"
+)
 _WORTH_AN_INDEX = 200  # documents; fewer are looked through as fast
 
 Scope = str | tuple[str, str]  # a collection's path, or database and id of a collection group
@@ -158,7 +162,9 @@ class Store:
         row = self._database.execute("SELECT last_commit FROM clock").fetchone()
         self.last_commit = row["last_commit"]
         for row in self._database.execute("SELECT name, document FROM documents"):
-            self._append(_loaded(row["name"], row["document"]))
+            version = _loaded(row["name"], row["document"])
+            self.last_commit = max(self.last_commit, version.at)
+            self._append(version)
 
     def _indexes_of(self, scope: Scope) -> scan.Indexes:
         held = self._indexes.setdefault(scope, {})
@@ -179,13 +185,17 @@ class Store:
         kept = [(one.name, one.serialized()) for one in changes if one.body is not None]
         gone = [(one.name,) for one in changes if one.body is None]
         run, run_each = self._database.execute, self._database.executemany
+        if not gone and len(kept) == 1:
+            run(_KEEP, kept[0])  # a statement alone is a transaction
+            return
         run("BEGIN IMMEDIATE")
         try:
             if kept:
-                run_each("INSERT OR REPLACE INTO documents VALUES (?, ?)", kept)
+                run_each(_KEEP, kept)
             if gone:
                 run_each("DELETE FROM documents WHERE name = ?", gone)
-            run("UPDATE clock SET last_commit = ?", (at,))
+                # Only a deletion leaves no update time that tells when the last commit was.
+                run("UPDATE clock SET last_commit = ?", (at,))
         except BaseException:
             run("ROLLBACK")
             raise

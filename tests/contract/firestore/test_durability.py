@@ -229,12 +229,16 @@ def test_a_restart_keeps_documents_times_and_deletions(tmp_path, connect):
     server.stop()
 
 
-def test_times_rise_across_a_restart_even_when_the_clock_went_back(tmp_path, connect):
-    """Commit times never repeat or fall back."""
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_times_rise_across_a_restart_even_when_the_clock_went_back(tmp_path, connect, is_deleted):
+    """Commit times never repeat or fall back, also where the last one left no document."""
     ahead = Clock(0.0, 1_000_000.0, 1.0)
     server = Server(state_dir=tmp_path, clock=ahead)
     server.start()
-    first = connect(server, project="kept").document("c/a").set({"n": 1}).update_time
+    document = connect(server, project="kept").document("c/a")
+    first = document.set({"n": 1}).update_time
+    if is_deleted:
+        first = document.delete()
     server.stop()
     server = reopened(tmp_path)
     assert connect(server, project="kept").document("c/a").set({"n": 2}).update_time > first
