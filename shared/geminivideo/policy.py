@@ -371,6 +371,7 @@ class ExecutorPolicy:
     budget_changes_per_adset_hour: int = 4
     max_budget_change: float = 0.20
     budget_window_hours: float = 6.0
+    window_patience_s: float = 5400.0  # a decided change waits so long for the window's oldest one
     account_daily_cap: int | None = None
     fuzz: float = 0.005
     max_attempts: int = 5

@@ -11,7 +11,7 @@ import msgspec
 
 from geminivideo.budget.decision import DecisionRecord, Move, Recommendation
 from geminivideo.budget.gate import AccountHealth, Outcome, Verdict
-from geminivideo.budget.signals import AdSignals
+from geminivideo.budget.signals import HOUR_S, AdSignals
 from geminivideo.cloud.documents import Query
 from geminivideo.meta_publisher.changes import draw_jitter, queued_row
 from geminivideo.policy import Policy
@@ -77,9 +77,25 @@ def plan(
     """Each verdict with its changes; the same flow plans the same changes again."""
     ours = our_campaigns(documents, record.request.account_id)
     shared = _shared_ads(documents, flow_id, record)
-    planner = _Planner(flow_id, record.request.account_id, policy, now, ours, shared)
-    rows = zip(verdicts, record.recommendations, record.request.ads, strict=True)
+    rows = list(zip(verdicts, record.recommendations, record.request.ads, strict=True))
+    moving = [ad.adset_id for verdict, _, ad in rows if verdict.outcome is not Outcome.HELD]
+    free = _free(documents, [adset for adset in moving if adset], policy, now)
+    planner = _Planner(flow_id, record.request.account_id, policy, now, ours, shared, free)
     return [planner.planned(*row) for row in rows]
+
+
+def _free(
+    documents: Documents, adsets: Iterable[str], policy: Policy, now: float
+) -> dict[str, float]:
+    """When the velocity window lets go of the change before, where that is waited for."""
+    paths = {ledger.adset_window_path(adset): adset for adset in adsets}
+    window_s = policy.executor.budget_window_hours * HOUR_S
+    latest = now + policy.executor.window_patience_s
+    leaving = {
+        paths[path]: [e.at + window_s for e in window.entries if e.at + window_s <= latest]
+        for path, window in documents.get_many(paths, ledger.BudgetWindow).items()
+    }
+    return {adset: max(times) for adset, times in leaving.items() if times}
 
 
 def our_campaigns(documents: Documents, account_id: str) -> dict[str, str]:
@@ -110,6 +126,7 @@ class _Planner:
     now: float
     campaigns: Mapping[str, str]
     shared: Mapping[str, tuple[str, ...]]
+    free: Mapping[str, float]
 
     def planned(self, verdict: Verdict, recommendation: Recommendation, ad: AdSignals) -> Planned:
         """One verdict as it is kept, and its changes."""
@@ -166,6 +183,7 @@ class _Planner:
         digest = hashlib.sha256(f"{self.flow_id}/{ad.adset_id}/{ad_id}".encode()).hexdigest()
         change_id = f"ch-{digest[:20]}"
         jitter_s = draw_jitter(change_id, self.policy)
+        waits = self.free.get(ad.adset_id or "", 0.0) if kind in BUDGETS else 0.0
         return PendingChange(
             id=change_id,
             change_type=kind,
@@ -177,7 +195,7 @@ class _Planner:
             requested_by=REQUESTED_BY,
             reasoning=reasoning,
             created_at=self.now,
-            not_before_at=self.now + jitter_s,
+            not_before_at=max(self.now, waits) + jitter_s,
             jitter_s=jitter_s,
             flow_id=self.flow_id,
             needs_approval=verdict.outcome is Outcome.NEEDS_APPROVAL,

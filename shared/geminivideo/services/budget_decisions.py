@@ -121,8 +121,14 @@ def _signals(
 
 
 def _windows(documents: Documents, account_id: str, policy: Policy, now: float) -> dict[str, int]:
-    """The budget at the velocity window's start of every ad set that was changed since."""
-    since = now - policy.executor.budget_window_hours * HOUR_S
+    """The budget at the velocity window's start of every ad set that was changed since.
+
+    A change that leaves the window within ``window_patience_s`` does not count: what is decided
+    now waits for that. Else a cycle as long as the window, whose changes are a few seconds late,
+    would have half of each step taken away by the one before.
+    """
+    rules = policy.executor
+    since = now + rules.window_patience_s - rules.budget_window_hours * HOUR_S
     query = Query(
         "pending_ad_changes", [("account_id", "==", account_id), ("finished_at", ">", since)]
     )

@@ -189,6 +189,28 @@ def test_the_velocity_window_is_that_of_the_ad_set(world, make, seasoned):
     assert (world.verdicts()[seasoned[0]].approved_budget or 0) <= 5040
 
 
+def test_a_whole_step_waits_for_the_step_before_to_leave_the_window(world, make, seasoned):
+    """Six hours less a minute after a raise the whole step is decided, for when it may be sent."""
+    world.read_through("t1")
+    adset, now = world.state(seasoned[0]).adset_id, world.clock.now()
+    raised = now - 6 * make.hour + 60.0
+    done = PendingChange(
+        id="ch-old", change_type=ChangeType.BUDGET_INCREASE, status=ChangeStatus.COMPLETED,
+        account_id=make.account, campaign_id=None, ad_id=seasoned[0],
+        payload={"new_budget": 5000, "adset_id": adset}, requested_by="t", reasoning="",
+        created_at=1.0, not_before_at=1.0, jitter_s=3.0, finished_at=raised,
+    )  # fmt: skip
+    world.documents.set("pending_ad_changes/ch-old", done)
+    entry = BudgetEntry(change_id="ch-old", at=raised, before=4200, after=5000)
+    world.documents.set(f"rate_windows/adset-{adset}", BudgetWindow(entries=(entry,)))
+    credit_states(world, seasoned)
+    world.score("t1")
+    world.decide("t1")
+    assert (world.verdicts()[seasoned[0]].approved_budget or 0) > 5040
+    change = next(c for c in world.changes() if c.payload["adset_id"] == adset)
+    assert change.not_before_at == raised + 6 * make.hour + change.jitter_s
+
+
 def test_ads_of_one_ad_set_are_one_budget(world, make, seasoned):
     """Their signals are summed; the verdict names the ad set and its ads."""
     world.read_through("t1")
