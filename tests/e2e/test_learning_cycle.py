@@ -15,6 +15,7 @@ import pytest
 from geminivideo.budget import history
 from geminivideo.budget.history import AdDay
 from geminivideo.cloud.documents import Query
+from geminivideo.cloud.files import Files
 from geminivideo.learning_records import (
     CreativeFeatures,
     CycleStatus,
@@ -26,6 +27,7 @@ from geminivideo.learning_records import (
 from geminivideo.policy import LearningPolicy, Policy
 from geminivideo.records import (
     AdState,
+    ChampionModel,
     ChangeStatus,
     ChangeType,
     Flow,
@@ -34,6 +36,7 @@ from geminivideo.records import (
     Prediction,
 )
 from geminivideo.runtime.runs import StepRun, path_of, run_id_of
+from geminivideo.services import model_registry
 from geminivideo.services.learning_loops import LOOPS
 from geminivideo.services.learning_rescue import step_of
 from geminivideo.topology import STEPS
@@ -41,7 +44,9 @@ from google.cloud import pubsub_v1, scheduler_v1
 from google.cloud.scheduler_v1.services.cloud_scheduler.transports import (
     CloudSchedulerGrpcTransport,
 )
+from typer.testing import CliRunner
 
+from emulators.cli import app
 from emulators.cloud import LocalCloud
 from emulators.faults.rules import Rule
 from emulators.profile import AD_ACCOUNT
@@ -63,6 +68,7 @@ class Site:
         self.cloud = cloud
         self.watcher = Watcher(Running.find(cloud.state_dir))
         self.documents = self.watcher.documents
+        self.bucket = f"{cloud.project}-models"
         self.account = self.watcher.seed_account().id
         self.ads = cloud.meta.seed(AD_ACCOUNT, ads, 5000) if ads else []
         self.adsets = {ad["id"]: ad["adset_id"] for ad in cloud.meta.objects(AD_ACCOUNT, "ad")}
@@ -147,6 +153,27 @@ class Site:
         where = [("requested_by", "==", "auto-promotion")]
         return self.documents.query(Query("pending_ad_changes", where), PendingChange)
 
+    def dethroned(self):
+        """The registry as it is before any model was trained, but for a champion that nothing can
+        read any more: the next training promotes its successor. That champion."""
+        for version in self.models():
+            self.documents.delete(model_registry.path_of(version))
+        broken = Files(self.cloud.project).write(
+            b"{}", self.bucket, f"ctr/broken-{time.time_ns()}.json", "application/json"
+        )
+        champion = ChampionModel(
+            name="ctr", version="ctr-before", artifact=broken, promoted_at=self.cloud.clock.now()
+        )
+        self.documents.set(model_registry.PATH, champion)
+        return champion
+
+    def lose_index(self):
+        """No winner is indexed: the next cycle reads, writes and indexes them all."""
+        for entry in self.documents.query(Query("winner_entries"), dict):
+            self.documents.delete(f"winner_entries/{entry['id']}")
+        for blob in self.watcher.files.list_blobs(self.bucket, prefix="winners/"):
+            blob.delete()
+
     def forget(self):
         """The next cycle finds the account as the first one did: no ad was promoted lately."""
         self.wait_for(lambda: all(one.status is CycleStatus.COMPLETED for one in self.cycles()))
@@ -157,12 +184,32 @@ class Site:
             self.documents.update(f"pending_ad_changes/{change.id}", {"status": "COMPLETED"})
 
 
+class Schedule:
+    """Cloud Scheduler of a cloud, through the real client."""
+
+    def __init__(self, cloud):
+        channel = grpc.insecure_channel(cloud.env()["CLOUD_SCHEDULER_EMULATOR_HOST"])
+        transport = CloudSchedulerGrpcTransport(channel=channel)
+        self.client = scheduler_v1.CloudSchedulerClient(transport=transport)
+        self._jobs = f"projects/{cloud.project}/locations/{cloud.region}/jobs"
+
+    def pause(self, step):
+        self.client.pause_job(name=f"{self._jobs}/{STEPS[step].resource_name}")
+
+    def run(self, step):
+        self.client.run_job(name=f"{self._jobs}/{STEPS[step].resource_name}")
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
+    """What the ads did is seeded, and a test begins its own cycles: neither Meta's young ads, read
+    at the next full six hours, nor a cycle of the night may come between."""
     monkeypatch = pytest.MonkeyPatch()
     with LocalCloud(tmp_path_factory.mktemp("learning"), 0, speed=4.0) as cloud:
         for name, value in cloud.env().items():
             monkeypatch.setenv(name, value)
+        for step in ("receive_insights", "start_cycle"):
+            Schedule(cloud).pause(step)
         yield Site(cloud, ads=60)
     monkeypatch.undo()
 
@@ -204,10 +251,7 @@ def test_the_cycle_by_the_schedule(site):
     """Cloud Scheduler's own job wakes it; accounts that share nothing each have their cycle."""
     before = {one.id for one in site.cycles()}
     site.forget()
-    channel = grpc.insecure_channel(site.cloud.env()["CLOUD_SCHEDULER_EMULATOR_HOST"])
-    jobs = scheduler_v1.CloudSchedulerClient(transport=CloudSchedulerGrpcTransport(channel=channel))
-    name = f"projects/{site.cloud.project}/locations/{site.cloud.region}/jobs/start-cycle"
-    jobs.run_job(name=name)
+    Schedule(site.cloud).run("start_cycle")
 
     def begun():
         return [one for one in site.cycles() if one.id not in before]
@@ -253,21 +297,22 @@ def test_the_command_line_brings_a_cloud_along(tmp_path):
     assert len(json.loads(out)["cycles"]) == 1
 
 
-def last_commit(loop, **effect):
-    """Strikes the commit of a loop's end: the one with its message, or (the last) with its run."""
-    step = step_of(loop)
-    about = f"outbox/{step}:*" if loop is not INDEX else f"step_runs/{step}:*"
-    return Rule(
-        service="firestore", endpoint="Firestore/Commit", resource=about,
-        skip=0 if loop is not INDEX else 1, id=f"hold-{step}", **effect,
-    )  # fmt: skip
+MOMENTS = {
+    "beginning": {"skip": 0, "delay_s": 120.0},
+    "unrecorded": {"skip": 1, "delay_s": 120.0, "drop": "before"},
+    "end": {"skip": 1, "delay_s": 120.0},
+}
+"""How a loop's own commits of its cycle are struck. The first says that it has begun, the second is
+its end with the next one's message; one that is delayed arrives though its sender is dead, unless
+it is dropped: then all was done, and nothing says so."""
+TASK = "retrain-*-0-*"  # the job's tasks; the function's name has no number
 
 
-def first_commit(loop):
-    """Strikes the commit by which a loop's beginning is recorded: every earlier loop has two."""
+def commit_of(caller, **effect):
+    """Strikes one of the commits by which a process writes what became of its loop."""
     return Rule(
         service="firestore", endpoint="Firestore/Commit", resource="learning_cycles/*",
-        skip=2 * loop.number - 1, delay_s=120.0, id=f"hold-{step_of(loop)}",
+        caller=caller, id="hold", **effect,
     )  # fmt: skip
 
 
@@ -275,32 +320,71 @@ def struck(site, rule):
     return next(one.struck for one in site.cloud.faults.standings() if one.rule.id == rule.id)
 
 
+def killed_in(site, rule, kill, **members):
+    """A cycle in which a process was killed while the rule held its call; its id."""
+    site.cloud.faults.add(rule)
+    cycle_id = site.start(**members)
+    site.wait_for(lambda: struck(site, rule))
+    kill()
+    site.cloud.faults.clear(rule.id)
+    return cycle_id
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("loop", LOOPS, ids=lambda loop: loop.name)
-@pytest.mark.parametrize("where", ["beginning", "end"])
-def test_a_loop_killed_in_the_middle(site, loop, where):
-    """SIGKILL while a commit is on its way, which arrives all the same: the work is taken up again
-    (from its beginning), or found done (at its end), and each effect is there once."""
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_loop_killed_in_the_middle(site, loop, moment):
+    """SIGKILL before it did anything, when it has done all and nothing says so, and when its end
+    is on its way: it is done again, or found done, and each effect is there once."""
     site.forget()
     champion = champion_of(site)
     function = STEPS[step_of(loop)].resource_name
-    rule = first_commit(loop) if where == "beginning" else last_commit(loop, delay_s=120.0)
-    site.cloud.faults.add(rule)
-    cycle_id = site.start(trigger_retrain=False)
-    site.wait_for(lambda: struck(site, rule))
-    site.cloud.host.kill(function)
+    rule = commit_of(function, **MOMENTS[moment])
+    cycle_id = killed_in(site, rule, lambda: site.cloud.host.kill(function), trigger_retrain=False)
     ended = site.ended(cycle_id)
-    site.cloud.faults.clear(rule.id)
     assert {run.status for run in ended.steps.values()} == {LoopStatus.COMPLETED}
-    if where == "beginning":
+    if moment != "end":
         assert site.run(step_of(loop), cycle_id).attempts >= 2
     assert champion_of(site) == champion
     once(site, ended)
 
 
+WITHIN = {
+    "actuals": {"service": "firestore", "resource": "actuals/*"},
+    "promote": {"service": "firestore", "resource": "pending_ad_changes/*"},
+    "index": {"service": "firestore", "resource": "winner_entries/*"},
+    "manifest": {"service": "storage", "resource": "*-models*", "skip": 1},
+}
+ENDPOINTS = {"firestore": "Firestore/Commit", "storage": "POST /upload/*"}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("effect", WITHIN)
+def test_a_loop_killed_between_its_effects(site, effect):
+    """SIGKILL while one of several writes is on its way that no commit holds together: what was
+    written is not written again, what was not is, and winners are found."""
+    site.forget()
+    site.lose_index()
+    function = STEPS["index_winners" if effect == "manifest" else step_named(effect)].resource_name
+    rule = Rule(
+        endpoint=ENDPOINTS[WITHIN[effect]["service"]], caller=function, delay_s=120.0, id="hold",
+        **WITHIN[effect],
+    )  # fmt: skip
+    cycle_id = killed_in(site, rule, lambda: site.cloud.host.kill(function), trigger_retrain=False)
+    ended = site.ended(cycle_id)
+    assert {run.status for run in ended.steps.values()} == {LoopStatus.COMPLETED}
+    once(site, ended)
+    found = site.ask("POST", "/api/ml/rag/search-winners", {"account_id": site.account})
+    ads = [one["ad_id"] for one in found["winners"]]
+    assert len(set(ads)) == len(ads) > 0
+
+
+def step_named(name):
+    return step_of(next(loop for loop in LOOPS if loop.name == name))
+
+
 def champion_of(site):
-    found = site.documents.get("model_registry/ctr", dict)
-    return found and found["artifact"]
+    return model_registry.champion_of(site.documents)
 
 
 def once(site, ended):
@@ -310,30 +394,79 @@ def once(site, ended):
     assert len(set(adsets)) == len(adsets) == ended.steps["5"].result["budget_increases"] > 0
 
 
+JOB_MOMENTS = {
+    name: commit_of(TASK, **effect) for name, effect in MOMENTS.items()
+} | {
+    "objects": Rule(
+        service="storage", endpoint="POST /upload/*", caller=TASK, delay_s=120.0, id="hold"
+    )
+}  # fmt: skip
+
+
 @pytest.mark.long
-def test_the_job_killed_in_the_middle(site):
-    """Every task of the training is killed once: it is trained again, the registry holds one new
-    model for the cycle, the champion is whole."""
+@pytest.mark.parametrize("moment", JOB_MOMENTS)
+def test_the_job_killed_in_the_middle(site, moment):
+    """SIGKILL before training, while the model is uploaded, when all is done and nothing says so,
+    and when the end is on its way: until that arrives the champion is what it was, then its
+    successor is promoted once."""
     site.forget()
-    before = site.models()
-    cycle_id = site.start(accuracy_threshold=1.0)
-
-    def training():
-        run = site.run("retrain", cycle_id)
-        return run is not None
-
-    site.wait_for(training)
-    killed = site.cloud.jobs.kill("retrain")
-    assert killed
+    before = site.dethroned()
+    cycle_id = killed_in(site, JOB_MOMENTS[moment], lambda: site.cloud.jobs.kill("retrain"))
+    if moment != "end":
+        assert champion_of(site) == before
     ended = site.ended(cycle_id)
     retrain = ended.steps["3"]
     assert retrain.status is LoopStatus.COMPLETED, retrain.reason
+    if moment != "end":
+        assert site.run("retrain", cycle_id).attempts >= 2
+    promoted_once(site, before.version)
+    once(site, ended)
+
+
+def promoted_once(site, before):
+    """One new model is registered, it is in use, it can be read, and it was put there once."""
+    champion = champion_of(site)
+    assert champion.previous == ((before,) if before else ())
+    assert site.models() == {champion.version: "champion"}
+    model = model_registry.load(Files(site.cloud.project), champion.artifact, champion.checksum)
+    assert model.version == champion.version
+
+
+@pytest.mark.long
+def test_the_function_killed_when_it_has_started_the_job(site):
+    """SIGKILL when the execution is asked for and nothing says so: the job may be started twice,
+    its work is done once."""
+    site.forget()
+    before = site.dethroned()
+    rule = Rule(
+        service="run", endpoint="POST *:run", caller="retrain-model", delay_s=8.0, id="hold"
+    )
+    cycle_id = killed_in(site, rule, lambda: site.cloud.host.kill("retrain-model"))
+    ended = site.ended(cycle_id)
+    assert ended.steps["3"].status is LoopStatus.COMPLETED, ended.steps["3"].reason
+    assert site.run("retrain_model", cycle_id).attempts >= 2
+    promoted_once(site, before.version)
+
+
+@pytest.mark.long
+def test_a_rollback_while_a_model_is_trained(site):
+    """Somebody takes the champion back while its successor is judged against it: the judgement is
+    void, and a task that is tried again judges against what is in use then."""
+    site.forget()
+    site.dethroned()
+    rule = replace(JOB_MOMENTS["objects"], delay_s=60.0)
+    site.cloud.faults.add(rule)
+    cycle_id = site.start()
+    site.wait_for(lambda: struck(site, rule))
+    done = CliRunner().invoke(
+        app, ["model", "rollback", "--by", "ann", "--state", str(site.cloud.state_dir)]
+    )
+    assert done.exit_code == 0, done.output
+    assert "no model is in use" in done.output
+    ended = site.ended(cycle_id)
+    assert ended.steps["3"].status is LoopStatus.COMPLETED, ended.steps["3"].reason
     assert site.run("retrain", cycle_id).attempts >= 2
-    new = set(site.models()) - set(before)
-    assert len(new) <= 1
-    assert champion_of(site) is not None
-    states = list(site.models().values())
-    assert states.count("champion") == 1
+    promoted_once(site, None)
 
 
 @pytest.mark.long
@@ -384,7 +517,7 @@ def test_a_loop_that_hangs(site):
     policy = site.documents.require(path, Policy)
     hasty = replace(policy, learning=LearningPolicy(lost_after_s=60.0))
     site.documents.set(path, hasty)
-    rule = last_commit(SHARE, delay_s=3000.0)
+    rule = commit_of("share-patterns", skip=1, delay_s=3000.0)
     site.cloud.faults.add(rule)
     cycle_id = site.start(trigger_retrain=False)
     ended = site.ended(cycle_id)
