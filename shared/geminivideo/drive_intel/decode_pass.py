@@ -2,7 +2,7 @@
 
 Every frame gives a signature, from which cuts and motion come. Of each scene a few pictures are
 kept: candidates are taken on a fine grid, and those nearest to the wanted moments are developed
-(turned upright, measured, packed as JPEG) when the scene is over, in a thread beside the decoder.
+(turned upright, measured, packed as JPEG) when the scene is over, beside the decoder.
 What is held is bounded, however long the video is: the candidates of the scenes that are not
 settled, large ones scaled down, and a few seconds of signatures.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -36,6 +36,7 @@ PICTURE_PX = 1280
 THUMBNAIL_PX = 640
 _HELD_PX = 1920 * 1088  # a larger candidate is scaled down at once, not held as it was decoded
 _LEVELS = 219.0  # luma runs from 16 to 235
+_HANDS = 2  # that develop pictures: at the end of a video nothing else is left to do
 _AT_WORK = 2  # scenes that may wait for their pictures before the decoder waits for them
 
 
@@ -102,16 +103,16 @@ def watch(path: Path, policy: ScenePolicy, deadline: Deadline = NEVER) -> Iterat
     deadline none; the scenes say so. A video without a cut is one scene. Raises ``NoFrameError``
     when nothing can be decoded.
     """
-    waiting: deque[Future[SceneSeen]] = deque()
-    with media.opened(path) as container, ThreadPoolExecutor(1) as darkroom:
+    waiting: deque[_Developing | _Thumbnailing] = deque()
+    with media.opened(path) as container, ThreadPoolExecutor(_HANDS) as darkroom:
         coarse = is_coarse(media.own_duration(media.picture(container)) or 0.0, policy)
         develop = _thumbnailed if coarse else _developed
         for shot in shots(container, policy, deadline):
-            waiting.append(darkroom.submit(develop, shot, policy))
+            waiting.append(develop(shot, policy, darkroom))
             while len(waiting) > _AT_WORK:
-                yield waiting.popleft().result()
+                yield waiting.popleft().seen()
         while waiting:
-            yield waiting.popleft().result()
+            yield waiting.popleft().seen()
 
 
 def is_coarse(duration_s: float, policy: ScenePolicy) -> bool:
@@ -262,35 +263,79 @@ def _held(frame: av.VideoFrame) -> av.VideoFrame:
     return frame.reformat(width=width, height=height, interpolation="AREA")
 
 
-def _thumbnailed(shot: Shot, _: ScenePolicy) -> SceneSeen:
+@dataclass(frozen=True)
+class _Printed:
+    """A candidate as it is kept; ``thumbnail`` of the middle one only."""
+
+    jpeg: bytes
+    tone: pixels.Tone
+    thumbnail: bytes
+
+
+@dataclass(frozen=True)
+class _Developing:
+    """A shot whose pictures are being made, each by whoever is free: the last one waits least."""
+
+    shot: Shot
+    chosen: list[Candidate]
+    printed: list[Future[_Printed]]
+
+    def seen(self) -> SceneSeen:
+        shot, prints = self.shot, [one.result() for one in self.printed]
+        return SceneSeen(
+            start_s=shot.start_s,
+            end_s=shot.end_s,
+            thumbnail=prints[len(prints) // 2].thumbnail,
+            measured=pixels.measured(
+                shot.motion, [one.tone for one in prints], self.chosen[0].lines
+            ),
+            pictures=tuple(
+                Picture(jpeg=print_.jpeg, look=_look(one, print_.tone.grey))
+                for one, print_ in zip(self.chosen, prints, strict=True)
+            ),
+            damaged=shot.damaged,
+            hurried=shot.hurried,
+        )
+
+
+@dataclass(frozen=True)
+class _Thumbnailing:
+    """A shot of a coarse pass: all that is made of it is one small picture."""
+
+    shot: Shot
+    thumbnail: Future[bytes]
+
+    def seen(self) -> SceneSeen:
+        shot = self.shot
+        return SceneSeen(
+            start_s=shot.start_s,
+            end_s=shot.end_s,
+            thumbnail=self.thumbnail.result(),
+            damaged=shot.damaged,
+            hurried=shot.hurried,
+        )
+
+
+def _thumbnailed(shot: Shot, _: ScenePolicy, darkroom: Executor) -> _Thumbnailing:
     middle = _nearest(shot.candidates, (shot.start_s + shot.end_s) / 2)
-    picture = media.upright(middle.frame, THUMBNAIL_PX, middle.turns)
-    return SceneSeen(
-        start_s=shot.start_s,
-        end_s=shot.end_s,
-        thumbnail=pixels.jpeg(picture),
-        damaged=shot.damaged,
-        hurried=shot.hurried,
-    )
+    return _Thumbnailing(shot, darkroom.submit(_thumbnail, middle))
 
 
-def _developed(shot: Shot, policy: ScenePolicy) -> SceneSeen:
+def _thumbnail(one: Candidate) -> bytes:
+    return pixels.jpeg(media.upright(one.frame, THUMBNAIL_PX, one.turns))
+
+
+def _developed(shot: Shot, policy: ScenePolicy, darkroom: Executor) -> _Developing:
     chosen = _chosen(shot, policy)
-    developed = [media.upright(one.frame, PICTURE_PX, one.turns) for one in chosen]
-    middle = developed[len(developed) // 2]
-    tones = [pixels.tone_of(picture) for picture in developed]
-    return SceneSeen(
-        start_s=shot.start_s,
-        end_s=shot.end_s,
-        thumbnail=pixels.jpeg(pixels.bounded(middle, THUMBNAIL_PX)),
-        measured=pixels.measured(shot.motion, tones, chosen[0].lines),
-        pictures=tuple(
-            Picture(jpeg=pixels.jpeg(picture), look=_look(one, tone.grey))
-            for one, picture, tone in zip(chosen, developed, tones, strict=True)
-        ),
-        damaged=shot.damaged,
-        hurried=shot.hurried,
-    )
+    middle = chosen[len(chosen) // 2]
+    prints = [darkroom.submit(_printed, one, small=one is middle) for one in chosen]
+    return _Developing(shot, chosen, prints)
+
+
+def _printed(one: Candidate, *, small: bool) -> _Printed:
+    picture = media.upright(one.frame, PICTURE_PX, one.turns)
+    thumbnail = pixels.jpeg(pixels.bounded(picture, THUMBNAIL_PX)) if small else b""
+    return _Printed(pixels.jpeg(picture), pixels.tone_of(picture), thumbnail)
 
 
 def _chosen(shot: Shot, policy: ScenePolicy) -> list[Candidate]:
