@@ -212,10 +212,10 @@ def test_command_line_names_file_and_line(tree, tools, tmp_path, capsys):
     assert "Mars/Olympus" in printed
 
 
-def test_command_line_passes_a_sound_tree(tree, tmp_path, capsys):
+def test_command_line_passes_a_sound_tree(tools, tmp_path, capsys):
     """A sound tree exits 0, says how much was looked at, and ``record`` leaves its graph."""
-    out = tmp_path / "graph.json"
-    assert main(["record", str(out), "--root", str(tree)]) == 0
+    root, out = tools.make_small_tree(tmp_path / "root"), tmp_path / "graph.json"
+    assert main(["record", str(out), "--root", str(root)]) == 0
     assert "no findings" in capsys.readouterr().out
     assert Graph.load(out).functions()
 
