@@ -37,14 +37,14 @@ def cut(to: Path, start: float, length: float, *filters: str, sound: bool = True
 
 
 class Site:
-    """One cloud as a user sees it, with an account in mode auto that plans few ads."""
+    """One cloud as a user sees it, with an account in mode auto that plans ``blueprints`` ads."""
 
-    def __init__(self, cloud: LocalCloud) -> None:
+    def __init__(self, cloud: LocalCloud, blueprints: int) -> None:
         self.cloud = cloud
         self.watcher = Watcher(Running.find(cloud.state_dir))
         account = self.watcher.seed_account()
         policy = self.watcher.documents.require(f"policies/{account.id}", Policy)
-        few = replace(policy, council=CouncilPolicy(blueprints=3))
+        few = replace(policy, council=CouncilPolicy(blueprints=blueprints))
         self.watcher.documents.set(f"policies/{account.id}", few)
 
     def drop(self, video: Path) -> str:
@@ -87,11 +87,11 @@ def new_site(tmp_path_factory):
     """Start clouds; all are stopped at the module's end."""
     started = []
 
-    def start(speed: float = 1.0) -> Site:
+    def start(speed: float = 1.0, blueprints: int = 3) -> Site:
         state = tmp_path_factory.mktemp("cloud")
         cloud = LocalCloud(state, port_base=0, speed=speed, media_roots=(state.parent,)).start()
         started.append(cloud)
-        return Site(cloud)
+        return Site(cloud, blueprints)
 
     yield start
     for cloud in started:

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 @pytest.fixture(scope="module")
 def site(new_site):
-    return new_site()
+    return new_site(blueprints=2)
 
 
 @pytest.fixture(scope="module")
