@@ -12,6 +12,7 @@ import typer
 from emulators.commands.console import JsonOption, console
 
 if TYPE_CHECKING:
+    from emulators.simulation.drifting import Drifted
     from emulators.simulation.outcome import Outcome
     from emulators.simulation.scenario import Scenario
     from emulators.simulation.season import Season
@@ -41,6 +42,10 @@ def simulate(
         str | None,
         typer.Option(help="A season of launches (60 days unless --days): on, off, or both sides."),
     ] = None,
+    drift_day: Annotated[
+        float | None,
+        typer.Option(help="With --learning on: taste turns on this day; what becomes of it."),
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the outcome into this PNG.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -50,6 +55,11 @@ def simulate(
     """
     from emulators.simulation.scenario import Contender, Scenario
 
+    if drift_day is not None:
+        if learning != "on":
+            raise typer.BadParameter("--drift-day goes with --learning on")
+        _drifts(seed, days or 60, drift_day, max(1, seeds), workers, as_json)
+        return
     if learning is not None:
         _season(learning, seed, days or 60, seeds, workers, plot, as_json)
         return
@@ -81,6 +91,43 @@ def _season(
         _pairs(season, max(1, seeds), workers, plot, as_json)
         return
     _side(season, as_json)
+
+
+def _drifts(
+    seed: int, days: int, drift_day: float, seeds: int, workers: int, as_json: bool
+) -> None:
+    """Seasons in which taste turns, each told as it ends."""
+    from emulators.simulation.drifting import members_of, play_many, season_of
+    from emulators.simulation.seeds import interval
+
+    def told(one: Drifted) -> None:
+        typer.echo(json.dumps(members_of(one)) if as_json else _drift_told(one))
+
+    season = season_of(seed, days, drift_day)
+    played = play_many(season, range(seed, seed + seeds), workers, told)
+    changes = [one.change for one in played if one.change is not None]
+    if as_json or not changes:
+        return
+    low, high = interval(changes)
+    console.print(
+        f"RMSE of ln CTR after a promotion, against the kept champion: "
+        f"{sum(changes) / len(changes):+.1%} ({low:+.1%} to {high:+.1%}), lower in "
+        f"{sum(change < 0 for change in changes)} of {len(changes)}; found in "
+        f"{sum(one.found_day is not None for one in played)} of {len(played)} seasons",
+        highlight=False,
+    )
+
+
+def _drift_told(one: Drifted) -> str:
+    def day(found: float | None) -> str:
+        return "never" if found is None else f"day {found:g}"
+
+    change = "" if one.change is None else f", error {one.change:+.1%}"
+    return (
+        f"seed {one.seed}: {one.alarms} false alarms, found {day(one.found_day)}, trained "
+        f"{day(one.trained_day)}, promoted {day(one.promoted_day)}{change}"
+        + (f"\n  {one.reason}" if one.reason else "")
+    )
 
 
 def _side(season: Season, as_json: bool) -> None:

@@ -8,7 +8,8 @@ feature tells::
 ``score`` is a sum of main effects and one interaction, brought to mean 0 and variance 1 over the
 creatives that the Director proposes, so that ``explained`` is the share of the variance of ln ctr
 that features explain: drawn for each seed between ``EXPLAINED``. Once, half way, people's taste
-changes: from then on the score is ``KEPT`` of the old one and the rest of a new one.
+changes: from then on the score is ``KEPT`` of the old one and the rest of a new one. Or it turns on
+a day of its own: what was liked of ``TURNED`` is disliked from then on, and the other way about.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ _KIND_SPREADS = {"hook_type": 1.0, "cta_type": 0.4, "grade": 0.4, "first_frame":
 _NUMBERS = ("motion", "quality", "brightness", "cuts_per_s", "duration_s", "words_per_s", "faces")
 _TRUTHS = ("has_speech", "has_music", "hook_has_number")
 _LEANING = ("motion", "quality")
+TURNED = ("hook_type", "first_frame", *_NUMBERS)  # whose effects change their signs in a drift
 _MEASURES = (*_NUMBERS, "sharpness", "contrast", "saturation", "loudness_lufs", "object_kinds")
 
 
@@ -111,6 +113,19 @@ class Taste:
         return total + self.together * _standard("cuts_per_s", features) * (1.0 if meets else -0.2)
 
 
+def turned(taste: Taste) -> Taste:
+    """The taste with the signs of the effects of ``TURNED`` changed, and the interaction's."""
+    return replace(
+        taste,
+        kinds={
+            name: {kind: -effect for kind, effect in found.items()} if name in TURNED else found
+            for name, found in taste.kinds.items()
+        },
+        numbers={name: -weight for name, weight in taste.numbers.items()},
+        together=-taste.together,
+    )
+
+
 def _standard(name: str, features: CreativeFeatures) -> float:
     """A measure by its usual mean and spread."""
     mean, spread = _SCALES[name]
@@ -159,11 +174,16 @@ class _Scored:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Every candidate of a seed: features, hidden truth, and the change of taste at ``at``."""
+    """Every candidate of a seed: features, hidden truth, and the change of taste at ``at``.
+
+    With ``turns`` the taste that comes in is the old one turned round (``turned``), and nothing of
+    the old one is kept.
+    """
 
     seed: int
     at: float
     cent: float = 1.0
+    turns: bool = False
 
     @cached_property
     def explained(self) -> float:
@@ -174,16 +194,17 @@ class Catalogue:
     def _scored(self) -> tuple[_Scored, _Scored, float]:
         sample = [features_of(self.seed, _SAMPLE_FROM + n) for n in range(_SAMPLE)]
         found = []
-        for taste in (taste_of(self.seed, 0), taste_of(self.seed, 1)):
+        first = taste_of(self.seed, 0)
+        for taste in (first, turned(first) if self.turns else taste_of(self.seed, 1)):
             raw = np.array([taste.raw(one) for one in sample])
             found.append(_Scored(taste, float(raw.mean()), float(raw.std())))
         before, new = found
         mixed = [self._mixed(before, new, one) for one in sample]
         return before, new, float(np.std(mixed))
 
-    @staticmethod
-    def _mixed(before: _Scored, new: _Scored, features: CreativeFeatures) -> float:
-        return KEPT * before.score(features) + math.sqrt(1 - KEPT**2) * new.score(features)
+    def _mixed(self, before: _Scored, new: _Scored, features: CreativeFeatures) -> float:
+        kept = 0.0 if self.turns else KEPT
+        return kept * before.score(features) + math.sqrt(1 - kept**2) * new.score(features)
 
     def score(self, candidate: int, at: float) -> float:
         """What features tell of ln ctr, in its standard deviations."""
@@ -215,15 +236,19 @@ class CreativeMarket(Market):
     """A market that grows by the candidates that are launched, in their order.
 
     ``launched`` may only grow, and must name an ad's candidate before the ad is made. ``ads`` is
-    how many there are at the start.
+    how many there are at the start. Taste turns on ``drift_day``; without one it changes half way.
     """
 
     launched: list[int] = field(default_factory=list)
+    drift_day: float | None = None
 
     @cached_property
     def catalogue(self) -> Catalogue:
-        """The candidates; taste changes half way."""
-        return Catalogue(self.seed, self.start + self.days / 2 * 86_400.0, self.cent)
+        """The candidates; taste changes once."""
+        day = self.days / 2 if self.drift_day is None else self.drift_day
+        return Catalogue(
+            self.seed, self.start + day * 86_400.0, self.cent, self.drift_day is not None
+        )
 
     @cached_property
     def changed(self) -> tuple[Change, ...]:

@@ -299,6 +299,14 @@ class MemoryFiles:
         self._bodies[bucket, name, ref.generation] = body
         return ref
 
+    def find(self, bucket: str, name: str) -> ObjectRef | None:
+        """The newest generation of an object, or None when there is none."""
+        return self._newest.get((bucket, name))
+
+    def older(self, bucket: str, prefix: str, before: float) -> list[ObjectRef]:
+        """None: a simulation's objects are not dated, and nothing of them is swept away."""
+        return []
+
     def read(self, ref: ObjectRef) -> bytes:
         """The bytes of one generation; raises ``KeyError``."""
         return self._bodies[ref.bucket, ref.name, ref.generation]

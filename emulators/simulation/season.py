@@ -8,15 +8,17 @@ learning off the documented heuristic chooses, and priors stay as they are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+import msgspec
 from geminivideo.budget import gathering
 from geminivideo.budget.choosing import choose
 from geminivideo.budget.decision import Request
 from geminivideo.budget.gate import AccountHealth
-from geminivideo.budget.history import AdDay, days_of, packed
+from geminivideo.budget.history import days_of, packed
 from geminivideo.budget.scoring import decide
 from geminivideo.cloud.documents import Documents
 from geminivideo.degraded import HEURISTIC_RANK
@@ -74,7 +76,13 @@ _LOOPS = (ActualsDue, AccuracyDue, RetrainDue, PatternsDue)
 @dataclass(frozen=True, kw_only=True)
 class Season(Scenario):
     """``proposed`` candidates every ``every_days``, of which ``launched`` take the place of as many
-    ads; ``explored`` of these are the heuristic's choice even with learning on.
+    ads; ``explored`` of these are the heuristic's choice even with learning on. Taste turns on
+    ``drift_day``. From ``settled_day`` on low accuracy asks for no training any more: only a drift
+    that loop 2 finds does.
+
+    In the morning of ``poisoned_day`` the clicks of the day before are told ``poison`` times over,
+    of every ``poisons_every``-th ad; with ``poison_stays`` that day is told so ever after. What is
+    launched on ``swapped_day`` is recorded with the features of another of the same batch.
     """
 
     days: float = 60
@@ -85,6 +93,12 @@ class Season(Scenario):
     launched: int = 8
     explored: int = 1
     poisoned_day: int | None = None
+    poison: int = POISON
+    poisons_every: int = 1
+    poison_stays: bool = False
+    swapped_day: int | None = None
+    drift_day: float | None = None
+    settled_day: float | None = None
 
     @property
     def market(self) -> CreativeMarket:  # type: ignore[override]
@@ -99,7 +113,12 @@ class Season(Scenario):
     def fresh_market(self) -> CreativeMarket:
         """A market of one's own: launches are made in it."""
         found = CreativeMarket(
-            seed=self.seed, ads=self.ads, days=max(1, round(self.days)), start=self.start, changes=0
+            seed=self.seed,
+            ads=self.ads,
+            days=max(1, round(self.days)),
+            start=self.start,
+            changes=0,
+            drift_day=self.drift_day,
         )
         found.launched.extend(found.catalogue.batch(0, self.ads))
         return found
@@ -256,16 +275,21 @@ class SeasonWorld:
         """What ``publish_ads`` and the SafeExecutor leave behind of new ads, which run at once."""
         champion, now = self.champion(), self.clock.now()
         shadows = dict(self._shadows())
-        for candidate in candidates:
+        swapped = self._swaps(now)
+        for candidate, other in zip(candidates, reversed(candidates), strict=True):
             ad = len(self.ads)
             self.ads[ad] = Made(id=f"ad-{ad:04d}", candidate=candidate, batch=batch, at=now)
             self.live.add(ad)
             self.budgets.set(ad, now, self.season.total // self.season.ads)
-            features = known_of(self.season.seed, candidate)
+            features = known_of(self.season.seed, other if swapped else candidate)
             record = self._predicted(candidate, features, champion, shadows, batch)
             self.documents.set(f"predictions/{record.id}", record)
             change = _made(candidate, self.ads[ad].id, batch, now)
             self.documents.set(f"pending_ad_changes/{change.id}", change)
+
+    def _swaps(self, at: float) -> bool:
+        day = self.season.swapped_day
+        return day is not None and math.floor((at - self.season.start) / DAY_S) == day
 
     def _predicted(
         self,
@@ -325,11 +349,12 @@ class SeasonWorld:
         """One learning cycle, up to its patterns."""
         self._tell(at)
         cycle = LearningCycle(
-            id=f"learn-{round(at)}",
+            id=cycle_id(at),
             account_id=ACCOUNT,
             trigger="schedule",
             status=CycleStatus.RUNNING,
             started_at=at,
+            accuracy_threshold=self._accuracy_asked(at),
         )
         self.documents.set(cycle_path(cycle.id), cycle)
         for kind in _LOOPS:
@@ -337,6 +362,11 @@ class SeasonWorld:
             if kind is RetrainDue and self._pending(cycle.id):
                 self._loop("job", RetrainDue(flow_id=cycle.id, account_id=ACCOUNT))
         self.nights.append(self._night(cycle.id, at))
+
+    def _accuracy_asked(self, at: float) -> float | None:
+        """Below which accuracy a challenger is trained; None: what the policy says."""
+        day = self.season.settled_day
+        return None if day is None or at < self.season.start + day * DAY_S else 0.0
 
     def _loop(self, name: str, event: LoopDue) -> None:
         answer = self.loops[name].work(event)
@@ -362,7 +392,7 @@ class SeasonWorld:
     def _tell(self, at: float) -> None:
         """Every ad's document, as the insights' reading leaves it; on a poisoned day with lies."""
         day = round((at - LEARNS_AT_S - self.season.start) / DAY_S)
-        lies = POISON if self.season.poisoned_day == day else 1
+        lied = self._lied_of(day)
         for ad, one in self.ads.items():
             base = AdState(
                 id=one.id,
@@ -376,7 +406,21 @@ class SeasonWorld:
                 daily_budget=int(self.budgets.live(ad, at)) or None,
             )
             state = self.ledger.state(ad, base, at)
-            self.documents.set(f"ad_states/{one.id}", told_wrong(state, lies))
+            lies = lied is not None and ad % self.season.poisons_every == 0
+            told = told_wrong(state, self.season.poison, lied) if lies and lied else state
+            self.documents.set(f"ad_states/{one.id}", told)
+
+    def _lied_of(self, day: int) -> float | None:
+        """The time whose day is told wrongly on a day; None: nothing is."""
+        poisoned = self.season.poisoned_day
+        if poisoned is None or day < poisoned or (day > poisoned and not self.season.poison_stays):
+            return None
+        return self.season.start + (poisoned - 0.5) * DAY_S
+
+
+def cycle_id(at: float) -> str:
+    """The id of the learning cycle of a time."""
+    return f"learn-{round(at)}"
 
 
 def quick() -> Policy:
@@ -386,14 +430,14 @@ def quick() -> Policy:
     return replace(policy, patterns=few)
 
 
-def told_wrong(state: AdState, times: int) -> AdState:
-    """The clicks of its last whole day as so many times what they were, within impressions."""
-    days = list(days_of(state))
-    if times == 1 or len(days) < 2:
-        return state
-    day = days[-2]
-    clicks = min(day.impressions, day.clicks * times)
-    days[-2] = AdDay(day.date, day.begins_at, day.impressions, clicks, day.spend)
+def told_wrong(state: AdState, times: int, at: float) -> AdState:
+    """The clicks of the day of ``at`` as so many times what they were, within impressions."""
+    days = [
+        msgspec.structs.replace(day, clicks=min(day.impressions, day.clicks * times))
+        if day.begins_at <= at < day.begins_at + DAY_S
+        else day
+        for day in days_of(state)
+    ]
     return replace(state, clicks=sum(one.clicks for one in days), days=packed(days))
 
 

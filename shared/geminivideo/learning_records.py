@@ -257,7 +257,8 @@ class ModelVersion:
 
     ``state`` is ``shadow`` (predicts beside the champion), ``champion``, ``retired`` or
     ``rejected``; ``reason`` says why. ``checksum`` is the artifact's SHA-256; ``card`` the model
-    card (gs://). Scores are log loss per impression on held-out later ads.
+    card (gs://). Scores are log loss per impression on held-out later ads. ``changes``: when (epoch
+    s) accounts had been found to change by then, whose older ads it learned little from.
     """
 
     version: str
@@ -273,6 +274,7 @@ class ModelVersion:
     challenger_score: float | None = None
     baseline_score: float | None = None
     test: dict[str, Any] = field(default_factory=dict)
+    changes: dict[str, float] = field(default_factory=dict)
     accounts: tuple[str, ...] = ()
     reason: str = ""
     card: ObjectRef | None = None

@@ -170,8 +170,9 @@ class TrainingPolicy:
     ``held_out`` are the latest ads, by which the challenger is judged; ``validation`` is the latest
     part of the rest, by which one candidate is chosen: logistic regressions of each of ``ridges``,
     with all ads alike or with their weight halving every ``half_life_days``, and boosted trees from
-    ``boosting_rows`` ads on. A test is a bootstrap over ads (``resamples``, ``seed``) of the
-    difference in log loss; it is won when the one-sided bound at ``level`` is above zero, on at
+    ``boosting_rows`` ads on; where ads are stale (from before a drift), with one of
+    ``stale_weights`` for these instead. A test is a bootstrap over ads (``resamples``, ``seed``) of
+    the difference in log loss; it is won when the one-sided bound at ``level`` is above zero, on at
     least ``min_judged`` ads, or ``min_shadow_ads`` for a shadow, which has ``max_shadow_days``.
     ``max_graph_difference`` is how far (probability) what is served may be from what was trained.
     An account with ``pooled`` False keeps its ads out of the deployment's model.
@@ -189,6 +190,7 @@ class TrainingPolicy:
     validation: float = 0.20
     ridges: tuple[float, ...] = (1.0, 10.0, 100.0)
     half_life_days: float = 21.0
+    stale_weights: tuple[float, ...] = (0.05, 0.25)
     boosting_rows: int = 400
     window_days: float = 365.0
     max_rows: int = 50_000
@@ -598,7 +600,8 @@ class PlausibilityPolicy:
 
     A day of all ads is doubted when the median ad's CTR is ``jump_factor`` times (or that part of)
     its other days', ``jump_share`` of the ads moved the same way, and the clicks are
-    ``jump_sigmas`` deviations of counting off. Ads count with ``min_day_impressions`` that day.
+    ``jump_sigmas`` deviations of counting off; the day of single ads when ``min_ads`` of them leap
+    up so on the same one, each by itself. Ads count with ``min_day_impressions`` that day.
     """
 
     min_ads: int = 5

@@ -1,8 +1,9 @@
 """Whether the errors of a model changed at some time: a test of their order, with known alarms.
 
-Ads are put in the order in which they were first shown. Each error is relative to what was expected
-(after the model's overall bias is taken off: a model that was always wrong did not drift) and is
-scaled by what counting clicks and the ads' own scatter let expect of it. Of every time that leaves
+Ads are put in the order in which they were first shown. Each error is the logarithm of what was
+seen by what was expected (after the model's overall bias is taken off: a model that was always
+wrong did not drift), because ads differ by factors; it is scaled by what counting clicks and the
+ads' own scatter let expect of it. Of every time that leaves
 enough ads on both sides, the difference of the mean error (*level*) and of the mean size of the
 error (*spread*) is taken; the largest one is compared with those of the same errors in random
 order. Without drift any order is as likely as another, so that the share of false alarms of a look
@@ -67,11 +68,14 @@ def _expected(outcome: Outcome, ratio: float) -> float:
 
 
 def _errors(told: Sequence[Outcome], ratio: float) -> np.ndarray:
-    """Relative errors over their expected size: that of counting, and of the ads' own scatter."""
+    """Errors (ln) over their expected size: that of counting, and of the ads' own scatter.
+
+    Half a click is added to either side, as in an empirical logit.
+    """
     import numpy as np
 
-    expected = np.array([_expected(o, ratio) for o in told])
-    errors = np.array([o.clicks for o in told]) / expected - 1.0
+    expected = np.array([_expected(o, ratio) for o in told]) + 0.5
+    errors = np.log((np.array([o.clicks for o in told]) + 0.5) / expected)
     counting = 1.0 / expected
     weights = 1.0 / counting
     middle = (weights * errors).sum() / weights.sum()

@@ -1,8 +1,9 @@
 """Which days of an account's actuals cannot be true: they must neither judge nor teach a model.
 
-Two kinds are found. A day on which an ad has more clicks than impressions contradicts itself. A day
-on which the click-through rates of (nearly) all ads jump together by a factor that no creative
-explains tells of the measuring (a broken pixel, a filter that was off), not of the ads.
+Three kinds are found. A day on which an ad has more clicks than impressions contradicts itself. A
+day on which the click-through rates of (nearly) all ads jump together by a factor that no creative
+explains tells of the measuring (a broken pixel, a filter that was off), not of the ads. And a day
+on which several ads' rates leap up at once, each far beyond its own other days, tells so of these.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from geminivideo.policy import PlausibilityPolicy
 
 CONTRADICTS = "clicks-exceed-impressions"
 JUMPED = "all-ads-jumped"
+LEAPT = "several-ads-jumped"
 _SMOOTHING = 0.5
 
 
@@ -53,7 +55,34 @@ def doubts(days: Iterable[AdDay], policy: PlausibilityPolicy) -> tuple[Doubt, ..
     while len(jumped) < policy.max_jumps and (found := _largest_jump(left, policy)) is not None:
         jumped.append(found)
         left = [day for day in left if day.date != found.date]
-    return tuple(sorted([*single, *jumped], key=lambda one: (one.date, one.ad_id or "")))
+    leapt = _leaps(left, policy)
+    return tuple(sorted([*single, *jumped, *leapt], key=lambda one: (one.date, one.ad_id or "")))
+
+
+def _leaps(days: Sequence[AdDay], policy: PlausibilityPolicy) -> list[Doubt]:
+    """The days of ads that leapt up together: ``min_ads`` of them on one date, each by itself
+    ``jump_factor`` times and ``jump_sigmas`` beyond its other days. A single one may catch fire."""
+    totals = _totals(days)
+    by_date: dict[str, list[Doubt]] = {}
+    for day in days:
+        if (factor := _leap(day, totals, policy)) is not None:
+            doubt = Doubt(day.date, f"{LEAPT}:x{factor:.2f}", day.ad_id)
+            by_date.setdefault(day.date, []).append(doubt)
+    return [one for found in by_date.values() if len(found) >= policy.min_ads for one in found]
+
+
+def _leap(
+    day: AdDay, totals: Mapping[str, tuple[int, int]], policy: PlausibilityPolicy
+) -> float | None:
+    shown, clicked = totals[day.ad_id]
+    others, clicks = shown - day.impressions, clicked - day.clicks
+    if min(others, day.impressions) < policy.min_day_impressions:
+        return None
+    usual = (clicks + _SMOOTHING) / (others + 2 * _SMOOTHING)
+    expected = usual * day.impressions
+    sigmas = (day.clicks - expected) / math.sqrt(max(expected, 1.0))
+    factor = day.clicks / expected
+    return factor if factor >= policy.jump_factor and sigmas >= policy.jump_sigmas else None
 
 
 @dataclass(frozen=True)

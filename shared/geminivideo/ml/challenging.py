@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from geminivideo.ml.ctr import CtrModel
 from geminivideo.ml.guarding import guarded
 from geminivideo.ml.judging import Comparison, Row, compare
-from geminivideo.ml.training import base_rates, learn, split
+from geminivideo.ml.training import base_rates, learn
 from geminivideo.ml.trials import State
 from geminivideo.policy import RankPolicy, TrainingPolicy
 
@@ -52,9 +52,8 @@ def challenge(
     Raises ``TooFewActualsError``, ``PoisonedActualsError``, ``GraphDiffersError``.
     """
     found = guarded(rows, policy, now)
-    earlier, later = split(found.rows, policy)
     learned = learn(found.rows, policy, ranking)
-    model = learned.judged
+    model, earlier, later = learned.judged, learned.earlier, learned.later
     likeness, rates = model.report.likeness, rates_of(model, later)
     baseline = compare(base_rates(earlier, later, policy), rates, later, likeness, policy)
     against = None

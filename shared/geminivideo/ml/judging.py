@@ -18,7 +18,10 @@ _AT_ONCE = 200  # resamples in memory together
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What became of one shown creative: its vector, impressions, clicks, and when (epoch s)."""
+    """What became of one shown creative: its vector, impressions, clicks, and when (epoch s).
+
+    A ``stale`` one is from before its account is known to have changed.
+    """
 
     values: dict[str, float | None]
     impressions: int
@@ -26,6 +29,7 @@ class Row:
     at: float
     account_id: str = ""
     id: str = ""
+    stale: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

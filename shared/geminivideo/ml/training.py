@@ -3,6 +3,9 @@
 Rows are split by time, not at random, since tomorrow is what has to be predicted: candidates are
 fitted to the first ads, the best of them on the next is fitted to both, and the latest ads, which
 it has not seen, judge it. What passes is fitted once more, with those that judged it.
+
+Where an account is known to have changed (a drift of the champion's errors), its ads from before
+are stale: they count for little, and the shares of the latest ads are shares of the others alone.
 """
 
 from __future__ import annotations
@@ -33,11 +36,15 @@ class TooFewActualsError(ValueError):
 
 @dataclass(frozen=True)
 class Candidate:
-    """A way to learn: the kind of model, its ridge, and how fast ads lose weight by their age."""
+    """A way to learn: the kind of model, its ridge, and how fast ads lose weight by their age.
+
+    Stale ads count with ``stale`` of their weight.
+    """
 
     kind: str
     ridge: float
     half_life_days: float | None = None
+    stale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -89,10 +96,13 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Learned:
-    """``judged`` learned from the earlier ads alone; ``served`` is the same way to learn on all."""
+    """``judged`` learned from the ``earlier`` ads alone, and ``later`` ones judge it; ``served`` is
+    the same way to learn on all."""
 
     judged: CtrModel
     served: CtrModel
+    earlier: tuple[Row, ...]
+    later: tuple[Row, ...]
 
 
 def train(rows: Sequence[Row], policy: TrainingPolicy, ranking: RankPolicy) -> CtrModel:
@@ -120,7 +130,8 @@ def learn(rows: Sequence[Row], policy: TrainingPolicy, ranking: RankPolicy) -> L
         judged = _judged(chosen, spread, earlier, later, policy, ranking)
         every = with_accounts([*_plain(earlier), *later], policy)
         fitted = fit(chosen, prepared(every, policy))
-        return Learned(judged, _model(fitted, every, spread, judged.report, policy, ranking))
+        served = _model(fitted, every, spread, judged.report, policy, ranking)
+        return Learned(judged, served, tuple(earlier), tuple(later))
 
 
 def _one_thread() -> AbstractContextManager[Any]:
@@ -181,7 +192,9 @@ def split(rows: Sequence[Row], policy: TrainingPolicy) -> tuple[list[Row], list[
 
 
 def _cut(ordered: list[Row], share: float) -> tuple[list[Row], list[Row]]:
-    cut = len(ordered) - max(1, round(share * len(ordered)))
+    """The latest apart: a share of those that are not stale."""
+    fresh = sum(not row.stale for row in ordered)
+    cut = len(ordered) - max(1, round(share * fresh))
     return ordered[:cut], ordered[cut:]
 
 
@@ -223,17 +236,19 @@ def _levels(row: Row, known: Sequence[str]) -> dict[str, float | None]:
     return {ACCOUNT + one: float(one == row.account_id) for one in known}
 
 
-def candidates(rows: int, policy: TrainingPolicy) -> list[Candidate]:
-    """What is tried with so many rows, the simplest first."""
+def candidates(rows: int, policy: TrainingPolicy, stale: bool = False) -> list[Candidate]:
+    """What is tried with so many rows, the simplest first; ``stale``: some of them are."""
+    fading: list[tuple[float | None, float]] = [(None, 1.0), (policy.half_life_days, 1.0)]
+    if stale:
+        fading = [(None, weight) for weight in policy.stale_weights]
     logistic = [
-        Candidate(LOGISTIC, ridge, half_life)
-        for half_life in (None, policy.half_life_days)
+        Candidate(LOGISTIC, ridge, *one)
+        for one in fading
         for ridge in sorted(policy.ridges, reverse=True)
     ]
     if rows < policy.boosting_rows:
         return logistic
-    boosting = [Candidate(BOOSTING, policy.ridge, one) for one in (None, policy.half_life_days)]
-    return [*logistic, *boosting]
+    return [*logistic, *(Candidate(BOOSTING, policy.ridge, *one) for one in fading)]
 
 
 def _chosen(earlier: Sequence[Row], policy: TrainingPolicy) -> tuple[Candidate, float]:
@@ -241,7 +256,8 @@ def _chosen(earlier: Sequence[Row], policy: TrainingPolicy) -> tuple[Candidate, 
     (logit) around what it predicted for them."""
     first, then = _cut(list(earlier), policy.validation)
     learned = prepared(first, policy)
-    tried = [fit(candidate, learned) for candidate in candidates(len(first), policy)]
+    stale = any(row.stale for row in earlier)
+    tried = [fit(candidate, learned) for candidate in candidates(len(first), policy, stale)]
     best = min(tried, key=lambda one: _weighted_loss(one, then))
     return best.candidate, _spread(best.rates(then), then)
 
@@ -287,7 +303,7 @@ def prepared(rows: Sequence[Row], policy: TrainingPolicy) -> Prepared:
 def fit(candidate: Candidate, learned: Prepared) -> Fitted:
     """Fit one candidate."""
     rows = learned.rows
-    recent = _recency(rows, candidate.half_life_days)
+    recent = _recency(rows, candidate)
     weights = [worth(row, learned.likeness) * one for row, one in zip(rows, recent, strict=True)]
     learner = _logistic if candidate.kind == LOGISTIC else _boosted
     estimator = learner(learned.design, rows, weights, candidate.ridge)
@@ -317,11 +333,13 @@ def _likeness(rates: np.ndarray, rows: Sequence[Row], columns: int) -> float:
     return float(np.clip(found, 0.0, _MOST_LIKENESS))
 
 
-def _recency(rows: Sequence[Row], half_life_days: float | None) -> list[float]:
-    if half_life_days is None:
-        return [1.0] * len(rows)
-    latest = max(row.at for row in rows)
-    return [float(0.5 ** ((latest - row.at) / (half_life_days * DAY_S))) for row in rows]
+def _recency(rows: Sequence[Row], candidate: Candidate) -> list[float]:
+    weights = [candidate.stale if row.stale else 1.0 for row in rows]
+    if candidate.half_life_days is None:
+        return weights
+    latest, half_life = max(row.at for row in rows), candidate.half_life_days * DAY_S
+    faded = [float(0.5 ** ((latest - row.at) / half_life)) for row in rows]
+    return [weight * one for weight, one in zip(weights, faded, strict=True)]
 
 
 def _logistic(
@@ -407,7 +425,7 @@ def _covariance(
     import numpy as np
 
     whole = np.hstack([np.ones((len(rows), 1)), design])
-    recent = _recency(rows, fitted.candidate.half_life_days)
+    recent = _recency(rows, fitted.candidate)
     weights = [worth(row, fitted.likeness) * one for row, one in zip(rows, recent, strict=True)]
     shown = np.array([row.impressions for row in rows], float)
     clicks = np.array([row.clicks for row in rows], float)
@@ -428,7 +446,12 @@ def base_rate(rows: Sequence[Row]) -> float:
 
 
 def base_rates(earlier: Sequence[Row], later: Sequence[Row], policy: TrainingPolicy) -> list[float]:
-    """The baseline for each later row: its account's rate before, or everybody's."""
+    """The baseline for each later row: its account's rate before, or everybody's.
+
+    Stale ads tell neither, unless all are.
+    """
+    fresh = [row for row in earlier if not row.stale]
+    earlier = fresh if clicks_of(fresh) else earlier
     counts = Counter(row.account_id for row in earlier)
     known = {
         account: base_rate([row for row in earlier if row.account_id == account])

@@ -7,7 +7,7 @@ objects, and the work done again makes the same ones.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from geminivideo.events import ObjectRef, TrainingDue
     from geminivideo.runtime.step import Step
 
+NOTHING: Mapping[str, Any] = {}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
@@ -58,15 +60,21 @@ class Outcome:
 
 def train(context: LoopContext) -> LoopResult:
     """The work of the job for a cycle. Raises ``Permanent`` when the graph is not the model."""
-    made = work(context.step, context.policy)
+    champion = retraining.standing(context.documents, context.files)
+    asked = retraining.answer(retraining.question_of(context, champion))
+    found = context.result_of("accuracy") | {"account_id": context.account_id}
+    made = work(context.step, context.policy, found)
     context.step.decide(partial(made.writes, now=context.now))
-    return LoopResult(made.members, made.degraded)
+    members = made.members
+    if asked.wanted:
+        members = members | {"reason": f"{asked.reason}: {members['reason']}"}
+    return LoopResult(members, made.degraded)
 
 
-def work(step: Step, policy: Policy) -> Outcome:
-    """What came of training now, with the stores of a step."""
+def work(step: Step, policy: Policy, found: Mapping[str, Any] = NOTHING) -> Outcome:
+    """What came of training now, with the stores of a step; ``found`` as in ``changes_of``."""
     bucket = step.settings.models_bucket
-    return outcome(step.documents, step.files, bucket, policy, step.clock.now())
+    return outcome(step.documents, step.files, bucket, policy, step.clock.now(), found)
 
 
 def train_asked(event: TrainingDue, step: Step) -> None:
@@ -108,7 +116,14 @@ def _end(
     )
 
 
-def outcome(documents: Documents, files: Files, bucket: str, policy: Policy, now: float) -> Outcome:
+def outcome(
+    documents: Documents,
+    files: Files,
+    bucket: str,
+    policy: Policy,
+    now: float,
+    found: Mapping[str, Any] = NOTHING,
+) -> Outcome:
     """Judge the models on trial, then train a challenger against whoever is champion then.
 
     What was too little or too doubtful to learn from ends in its reason and keeps the champion;
@@ -116,7 +131,8 @@ def outcome(documents: Documents, files: Files, bucket: str, policy: Policy, now
     """
     champion = retraining.standing(documents, files)
     judged = tuple(retraining.trials(documents, champion, policy.training, now))
-    rows = retraining.rows_of(documents, policy.training, now)
+    changes = retraining.changes_of(documents, champion, found)
+    rows = retraining.rows_of(documents, policy.training, now, changes)
     rival = _rival(files, champion, judged)
     try:
         made = challenge(rows, rival, policy.training, policy.rank, now)
@@ -130,7 +146,7 @@ def outcome(documents: Documents, files: Files, bucket: str, policy: Policy, now
         documents,
         champion,
         judged,
-        _published(files, bucket, made, champion, now),
+        replace(_published(files, bucket, made, champion, now), changes=dict(changes)),
         made,
         policy.training,
     )

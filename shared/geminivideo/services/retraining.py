@@ -6,7 +6,8 @@ work is ``model_training.train``. What is read of actuals here, the job reads to
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 DAY_S = 86400.0
 BY = "learning-cycle"
+Changes = Mapping[str, float]  # by account: epoch seconds
+NONE: Changes = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +141,10 @@ def question_of(context: LoopContext, champion: Standing) -> Question:
 
 
 def answer(asked: Question) -> Answer:
-    """Trained is for want of a model, for one that cannot be read, for low accuracy, for drift."""
+    """Trained is for want of a model, for one that cannot be read, for low accuracy, for drift.
+
+    Both of the last are named when both are so.
+    """
     if not asked.allowed:
         return Answer(False, "the cycle was asked not to retrain")
     if not asked.pooled:
@@ -147,10 +153,13 @@ def answer(asked: Question) -> Answer:
         return Answer(True, f"the champion cannot be used: {asked.champion.unreadable}")
     if asked.champion.record is None:
         return _first(asked)
+    found = []
     if asked.accuracy is not None and asked.accuracy < asked.threshold:
-        return Answer(True, f"accuracy {asked.accuracy:.3f} is below {asked.threshold}")
+        found.append(f"accuracy {asked.accuracy:.3f} is below {asked.threshold}")
     if asked.drifts:
-        return Answer(True, "the champion's errors drift")
+        found.append("the champion's errors drift")
+    if found:
+        return Answer(True, " and ".join(found))
     if asked.accuracy is None:
         return Answer(False, "the champion's accuracy is unknown, and no drift was found")
     good = f"accuracy {asked.accuracy:.3f} is at least {asked.threshold}"
@@ -173,12 +182,26 @@ def _number(found: Any) -> float | None:
     return float(found) if isinstance(found, (int, float)) else None
 
 
+def changes_of(documents: Documents, champion: Standing, found: Mapping[str, Any]) -> Changes:
+    """When each account is known to have changed last: what the champion was told, and what loop 2
+    found now (``found``, with the account's id as ``account_id``)."""
+    version = champion.version
+    record = documents.get(model_registry.path_of(version), ModelVersion) if version else None
+    changes = dict(record.changes) if record else {}
+    since = _number((found.get("drift_evidence") or {}).get("since_at"))
+    if found.get("drift") and since is not None:
+        changes[str(found["account_id"])] = since
+    return changes
+
+
 # What is learned from --------------------------------------------------------------------------
 
 
-def rows_of(documents: Documents, policy: TrainingPolicy, now: float) -> list[Row]:
+def rows_of(
+    documents: Documents, policy: TrainingPolicy, now: float, changes: Changes
+) -> list[Row]:
     """Every shown ad with features, of the accounts that pool theirs, the latest first."""
-    return [row_of(actual) for actual in pooled(documents, policy, now)]
+    return [row_of(actual, changes) for actual in pooled(documents, policy, now)]
 
 
 def pooled(documents: Documents, policy: TrainingPolicy, now: float) -> list[Actual]:
@@ -199,8 +222,8 @@ def pooled(documents: Documents, policy: TrainingPolicy, now: float) -> list[Act
     return [one for one in found if one.account_id not in kept_out]
 
 
-def row_of(actual: Actual) -> Row:
-    """An ad as the model learns from it."""
+def row_of(actual: Actual, changes: Changes = NONE) -> Row:
+    """An ad as the model learns from it; stale when its account changed after it began."""
     return Row(
         values=creative.vector(actual.features) if actual.features else {},
         impressions=actual.impressions,
@@ -208,6 +231,7 @@ def row_of(actual: Actual) -> Row:
         at=actual.first_shown_at,
         account_id=actual.account_id,
         id=actual.ad_id,
+        stale=actual.first_shown_at < changes.get(actual.account_id, -math.inf),
     )
 
 

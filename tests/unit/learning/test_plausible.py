@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from geminivideo.learning.plausible import CONTRADICTS, JUMPED, AdDay, Doubt, doubts
+from geminivideo.learning.plausible import CONTRADICTS, JUMPED, LEAPT, AdDay, Doubt, doubts
 from geminivideo.policy import PlausibilityPolicy
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -36,6 +36,21 @@ def test_a_day_on_which_all_ads_jump_is_doubted(factor):
     (found,) = doubts(market(1, changed={9: factor}), POLICY)
     assert (found.date, found.ad_id) == (day(9), None)
     assert found.reason.startswith(JUMPED)
+
+
+@pytest.mark.parametrize("factor", [5, 20])
+def test_a_day_on_which_half_of_the_ads_leap_is_doubted_of_these(factor):
+    """Wrong clicks of every other ad on one day: these ads' day is left out, nobody else's."""
+    bad = {f"ad{n}" for n in range(0, 12, 2)}
+    rows = [
+        AdDay(r.ad_id, r.date, r.impressions, min(r.impressions, r.clicks * factor))
+        if r.date == day(9) and r.ad_id in bad
+        else r
+        for r in market(1)
+    ]
+    found = doubts(rows, POLICY)
+    assert {(one.date, one.ad_id) for one in found} == {(day(9), ad) for ad in bad}
+    assert all(one.reason.startswith(LEAPT) for one in found)
 
 
 def test_two_bad_days_are_both_found():

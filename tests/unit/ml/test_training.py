@@ -119,6 +119,30 @@ def test_a_taste_that_changed_is_learned_from_what_is_recent():
     assert faded.report.log_loss < train(rows, never, RANKING).report.log_loss
 
 
+def test_stale_ads_count_for_little():
+    """Where an account is known to have changed, what came since is learned, and judges."""
+    turn = 24 * 60
+
+    def turned(values, hour):
+        return -3.5 + (0.8 if hour < turn else -0.8) * values["motion"]
+
+    rows = [row for place, row in enumerate(shown(3, 24 * 74, turned)) if place % 12 == 0]
+    marked = [replace(row, stale=row.at < 3600.0 * turn) for row in rows]
+    told, untold = learn(marked, POLICY, RANKING), learn(rows, POLICY, RANKING)
+    assert len(told.later) == 7  # a quarter of the ads since
+    assert not any(row.stale for row in told.later)
+    faster = {values: replace(rows[0], values={"motion": values}) for values in (-1.0, 1.0)}
+    rates = [told.served.predict_vector(faster[v].values).ctr for v in (-1.0, 1.0)]
+    assert rates[0] > 1.5 * rates[1]
+    assert told.judged.report.log_loss < log_loss_of(untold.judged, told.later)
+
+
+def log_loss_of(model, rows):
+    return sum(loss_of(model.predict_vector(r.values).ctr, r) for r in rows) / sum(
+        r.impressions for r in rows
+    )
+
+
 def test_alike_impressions_count_for_less():
     """Where ads differ for reasons no feature tells, their impressions are found to be alike."""
     alike = train(shown(4, 200, line, spread=0.4), POLICY, RANKING).report.likeness
