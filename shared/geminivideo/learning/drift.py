@@ -41,7 +41,8 @@ def look(outcomes: Iterable[Outcome], policy: AccuracyPolicy, seed: int) -> Drif
     errors = _errors(told, ratio)
     level = _scanned(errors, policy, seed)
     spread = _scanned(abs(errors), policy, seed + 1)
-    (p, place), kind = min((level, LEVEL), (spread, SPREAD))
+    # A level that moved moves sizes too: where both are as sure, it is the level.
+    (p, place), kind = min((level, LEVEL), (spread, SPREAD), key=lambda one: one[0][0])
     found = p <= policy.drift_false_alarms / 2  # there are two tests
     before, after = _relative(told[:place], ratio), _relative(told[place:], ratio)
     said = f"errors before and after: {before:+.2f} and {after:+.2f} of what was expected"
