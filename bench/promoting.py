@@ -77,13 +77,15 @@ def look(days: Sequence[Sequence[Day]], policy: Policy, seed: int) -> CheckReque
     contenders = tuple(
         _contender(ad, known) for ad, known in zip(ads, numbers(posterior), strict=True)
     )
+    found = dispersion.of_account(map(delivered, ads), policy.sampler.daily_noise)
     return CheckRequest(
         account_id="bench",
         at=NOW,
         seed=seed,
         policy=policy,
         contenders=contenders,
-        dispersion=dispersion.of_account(map(delivered, ads), policy.sampler.daily_noise),
+        dispersion=found.ratio,
+        freedom=found.freedom,
     )
 
 

@@ -17,7 +17,8 @@ from itertools import pairwise
 
 NONE = 1.0  # chance alone
 _LEAST_CLICKS = 1.0  # expected on each of two days for them to tell anything
-_PRIOR_PAIRS = 4.0
+_PRIOR_PAIRS = 2.0
+_PAIR_FREEDOM = 2 / 3  # neighbouring pairs share a day (von Neumann's ratio, at large samples)
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,15 @@ class Dispersion:
 
     ratio: float | None
     pairs: int
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """An account's ``ratio`` (at least 1), known as by so many degrees of ``freedom``: the truth is
+    ``ratio`` times ``freedom`` by a chi-squared of them."""
+
+    ratio: float
+    freedom: float
 
 
 @dataclass(frozen=True)
@@ -63,19 +73,21 @@ def pooled(every: Iterable[Dispersion], min_pairs: int) -> float:
     return max(NONE, total / pairs) if pairs >= max(min_pairs, 1) else NONE
 
 
-def of_account(ads: Iterable[Sequence[Delivered]], daily_noise: float) -> float:
+def of_account(ads: Iterable[Sequence[Delivered]], daily_noise: float) -> Estimated:
     """The variance of the ads' daily clicks for their money by that of chance alone; at least 1.
 
     Few pairs of days say little: what ``daily_noise`` (relative, of a day's CTR and as much of what
-    its money bought) lets expect is held against them with the weight of four pairs.
+    its money bought) lets expect is held against them with the weight of two pairs.
     """
     every = [list(days) for days in ads]
     seen, pairs = _summed(of_days([(day.spend, day.clicks) for day in days]) for days in every)
+    freedom = _PRIOR_PAIRS + _PAIR_FREEDOM * pairs
     if not pairs:
-        return NONE
+        return Estimated(NONE, freedom)
     clicks = [day.clicks for days in every for day in days]
     assumed = 1.0 + 2.0 * daily_noise**2 * sum(clicks) / len(clicks)
-    return max(NONE, (seen + _PRIOR_PAIRS * assumed) / (pairs + _PRIOR_PAIRS))
+    ratio = (seen + _PRIOR_PAIRS * assumed) / (pairs + _PRIOR_PAIRS)
+    return Estimated(max(NONE, ratio), freedom)
 
 
 def _summed(every: Iterable[Dispersion]) -> tuple[float, int]:

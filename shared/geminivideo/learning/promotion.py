@@ -79,7 +79,7 @@ class CheckRequest:
     """Everything that a check rests on; ``paused`` says why nothing is promoted, if so.
 
     ``dispersion`` is by how much more than by chance the account's days differ: so many clicks
-    tell as much as one.
+    tell as much as one. It is known as by ``freedom`` degrees of freedom (0: exactly), and drawn.
     """
 
     account_id: str
@@ -89,6 +89,7 @@ class CheckRequest:
     contenders: tuple[Contender, ...]
     paused: str = ""
     dispersion: float = 1.0
+    freedom: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -271,11 +272,29 @@ def _returns(
     weight = column("click_weight")
     returns *= 1.0 - weight
     returns += weight
-    alpha, beta = (column(name) / request.dispersion for name in ("ctr_alpha", "ctr_beta"))
+    dispersion = _dispersions(draws, generator, request)
+    alpha, beta = (column(name) / dispersion for name in ("ctr_alpha", "ctr_beta"))
     returns *= generator.beta(alpha, beta, shape)
     returns *= np.exp(generator.normal(0.0, request.policy.sampler.model_spread, shape))
     returns *= column("scale")
     return returns
+
+
+def _dispersions(
+    draws: int, generator: np.random.Generator, request: CheckRequest
+) -> Matrix | float:
+    """[draws, 1]: how much days differ, from its posterior: a scaled inverse chi-squared.
+
+    After two days an estimate is as often half of the truth as not, and taken for the truth it
+    promotes by chance; drawn, what clicks tell has the tails of a Student's t instead.
+    """
+    freedom = request.freedom
+    if freedom <= 0:
+        return request.dispersion
+    import numpy as np
+
+    drawn = request.dispersion * freedom / generator.chisquare(freedom, (draws, 1))
+    return np.maximum(drawn, 1.0)
 
 
 @dataclass(frozen=True)

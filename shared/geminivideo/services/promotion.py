@@ -47,6 +47,7 @@ class KeptCheck:
     dispersion: float
     ads: int
     expire_at: float
+    freedom: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +121,7 @@ def _keep(documents: Documents, record: CheckRecord, cycle_id: str) -> None:
     kept = KeptCheck(
         id=cycle_id, account_id=asked.account_id, at=asked.at, seed=asked.seed,
         policy=asked.policy, paused=asked.paused, dispersion=asked.dispersion,
-        ads=len(asked.contenders), expire_at=until,
+        ads=len(asked.contenders), expire_at=until, freedom=asked.freedom,
     )  # fmt: skip
     documents.set(path, kept)
 
@@ -141,6 +142,7 @@ def load(documents: Documents, cycle_id: str) -> CheckRecord | None:
         contenders=tuple(ad.contender for ad in ads),
         paused=kept.paused,
         dispersion=kept.dispersion,
+        freedom=kept.freedom,
     )
     return CheckRecord(
         format=promotion.FORMAT,

@@ -142,6 +142,7 @@ def request_of(
     stand: Standpoint, overrides: PromotionOverrides, policy: Policy, cycle_id: str
 ) -> CheckRequest:
     """The check's request; its seed is the cycle's."""
+    found = dispersion.of_account(map(delivered, stand.found.signals), policy.sampler.daily_noise)
     return CheckRequest(
         account_id=stand.found.account_id,
         at=stand.found.now,
@@ -149,9 +150,8 @@ def request_of(
         policy=policy,
         contenders=stand.contenders,
         paused=paused_by(overrides),
-        dispersion=dispersion.of_account(
-            map(delivered, stand.found.signals), policy.sampler.daily_noise
-        ),
+        dispersion=found.ratio,
+        freedom=found.freedom,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from geminivideo.learning.dispersion import Delivered, of_account
+from geminivideo.learning.dispersion import Delivered, Estimated, of_account
 
 
 def days(rng, clicks, noise, count=40, spend=5000, drift=0.0):
@@ -22,29 +22,29 @@ def account(noise, seed=3, clicks=60, **members):
 
 def test_days_that_differ_by_chance_alone_count_as_they_are():
     """Near 1, and never below it."""
-    assert 1.0 <= of_account(account(0.0), 0.0) < 1.25
+    assert 1.0 <= of_account(account(0.0), 0.0).ratio < 1.25
 
 
 @pytest.mark.parametrize("noise", [0.15, 0.3])
 def test_noise_between_days_is_measured(noise):
     """Near 1 + clicks x noise squared."""
-    assert of_account(account(noise), 0.05) == pytest.approx(1 + 60 * noise**2, rel=0.35)
+    assert of_account(account(noise), 0.05).ratio == pytest.approx(1 + 60 * noise**2, rel=0.35)
 
 
 def test_a_slow_change_is_no_noise():
     """An ad that tires by 3 % a day does not make its days look shaken."""
-    assert of_account(account(0.0, drift=-0.03, count=20), 0.0) < 1.35
+    assert of_account(account(0.0, drift=-0.03, count=20), 0.0).ratio < 1.35
 
 
 def test_few_days_lean_on_what_is_usual():
     """One pair says little; none says nothing."""
     pair = [[Delivered(40, 5000), Delivered(80, 5000)]]
-    assert 1.0 < of_account(pair, 0.05) < 4.0
-    assert of_account([[Delivered(40, 5000)]], 0.05) == 1.0
-    assert of_account([], 0.05) == 1.0
+    assert 1.0 < of_account(pair, 0.05).ratio < 4.0
+    assert of_account([[Delivered(40, 5000)]], 0.05) == Estimated(1.0, 2.0)
+    assert of_account([], 0.05).ratio == 1.0
 
 
 def test_days_with_hardly_a_click_are_left_out():
     """Chance has no fixed size there: such ads tell nothing of noise."""
-    assert of_account([[Delivered(n % 2, 5000) for n in range(30)]], 0.05) == 1.0
-    assert of_account([[Delivered(0, 0), Delivered(5, 0)]], 0.05) == 1.0
+    assert of_account([[Delivered(n % 2, 5000) for n in range(30)]], 0.05).ratio == 1.0
+    assert of_account([[Delivered(0, 0), Delivered(5, 0)]], 0.05).ratio == 1.0
