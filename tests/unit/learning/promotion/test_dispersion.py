@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from geminivideo.learning.dispersion import Delivered, Estimated, of_account
+from geminivideo.learning.dispersion import Delivered, Estimated, of_account, of_days
 
 
 def days(rng, clicks, noise, count=40, spend=5000, drift=0.0):
@@ -39,7 +39,10 @@ def test_a_slow_change_is_no_noise():
 def test_few_days_lean_on_what_is_usual():
     """One pair says little; none says nothing."""
     pair = [[Delivered(40, 5000), Delivered(80, 5000)]]
-    assert 1.0 < of_account(pair, 0.05).ratio < 4.0
+    alone = of_days([(one.spend, one.clicks) for one in pair[0]]).ratio
+    found = of_account(pair, 0.05)
+    assert 1.0 < found.ratio < alone / 2
+    assert found.freedom < 3
     assert of_account([[Delivered(40, 5000)]], 0.05) == Estimated(1.0, 2.0)
     assert of_account([], 0.05).ratio == 1.0
 
