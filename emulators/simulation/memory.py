@@ -226,7 +226,11 @@ class MemoryDocuments:
         for name in reversed(query.order):
             member = name.removeprefix("-")
             rows = [row for row in rows if member in row[1]]
-            rows.sort(key=lambda row: row[1][member], reverse=name.startswith("-"))
+            # As Firestore: null is before everything else.
+            rows.sort(
+                key=lambda row: (row[1][member] is not None, row[1][member]),
+                reverse=name.startswith("-"),
+            )
         limited = rows if query.limit is None else rows[: query.limit]
         return [
             (name, self._read(f"{query.collection}/{name}", data, kind)) for name, data in limited
