@@ -76,7 +76,8 @@ def _in_use(done: dict[str, Any]) -> str:
 
 def _table(shown: dict[str, Any]) -> Table:
     view = Table(title=f"in use: {shown['champion'] or 'none (the heuristic ranks)'}")
-    for heading in ("version", "state", "kind", "trained", "loss", "champion's", "base", "why"):
+    view.add_column("version", no_wrap=True)  # what `promote` is told must be there to copy
+    for heading in ("state", "kind", "trained", "loss", "champion's", "base", "why"):
         view.add_column(heading, overflow="fold")
     for one in shown["versions"]:
         view.add_row(

@@ -32,7 +32,7 @@ def command(world):
     url = f"http://127.0.0.1:{server.port}"
 
     def run(*words):
-        return CliRunner().invoke(app, ["model", *words, "--gateway", url], env={"COLUMNS": "300"})
+        return CliRunner().invoke(app, ["model", *words, "--gateway", url])
 
     yield run
     server.shutdown()
