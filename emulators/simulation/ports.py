@@ -21,13 +21,16 @@ from geminivideo.runtime.outbox import OutboxRow
 from geminivideo.runtime.settings import Settings
 from geminivideo.safe_executor.graph import READ_FIELDS
 from geminivideo.safe_executor.ports import VideoState
+from geminivideo.topology import CHANGES_QUEUE
 
 from emulators.market import DealEvent
 from emulators.meta.errors import GraphApiError
 from emulators.meta.state import Caller, Graph, Pace
 from emulators.simulation.memory import MemoryDocuments, MemoryFiles
+from emulators.tasks.rules import burst
 
 GRID_S = 3.0  # the simulated clock stands at multiples of this; sleepers wake there
+BURST = burst(CHANGES_QUEUE.max_dispatches_per_second)
 _KINDS = {"campaigns": "campaign", "adsets": "adset", "ads": "ad"}
 
 
@@ -75,11 +78,17 @@ class SteppedClock:
 
 @dataclass
 class Queue:
-    """The tasks that wait for their time, earliest first; a name is used once."""
+    """The tasks that wait for their time, earliest first; a name is used once.
+
+    No more of them leave at one moment than the queue's bucket holds tokens; until the next moment
+    of the grid it is full again.
+    """
 
     _waiting: list[tuple[float, int, ChangeDue]] = field(default_factory=list)
     _names: set[str] = field(default_factory=set)
     _count: int = 0
+    _taken_at: float = -math.inf
+    _taken: int = 0
 
     def put(self, due: ChangeDue, at: float, name: str | None) -> None:
         """A task for ``at``; a used name is no second task."""
@@ -94,11 +103,18 @@ class Queue:
         """When the earliest is due."""
         return self._waiting[0][0] if self._waiting else None
 
-    def take(self, until: float) -> list[ChangeDue]:
-        """What is due by then, in the order of its time."""
+    def spent(self, now: float) -> bool:
+        """Whether the bucket is empty at this moment, so that what is due waits for the next."""
+        return now == self._taken_at and self._taken >= BURST
+
+    def take(self, now: float) -> list[ChangeDue]:
+        """What is due and may leave at this moment, in the order of its time."""
+        if now != self._taken_at:
+            self._taken_at, self._taken = now, 0
         found = []
-        while self._waiting and self._waiting[0][0] <= until:
+        while self._waiting and self._waiting[0][0] <= now and self._taken < BURST:
             found.append(heapq.heappop(self._waiting)[2])
+            self._taken += 1
         return found
 
 

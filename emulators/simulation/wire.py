@@ -125,7 +125,9 @@ class Wire:
 
     def _until(self, end: float) -> None:
         while (due := self._next_due()) is not None:
-            moment = max(grid(due, self.scenario.start), self.cloud.clock.now())
+            now = self.cloud.clock.now()
+            # What is due and still waits, though nothing is under way, waits for the queue's rate.
+            moment = grid(due, self.scenario.start) if due > now else now + GRID_S
             if moment > end:
                 break
             self._advance(moment)

@@ -196,7 +196,10 @@ class World:
     def _until(self, end: float) -> None:
         """Execute what falls due, and credit what happens, up to then."""
         while (due := self.queue.next_at()) is not None:
-            moment = max(grid(due, self.scenario.start), self.clock.now())
+            now = self.clock.now()
+            moment = max(grid(due, self.scenario.start), now)
+            if moment == now and self.queue.spent(now):
+                moment += GRID_S
             if moment > end:
                 break
             self._credit(moment)
