@@ -375,6 +375,11 @@ class Shot:
     overlay_text: str | None = None
     transition: str = "cut"
 
+    @property
+    def length_s(self) -> float:
+        """How long it is shown, in seconds."""
+        return self.end_s - self.start_s
+
 
 @dataclass(frozen=True, kw_only=True)
 class MemberVerdict:

@@ -103,7 +103,7 @@ def proven(documents: Documents, ad_id: str, blueprint: Blueprint) -> tuple[str,
     if dna is not None:
         parts = (dna.hook, dna.visual, dna.audio, dna.pacing, dna.copy, dna.cta)
         return tuple(part for part in parts if part)
-    length_s = sum(shot.end_s - shot.start_s for shot in blueprint.shots)
+    length_s = sum(shot.length_s for shot in blueprint.shots)
     return (
         f"It opens with a {blueprint.hook_type.replace('_', ' ')}: {blueprint.hook_text}",
         f"It shows {len(blueprint.shots)} shots in {length_s:.1f} s, graded {blueprint.grade}.",

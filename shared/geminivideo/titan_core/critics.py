@@ -110,7 +110,7 @@ def _is_formula(text: str, material: Material) -> bool:
 
 def pacing_faults(blueprint: Blueprint, material: Material, policy: CouncilPolicy) -> Faults:
     """Length, shot lengths, repetition."""
-    lengths = [shot.end_s - shot.start_s for shot in blueprint.shots]
+    lengths = [shot.length_s for shot in blueprint.shots]
     total = sum(lengths)
     if not lengths or total <= 0:
         yield Fault(FATAL, "no picture")

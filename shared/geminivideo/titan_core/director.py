@@ -275,7 +275,7 @@ def shots_for(
     opening = _quoted_shot(material, policy, hook)
     shots = [opening] if opening else []
     for scene in order:
-        left = length_s - sum(shot.end_s - shot.start_s for shot in shots)
+        left = length_s - sum(shot.length_s for shot in shots)
         if left < policy.min_shot_s:
             break
         shots += _pieces(scene, policy, left, taken=shots)

@@ -39,4 +39,4 @@ def predict(blueprint: Blueprint, material: Material) -> Prediction | None:
 
 
 def _weight(index: int, shot: Shot) -> float:
-    return (shot.end_s - shot.start_s) * (OPENING_WEIGHT if index == 0 else 1.0)
+    return shot.length_s * (OPENING_WEIGHT if index == 0 else 1.0)

@@ -15,7 +15,7 @@ import msgspec
 
 from geminivideo.language import LanguageModel, ModelUnavailableError
 from geminivideo.policy import CouncilPolicy
-from geminivideo.records import Blueprint, Shot
+from geminivideo.records import Blueprint
 from geminivideo.titan_core import gemini
 from geminivideo.titan_core.critics import FATAL, evidence_faults
 from geminivideo.titan_core.director import GRADES
@@ -158,7 +158,7 @@ def _fault(
 def _unfounded(draft: DraftRemedy, plan: Blueprint, case: Case) -> str | None:
     if not draft.change.strip() or not case.cited(draft.because):
         return "it cites none of the facts"
-    own = [*(f"{_seconds(shot):.1f}" for shot in plan.shots), f"{_length(plan):.1f}"]
+    own = [*(f"{shot.length_s:.1f}" for shot in plan.shots), f"{_length(plan):.1f}"]
     invented = _invented(draft.change, [*_told(case), *own, str(gemini.plain(plan))])
     return f"what it changes has a figure of no fact: {invented}" if invented else None
 
@@ -180,12 +180,8 @@ def _unsourced(plan: Blueprint, material: Material, policy: CouncilPolicy) -> st
     return next((fault.reason for fault in faults if fault.points >= FATAL), None)
 
 
-def _seconds(shot: Shot) -> float:
-    return shot.end_s - shot.start_s
-
-
 def _length(plan: Blueprint) -> float:
-    return sum(map(_seconds, plan.shots))
+    return sum(shot.length_s for shot in plan.shots)
 
 
 def _told(case: Case) -> list[str]:

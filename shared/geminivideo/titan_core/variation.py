@@ -109,7 +109,7 @@ def _opened_by(
     """The winner's shots, after the speaker's own words where the hook quotes them."""
     if hook.quotes is None:
         return tuple(shots)
-    length_s = sum(shot.end_s - shot.start_s for shot in shots)
+    length_s = sum(shot.length_s for shot in shots)
     shown = {shot.scene_id for shot in shots}
     order = sorted(material.ranked, key=lambda scene: scene.id not in shown)
     return director.shots_for(material, policy, hook, tuple(order), length_s)
@@ -126,12 +126,12 @@ def other_openings(
 
 def other_lengths(winner: Blueprint, material: Material, policy: CouncilPolicy) -> Iterator[Varied]:
     """Shorter or longer, opening as the winner does."""
-    now_s = sum(shot.end_s - shot.start_s for shot in winner.shots)
+    now_s = sum(shot.length_s for shot in winner.shots)
     for length_s in director.LENGTHS_S:
         if abs(length_s - now_s) < _SAME_S or length_s < policy.min_ad_s:
             continue
         shots = _of_length(winner.shots, length_s, material, policy)
-        made_s = sum(shot.end_s - shot.start_s for shot in shots)
+        made_s = sum(shot.length_s for shot in shots)
         if abs(made_s - now_s) >= _SAME_S:
             yield Varied(replace(winner, shots=shots), f"{made_s:.0f} s instead of {now_s:.0f} s")
 
@@ -142,7 +142,7 @@ def _of_length(
     kept: list[Shot] = []
     left_s = length_s
     for shot in shots:
-        taken_s = min(shot.end_s - shot.start_s, left_s)
+        taken_s = min(shot.length_s, left_s)
         if taken_s < policy.min_shot_s:
             break
         kept.append(replace(shot, end_s=shot.start_s + taken_s))
