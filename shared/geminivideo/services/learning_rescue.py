@@ -156,24 +156,39 @@ def _is_idle(documents: Documents, cycle: LearningCycle, now: float) -> bool:
     if trained is not None and (trained.state in runs.ENDED or trained.is_held(now)):
         return False
     asked_at = cycle.steps[str(RETRAIN.number)].restarted_at or handed.finished_at or now
+    return is_idle(trained, asked_at, now)
+
+
+def is_idle(trained: runs.StepRun | None, asked_at: float, now: float) -> bool:
+    """Whether nobody took up the job's work, or has held it, for ``IDLE_S``."""
     held_until = trained.lease_until_at if trained else 0.0
     return max(asked_at, held_until) < now - IDLE_S
 
 
 def exhausted(documents: Documents, cycle: LearningCycle) -> Lost | None:
-    """The training of a cycle as lost, when the job was tried as often as is allowed.
+    """The training of a cycle as lost, when the job was tried as often as is allowed."""
+    trained = _run(documents, TRAINING, cycle)
+    restarts = cycle.steps[str(RETRAIN.number)].restarts
+    if not is_worn_out(trained, restarts):
+        return None
+    return Lost(cycle, RETRAIN, LoopStatus.FAILED, failure_of(trained, restarts))
+
+
+def is_worn_out(trained: runs.StepRun | None, restarts: int) -> bool:
+    """Whether the job was tried as often as is allowed.
 
     The map allows so many attempts of the work; executions that end before they take it up are
     started ``MOST_RESTARTS`` times again.
     """
-    trained = _run(documents, TRAINING, cycle)
     attempts = trained.attempts if trained else 0
-    restarts = cycle.steps[str(RETRAIN.number)].restarts
-    if attempts < STEPS[TRAINING].max_attempts and restarts < MOST_RESTARTS:
-        return None
+    return attempts >= STEPS[TRAINING].max_attempts or restarts >= MOST_RESTARTS
+
+
+def failure_of(trained: runs.StepRun | None, restarts: int) -> str:
+    """Why a training failed: what its work said, else how often it was tried."""
+    attempts = trained.attempts if trained else 0
     said = trained.error if trained else None
-    reason = said or f"the job was started {restarts + 1} times and took up its work {attempts}"
-    return Lost(cycle, RETRAIN, LoopStatus.FAILED, reason)
+    return said or f"the job was started {restarts + 1} times and took up its work {attempts}"
 
 
 def restart(
