@@ -2,11 +2,14 @@
 
 import hashlib
 import importlib.util
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
+import flask
 from geminivideo.runtime.clock import Clock
+from werkzeug.serving import make_server
 
 from emulators.firestore import Index
 from infra.indexes import INDEXES
@@ -45,6 +48,20 @@ def serving(where, **kinds):
     yield SimpleNamespace(**made)
     for server in reversed(made.values()):
         server.stop()
+
+
+@contextmanager
+def answering(api):
+    """A service's ``Api`` behind a real port; its address."""
+
+    def wsgi(environ, start_response):
+        return api(flask.Request(environ))(environ, start_response)
+
+    server = make_server("127.0.0.1", 0, wsgi, threaded=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.port}"
+    server.shutdown()
+    server.server_close()
 
 
 def mark_of(request):

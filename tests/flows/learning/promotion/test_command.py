@@ -1,16 +1,15 @@
 """``geminivideo promote`` against a real gateway: what people say is what the loop heeds."""
 
 import json
-import threading
 from dataclasses import replace
 
-import flask
 import pytest
 from geminivideo.policy import ExecutorPolicy
 from typer.testing import CliRunner
-from werkzeug.serving import make_server
 
 from emulators.cli import app
+
+from ...worlds import answering
 
 CLEAR = (120, 60, 62)
 
@@ -20,19 +19,8 @@ def command(world, make):
     """Runs ``geminivideo promote ...`` with the world's own gateway."""
     api = make.load("functions/services/gateway/main.py").api
 
-    def wsgi(environ, start_response):
-        return api(flask.Request(environ))(environ, start_response)
-
-    server = make_server("127.0.0.1", 0, wsgi, threaded=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.port}"
-
-    def run(*words):
-        return CliRunner().invoke(app, ["promote", *words, "--gateway", url])
-
-    yield run
-    server.shutdown()
-    server.server_close()
+    with answering(api) as url:
+        yield lambda *words: CliRunner().invoke(app, ["promote", *words, "--gateway", url])
 
 
 @pytest.mark.long

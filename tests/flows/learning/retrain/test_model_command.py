@@ -2,19 +2,18 @@
 
 import getpass
 import json
-import threading
 from dataclasses import replace
 
-import flask
 import pytest
 from geminivideo.learning_records import LoopStatus, ModelVersion
 from geminivideo.records import ChampionModel
 from geminivideo.services import model_registry
 from geminivideo.services.model_training import train
 from typer.testing import CliRunner
-from werkzeug.serving import make_server
 
 from emulators.cli import app
+
+from ...worlds import answering
 
 HEURISTIC = "no model is in use: scenes are ranked by the heuristic"
 
@@ -24,19 +23,8 @@ def command(world):
     """Runs ``geminivideo model ...`` with the world's own gateway."""
     api = world.main("services/gateway").api
 
-    def wsgi(environ, start_response):
-        return api(flask.Request(environ))(environ, start_response)
-
-    server = make_server("127.0.0.1", 0, wsgi, threaded=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.port}"
-
-    def run(*words):
-        return CliRunner().invoke(app, ["model", *words, "--gateway", url])
-
-    yield run
-    server.shutdown()
-    server.server_close()
+    with answering(api) as url:
+        yield lambda *words: CliRunner().invoke(app, ["model", *words, "--gateway", url])
 
 
 def register(world, version, **members):

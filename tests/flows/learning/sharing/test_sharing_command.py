@@ -1,29 +1,21 @@
 """``geminivideo sharing`` against a real gateway: in, show, out."""
 
 import json
-import threading
 
-import flask
 import pytest
 from geminivideo.services import sharing as loop
 from typer.testing import CliRunner
-from werkzeug.serving import make_server
 
 from emulators.cli import app
+
+from ...worlds import answering
 
 
 @pytest.fixture
 def gateway(world):
     """The gateway of the deployment behind a real port."""
-
-    def serve(environ, start_response):
-        return world.service("gateway")(flask.Request(environ))(environ, start_response)
-
-    server = make_server("127.0.0.1", 0, serve, threaded=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.port}"
-    server.shutdown()
-    server.server_close()
+    with answering(lambda request: world.service("gateway")(request)) as url:
+        yield url
 
 
 def run(gateway, *words):
