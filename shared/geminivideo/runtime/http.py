@@ -38,6 +38,9 @@ _PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _NO_ID = re.compile(r"\.{1,2}|__.*__|.*[/\x00-\x1f\x7f\ud800-\udfff].*", re.DOTALL)
 _MAX_ID_BYTES = 512
+_LONG_NUMBER = re.compile(rb"[0-9]{19}")
+_MOST_WHOLE = 2**63 - 1  # what a document can hold of a number, and (less than) of a text
+_MAX_TEXT_BYTES = 500_000
 _SIGNATURE_REMOVED = "SIGNATURE_REMOVED_BY_GOOGLE"
 
 
@@ -369,11 +372,28 @@ def _refused(error: Exception) -> ApiError | None:
 def parse(raw: bytes, kind: Any) -> Any:
     """A JSON body as ``kind``; raises ``ApiError`` 422 naming the member, or that it is no JSON."""
     try:
-        return msgspec.json.decode(raw or b"{}", type=learned(kind), strict=False)
+        body = msgspec.json.decode(raw or b"{}", type=learned(kind), strict=False)
     except msgspec.ValidationError as error:
         raise ApiError(422, f"the body is not understood: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ApiError(422, f"the body is not JSON: {error}") from error
+    if len(raw) > _MAX_TEXT_BYTES or _LONG_NUMBER.search(raw):
+        _check_size(msgspec.to_builtins(body), "")
+    return body
+
+
+def _check_size(value: Any, at: str) -> None:
+    """Raises 422 naming the member that no document could hold."""
+    if isinstance(value, dict):
+        for name, member in value.items():
+            _check_size(member, f"{at}.{name}" if at else str(name))
+    elif isinstance(value, list | tuple):
+        for number, member in enumerate(value):
+            _check_size(member, f"{at}[{number}]")
+    elif isinstance(value, int) and abs(value) > _MOST_WHOLE:
+        raise ApiError(422, f"{at} must be a number of at most 18 digits")
+    elif isinstance(value, str) and len(value.encode("utf-8", "replace")) > _MAX_TEXT_BYTES:
+        raise ApiError(422, f"{at} must be a text of at most {_MAX_TEXT_BYTES} bytes")
 
 
 def _werkzeug(path: str) -> str:

@@ -6,6 +6,7 @@ Who decided stands in the append-only history.
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,9 @@ from geminivideo.services.queueing import new_change, path_of, queue, wake_up
 
 BREAKERS = "breakers"
 LETTER_PREFIX = "change:"
+_REPLAYED = re.compile(r"(.+)-r([0-9]+)")
+# What a person may ask for once more: it ended, and what it asked for was not done.
+_UNDONE = frozenset({ChangeStatus.FAILED, ChangeStatus.CANCELLED})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +115,8 @@ def approve(call: Call) -> Decided:
 
     def body(transaction: Transaction) -> tuple[PendingChange, list[outbox.OutboxRow]]:
         change = _waiting(transaction, call.path["id"])
+        if change.approved_by:
+            raise ApiError(409, f"{change.id} was approved by {change.approved_by}")
         approved = replace(
             change,
             approved_by=by,
@@ -129,7 +135,7 @@ def approve(call: Call) -> Decided:
 
 
 def reject(call: Call) -> Decided:
-    """End a waiting change as CANCELLED, with its one terminal row."""
+    """End a waiting change, approved or not, as CANCELLED, with its one terminal row."""
     by, now = who(call, call.body.by), call.ports.clock.now()
 
     def body(transaction: Transaction) -> PendingChange:
@@ -156,8 +162,6 @@ def _waiting(transaction: Transaction, change_id: str) -> PendingChange:
         raise ApiError(404, f"no change {change_id}")
     if change.status is not ChangeStatus.PENDING:
         raise ApiError(409, f"{change_id} is {change.status}: only a PENDING change can be decided")
-    if change.approved_by:
-        raise ApiError(409, f"{change_id} was approved by {change.approved_by}")
     return change
 
 
@@ -173,7 +177,18 @@ def roll_back(call: Call) -> Decided:
         f": {call.body.reason}" if call.body.reason else ""
     )
     # A person asked for it: that is the approval.
-    return _queued(call, done, f"{done.id}-back", by, reasoning=reason, approved_by=by, **undo)
+    return _queued(call, done, _way_back(call, done), by, reasoning=reason, approved_by=by, **undo)
+
+
+def _way_back(call: Call, done: PendingChange) -> str:
+    """The id of the change back: the one there is, or the next when that one came to nothing."""
+    known, number = f"{done.id}-back", 1
+    while (back := call.ports.documents.get(path_of(known), PendingChange)) is not None:
+        if back.status not in _UNDONE:
+            break
+        number += 1
+        known = f"{done.id}-back-{number}"
+    return known
 
 
 def replay(call: Call) -> Replayed:
@@ -192,14 +207,21 @@ def replay(call: Call) -> Replayed:
     return Replayed(id=letter.id, kind="dead-letter", by=by)
 
 
-def _replayed_change(call: Call, failed: PendingChange, by: str) -> Replayed:
+def _replayed_change(call: Call, asked: PendingChange, by: str) -> Replayed:
+    """A FAILED change as a new one; of one that was replayed already, its latest replay counts."""
+    failed, again = asked, _next_replay(asked.id)
     if failed.status is not ChangeStatus.FAILED:
         raise ApiError(409, f"{failed.id} is {failed.status}: only a FAILED change is replayed")
-    root, _, number = failed.id.partition("-r")
-    again = _queued(
+    while (known := call.ports.documents.get(path_of(again), PendingChange)) is not None:
+        if known.status is ChangeStatus.COMPLETED:
+            raise ApiError(409, f"{asked.id} was replayed as {again}, which is COMPLETED")
+        if known.status not in _UNDONE:
+            break
+        failed, again = known, _next_replay(again)
+    decided = _queued(
         call,
         failed,
-        f"{root}-r{int(number or 0) + 1}",
+        again,
         by,
         change_type=failed.change_type,
         payload=failed.payload,
@@ -207,7 +229,12 @@ def _replayed_change(call: Call, failed: PendingChange, by: str) -> Replayed:
         steps=failed.steps,
         approved_by=failed.approved_by,
     )
-    return Replayed(id=again.id, kind="change", by=by)
+    return Replayed(id=decided.id, kind="change", by=by)
+
+
+def _next_replay(change_id: str) -> str:
+    found = _REPLAYED.fullmatch(change_id)
+    return f"{found[1]}-r{int(found[2]) + 1}" if found else f"{change_id}-r1"
 
 
 def _queued(call: Call, of: PendingChange, change_id: str, by: str, **members: Any) -> Decided:
@@ -325,7 +352,8 @@ def _known(call: Call, change_id: str) -> PendingChange:
 
 
 def _row(change: PendingChange, by: str, reason: str, now: float) -> HistoryRow:
-    status = "APPROVED" if change.approved_by else str(change.status)
+    waits = change.status is ChangeStatus.PENDING
+    status = "APPROVED" if waits and change.approved_by else str(change.status)
     return HistoryRow(
         id=f"{change.id}-approved",
         change_id=change.id,

@@ -7,13 +7,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from geminivideo.cloud.documents import Query
-from geminivideo.records import ChangeStatus, ChangeType, HistoryRow, PendingChange
+from geminivideo.records import (
+    AdState,
+    Campaign,
+    ChangeStatus,
+    ChangeType,
+    HistoryRow,
+    PendingChange,
+)
 from geminivideo.runtime.http import Api, ApiError, Call, identifier
 from geminivideo.services.queueing import new_change, queue
 
 FILTERS = ("campaign_id", "status", "flow_id", "ad_id", "account_id")
 BUDGETS = (ChangeType.BUDGET_INCREASE, ChangeType.BUDGET_DECREASE)
 STATUSES = ("ACTIVE", "PAUSED", "ARCHIVED")
+MOST = 10**12  # minor units a day: no budget is larger
+MOST_PRIORITY = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,9 +90,13 @@ def _payload(asked: NewChange) -> dict[str, Any]:
     """What is to be changed; raises 422 naming the member that does not fit the type."""
     if not asked.reasoning.strip():
         raise ApiError(422, "reasoning must say why")
+    if abs(asked.priority) > MOST_PRIORITY:
+        raise ApiError(422, f"priority must be from -{MOST_PRIORITY} to {MOST_PRIORITY}")
     if asked.change_type in BUDGETS:
-        if asked.new_budget is None or asked.new_budget <= 0:
-            raise ApiError(422, f"new_budget must be above 0 minor units for {asked.change_type}")
+        if asked.new_budget is None or not 0 < asked.new_budget <= MOST:
+            raise ApiError(
+                422, f"new_budget must be from 1 to {MOST} minor units for {asked.change_type}"
+            )
         return {"new_budget": asked.new_budget}
     if asked.change_type is ChangeType.STATUS_CHANGE:
         if asked.new_status not in STATUSES:
@@ -94,22 +107,39 @@ def _payload(asked: NewChange) -> dict[str, Any]:
 
 def _change(call: Call, asked: NewChange, payload: dict[str, Any]) -> PendingChange:
     ad_id = identifier(asked.ad_id, "ad_id")
-    made = _maker_of(call, ad_id)
-    account_id = (
-        made.account_id if made else identifier(asked.account_id or "default", "account_id")
-    )
+    account_id, campaign_id, adset_id = _whereabouts(call, ad_id)
     return new_change(
         call,
         f"ch-{uuid.uuid4().hex[:20]}",
-        account_id,
+        account_id or identifier(asked.account_id or "default", "account_id"),
         change_type=asked.change_type,
-        campaign_id=made.campaign_id if made else None,
+        campaign_id=campaign_id,
         ad_id=ad_id,
-        payload=payload,
+        payload=payload | ({"adset_id": adset_id} if adset_id else {}),
         requested_by="api",
         reasoning=asked.reasoning,
         priority=asked.priority,
     )
+
+
+def _whereabouts(call: Call, ad_id: str) -> tuple[str | None, str | None, str | None]:
+    """The account, campaign (ours, where it was made here) and ad set of an ad that was made here
+    or was seen at Meta."""
+    made = _maker_of(call, ad_id)
+    seen = call.ports.documents.get(f"ad_states/{ad_id}", AdState)
+    adset_id = seen.adset_id if seen else None
+    if made is not None:
+        return made.account_id, made.campaign_id, adset_id
+    if seen is None:
+        return None, None, None
+    return seen.account_id, _campaign_of(call, seen.campaign_id), adset_id
+
+
+def _campaign_of(call: Call, meta_id: str | None) -> str | None:
+    """Our id of a campaign of Meta's that was made here, else Meta's."""
+    query = Query("campaigns", [("steps.campaign.meta_id", "==", meta_id)], limit=1)
+    made = call.ports.documents.query(query, Campaign) if meta_id else []
+    return made[0].id if made else meta_id
 
 
 def _maker_of(call: Call, ad_id: str) -> PendingChange | None:
@@ -122,6 +152,9 @@ def _maker_of(call: Call, ad_id: str) -> PendingChange | None:
 def list_changes(call: Call) -> Changes:
     """Pending changes of a campaign, a flow, a render job, or with a status."""
     where = [(name, "==", call.query[name]) for name in FILTERS if name in call.query]
+    asked = call.query.get("status")
+    if asked is not None and asked not in tuple(ChangeStatus):
+        raise ApiError(422, f"status must be one of {', '.join(ChangeStatus)}, not {asked[:40]!r}")
     if "render_job_id" in call.query:
         where.append(("flow_id", "==", _flow_of(call, call.query["render_job_id"])))
     found = call.ports.documents.query(Query("pending_ad_changes", where), PendingChange)
@@ -146,7 +179,7 @@ def show_history(call: Call) -> ChangeHistory:
         meta_id=change.meta_id,
         executed_at=change.finished_at if change.status is ChangeStatus.COMPLETED else None,
         reason=change.last_error,
-        rows=sorted(rows, key=lambda row: row.id),
+        rows=sorted(rows, key=lambda row: (row.terminal, row.at, row.id)),
     )
 
 

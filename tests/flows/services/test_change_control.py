@@ -172,6 +172,55 @@ def test_a_failed_change_is_replayed_as_a_new_one(world, queue):
     assert third.json["id"] == "ch-1-r2"
 
 
+def failed(world, change_id, **members):
+    return change_of(world, id=change_id, status=ChangeStatus.FAILED, **members)
+
+
+def replay(world, change_id):
+    return world.post("gateway", "/api/replay", {"id": change_id, "by": "ann"})
+
+
+def test_the_rollback_of_a_replay_is_replayed_too(world, queue):
+    """Whatever its id says of where it came from, the next replay has the next number."""
+    failed(world, "ch-1-r1-back")
+    answer = replay(world, "ch-1-r1-back")
+    assert (answer.status, answer.json["id"]) == (200, "ch-1-r1-back-r1")
+
+
+def test_a_replay_goes_on_from_the_latest_one(world, queue):
+    """Asked by the first id, what is tried again is the last replay; a done one is a conflict."""
+    failed(world, "ch-1")
+    failed(world, "ch-1-r1", steps={"x": {"state": "REFUSED"}})
+    assert replay(world, "ch-1").json["id"] == "ch-1-r2"
+    assert stored(world, "ch-1-r2").steps == {"x": {"state": "REFUSED"}}
+    change_of(world, id="ch-1-r2", status=ChangeStatus.COMPLETED)
+    answer = replay(world, "ch-1")
+    assert (answer.status, "ch-1-r2" in answer.json["error"]) == (409, True)
+
+
+def test_a_rollback_that_came_to_nothing_is_asked_for_again(world, queue):
+    """The first way back was rejected: the next call queues a new one."""
+    sent = {"daily_budget": 6000, "before": 5000}
+    step = {"state": "DONE", "name": "adset 9", "owner": "ch-1", "epoch": 1, "at": 2.0}
+    steps = {"budget": step | {"meta_id": "9", "sent": sent}}
+    change_of(world, status=ChangeStatus.COMPLETED, steps=steps)
+    first = decide(world, "rollback").json["id"]
+    assert decide(world, "reject", change_id=first).status == 200
+    again = decide(world, "rollback").json
+    assert (again["id"], again["status"]) == ("ch-1-back-2", "PENDING")
+
+
+def test_an_approved_change_that_still_waits_can_be_rejected(world, queue):
+    """Who approved and thought again ends it; its task then finds it CANCELLED."""
+    change_of(world)
+    decide(world, "approve")
+    answer = decide(world, "reject", {"by": "bob", "reason": "the offer ended"})
+    assert (answer.status, answer.json["status"]) == (200, "CANCELLED")
+    assert [(row.status, row.terminal) for row in sorted(rows(world), key=lambda r: r.at)] == [
+        ("APPROVED", False), ("CANCELLED", True),
+    ]  # fmt: skip
+
+
 def test_a_dead_letter_is_replayed_by_its_id(world, queue):
     """Its message waits in the outbox for the sweeper, its flow runs again."""
     flow = Flow(
