@@ -1,8 +1,13 @@
-"""A whole local cloud per module, real clips made from the sample, and a way to follow flows."""
+"""Whole local clouds, real clips made from the sample, and a way to follow flows.
+
+Tests that only look at what became of a video share one cloud (``common_site``); a module that
+kills, restarts or reconfigures starts its own (``new_site``).
+"""
 
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,9 +87,9 @@ class Site:
         return replace(facts, ads=tuple(ad for ad in facts.ads if ad.id not in others))
 
 
-@pytest.fixture(scope="module")
-def new_site(tmp_path_factory):
-    """Start clouds; all are stopped at the module's end."""
+@contextmanager
+def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Site]]:
+    """Start clouds; all are stopped at the end."""
     started = []
 
     def start(speed: float = 1.0, blueprints: int = 3) -> Site:
@@ -93,9 +98,34 @@ def new_site(tmp_path_factory):
         started.append(cloud)
         return Site(cloud, blueprints)
 
-    yield start
-    for cloud in started:
-        cloud.stop()
+    try:
+        yield start
+    finally:
+        for cloud in started:
+            cloud.stop()
+
+
+@pytest.fixture(scope="module")
+def new_site(tmp_path_factory):
+    """Start clouds of the module's own."""
+    with sites(tmp_path_factory) as start:
+        yield start
+
+
+@pytest.fixture(scope="session")
+def common_site(tmp_path_factory):
+    """The cloud of all who only look at what became of a video."""
+    with sites(tmp_path_factory) as start:
+        yield start()
+
+
+@pytest.fixture(scope="session")
+def flows(common_site, clips, request):
+    """The clips that are asked for dropped together, each followed to its end; landscape always."""
+    asked = [getattr(item, "callspec", None) for item in request.session.items]
+    kinds = {spec.params.get("kind") for spec in asked if spec} & {*clips} | {"landscape"}
+    dropped = {kind: common_site.drop(clips[kind]) for kind in sorted(kinds)}
+    return {kind: common_site.ended(flow_id) for kind, flow_id in dropped.items()}
 
 
 @pytest.fixture(scope="session")

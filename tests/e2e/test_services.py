@@ -13,14 +13,14 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
-def site(new_site):
-    return new_site(blueprints=2)
+def site(common_site):
+    return common_site
 
 
 @pytest.fixture(scope="module")
-def facts(site, clips):
-    """One small video through the whole flow."""
-    return site.ended(site.drop(clips["single"]))
+def facts(flows):
+    """One small video that went through the whole flow."""
+    return flows["landscape"]
 
 
 @pytest.fixture(scope="module")

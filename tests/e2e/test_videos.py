@@ -9,23 +9,14 @@ from geminivideo.records import ChangeStatus, FlowStatus, VariationStatus
 
 from emulators import verdict
 
-# One kind is followed in every run; tests/e2e/test_services.py follows another, of a single shot.
+# One kind is followed in every run (tests/e2e/test_services.py asks about it), the rest in stress.
 RARER = ("silent", "single", "portrait")
 EVERY_KIND = ("landscape", *(pytest.param(kind, marks=pytest.mark.long) for kind in RARER))
 
 
 @pytest.fixture(scope="module")
-def site(new_site):
-    return new_site()
-
-
-@pytest.fixture(scope="module")
-def flows(site, clips, request):
-    """All clips that are asked for dropped together, each followed to its end."""
-    asked = [getattr(item, "callspec", None) for item in request.session.items]
-    kinds = {spec.params.get("kind") for spec in asked if spec} & {*clips}
-    dropped = {kind: site.drop(clips[kind]) for kind in sorted(kinds)}
-    return {kind: site.ended(flow_id) for kind, flow_id in dropped.items()}
+def site(common_site):
+    return common_site
 
 
 @pytest.mark.e2e
