@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import mmap
+import shutil
 import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
-from geminivideo.runtime.clock import FILE_SIZE, Clock, Reading, SharedClock
+from geminivideo.runtime.clock import FILE_SIZE, Clock, Reading, SharedClock, beds
 
 # Nobody reads a time while a move is made, so nobody has seen a later one than the new record
 # begins with. The margin is for processors that show another one's writes a little late.
@@ -33,6 +34,7 @@ class OwnedClock(SharedClock):
         self._moving = threading.Lock()
         begun = _begin(path, kept_speed(path) if speed is None else speed)
         write(path, begun)
+        shutil.rmtree(beds(path), ignore_errors=True)  # of processes that were killed asleep
         super().__init__(path)
         self._map = self._mapped(mmap.ACCESS_WRITE)
         keep_speed(path, begun.speed)

@@ -79,7 +79,8 @@ class Outbound:
     ``token_minter(audience, service_account_email)`` gives bearers, ``rewrite(url)`` the address
     that a URL has on this machine; a request waits its time of the clock, and in machine seconds
     its own time or ``least_timeout_s`` at least, whichever is shorter: what is called does not
-    work faster when the clock does.
+    work faster when the clock does. ``spawned`` counts the work begun, ``on_ended`` is called when
+    some has ended.
     """
 
     def __init__(
@@ -96,6 +97,8 @@ class Outbound:
         self._mint = token_minter
         self._least_timeout_s = least_timeout_s
         self.loop = asyncio.new_event_loop()
+        self.spawned = 0
+        self.on_ended: Callable[[], None] = lambda: None
         self._session: aiohttp.ClientSession | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._serve, name=f"outbound-{name}", daemon=True)
@@ -121,6 +124,7 @@ class Outbound:
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run ``work`` on the loop, from any thread."""
+        self.spawned += 1
         self.loop.call_soon_threadsafe(self._keep, work)
 
     def timeout_s(self, seconds: float) -> float:
@@ -159,7 +163,11 @@ class Outbound:
     def _keep(self, work: Coroutine[Any, Any, None]) -> None:
         task = self.loop.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self.on_ended()
 
     def _serve(self) -> None:
         asyncio.set_event_loop(self.loop)

@@ -206,6 +206,15 @@ class CallingService:
         self._outbound.stop()
         self._state.close()
 
+    def call_on_ended(self, call: Callable[[], None]) -> None:
+        """Call ``call``, which must not block, when a request has its outcome."""
+        self._outbound.on_ended = call
+
+    @property
+    def spawned(self) -> int:
+        """How many requests have been begun."""
+        return self._outbound.spawned
+
     def clock_moved(self) -> None:
         """Tell the server that its clock jumped, so that it looks at what is due now."""
         self._caller.attendants.ring_all()

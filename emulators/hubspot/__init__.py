@@ -100,6 +100,14 @@ class Server(HttpService):
         super().stop()
         self._database.close()
 
+    @property
+    def under_way(self) -> int:
+        """0 when the feed has been taken up to now, and what was to be told is told."""
+        now = self._clock.now()
+        behind = self._feed is not None and (self.portal.fed_until() or 0.0) < now
+        due = self.portal.next_due() if self.webhooks.target_url else None
+        return self.webhooks.calls + behind + (due is not None and due <= now)
+
     def clock_moved(self) -> None:
         """Look for what is due by now."""
         self.webhooks.ring()

@@ -58,7 +58,7 @@ class Webhooks:
         self._batch = min(batch, MAX_BATCH)
         self._feed = feed
         self._sending: set[int] = set()
-        self._calls = 0
+        self.calls = 0
         self._faults = DeliveryFaults(faults)
         self._outbound = Outbound("hubspot", clock, least_timeout_s=LEAST_MACHINE_S)
         self._alarm: Alarm | None = None
@@ -82,18 +82,18 @@ class Webhooks:
     async def _attend(self, alarm: Alarm) -> None:
         while True:
             fed_at = self._feed()
-            while self.target_url and self._calls < MAX_CALLS:
+            while self.target_url and self.calls < MAX_CALLS:
                 due = self._portal.due(self._clock.now(), self._batch, self._sending)
                 if not due:
                     break
-                self._calls += 1
+                self.calls += 1
                 self._sending.update(one.number for one in due)
                 self._outbound.spawn(self._delivered(due))
             await alarm.wait(min(at for at in (self._next(), fed_at, math.inf) if at is not None))
 
     def _next(self) -> float | None:
         """When to send again; a call that ends looks by itself."""
-        if not self.target_url or self._calls >= MAX_CALLS:
+        if not self.target_url or self.calls >= MAX_CALLS:
             return None
         return self._portal.next_due(self._sending)
 
@@ -101,7 +101,7 @@ class Webhooks:
         try:
             await self._deliver(told)
         finally:
-            self._calls -= 1
+            self.calls -= 1
             self._sending.difference_update(one.number for one in told)
             self.ring()
 

@@ -60,11 +60,6 @@ class Reports:
         )
         return report_id
 
-    def last_asked_at(self) -> float | None:
-        """When the newest run was asked for; None before the first."""
-        row = self._database.execute("SELECT MAX(at) AS at FROM reports").fetchone()
-        return None if row["at"] is None else float(row["at"])
-
     def account_of(self, report_id: str) -> str | None:
         """The account of a run, or None when there is no such run."""
         row = self._row(report_id)

@@ -58,6 +58,11 @@ class Server(CallingService):
         return self._broker.publish(Published.of(topic_full_name, message))[0]
 
     @property
+    def under_way(self) -> int:
+        """0 when every push that was due has been made, and its outcome is recorded."""
+        return self._broker.under_way()
+
+    @property
     def in_flight(self) -> int:
         """Pushes under way: 0 when every outcome is recorded."""
         return self._pusher.in_flight

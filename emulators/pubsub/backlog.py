@@ -205,6 +205,11 @@ class Backlog:
         delivery = self._first_ready()
         return math.inf if delivery is None else delivery.due
 
+    def under_way(self, now: float) -> int:
+        """How many deliveries are held, and whether one more may be made by ``now``."""
+        held = sum(1 for delivery in self._deliveries.values() if delivery.lease)
+        return held + (self.next_due() <= now)
+
     def next_expiry(self) -> float:
         """When the next lease ends; infinity for never."""
         delivery = self._first_leased()

@@ -562,6 +562,13 @@ class Broker:
                     self._failed(subscription, [push.delivery])
                 self.on_change(push.subscription, -math.inf)
 
+    def under_way(self) -> int:
+        """Pushes whose outcome is not recorded, and subscriptions with one to be made now."""
+        with self._lock:
+            now = self._clock.now()
+            pushing = (one for one in self._subscriptions.values() if one.pushes)
+            return sum(one.backlog.under_way(now) for one in pushing)
+
     def tick(self, name: str) -> float | None:
         """Do what time demands of a subscription; when to come again, None when it is gone."""
         with self._lock:

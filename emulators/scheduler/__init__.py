@@ -45,6 +45,11 @@ class Server(CallingService):
         self._own(jobs, executor, wire.services(jobs, **means))
 
     @property
+    def under_way(self) -> int:
+        """0 when every attempt that was due has been made, and its outcome is recorded."""
+        return self._jobs.under_way()
+
+    @property
     def in_flight(self) -> int:
         """Attempts under way: 0 when every outcome is recorded."""
         return self._jobs.in_flight()

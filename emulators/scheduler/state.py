@@ -192,6 +192,12 @@ class Jobs:
         with self._lock:
             return len(self._under_way)
 
+    def under_way(self) -> int:
+        """Attempts under way, and jobs of which one is to be made now."""
+        with self._lock:
+            now = self._clock.now()
+            return self.in_flight() + sum(self.next_time(name) <= now for name in self._jobs)
+
     # inside a transaction ------------------------------------------------------------------------
 
     def _settle(self, run: Run, job: Any, began: float, now: float, *, failed: bool) -> None:

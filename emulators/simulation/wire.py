@@ -15,8 +15,8 @@ import grpc
 from geminivideo.budget.decision import DecisionRecord
 from geminivideo.cloud.documents import Query
 from geminivideo.cloud.files import Files
-from geminivideo.events import LearningDue
-from geminivideo.records import BudgetCycle, ChangeStatus, PendingChange
+from geminivideo.events import LearningDue, ReconciliationDue
+from geminivideo.records import BudgetCycle, PendingChange
 from geminivideo.runtime.runs import StepRun
 from geminivideo.services import budget_decisions
 
@@ -39,14 +39,15 @@ from emulators.simulation.scenario import (
 )
 from emulators.simulation.world import click_of
 from emulators.sockets import LOOPBACK
+from emulators.stillness import Stillness
 from emulators.watch import Watcher
 
 _EVERY_MINUTE = "* * * * *"
+_BEFORE_CYCLES = "30 5,11,17,23 * * *"
 _LEARNING = f"/topics/{LearningDue.TOPIC}"
-_QUIET_LOOKS, _LOOK_S = 3, 0.01
+_RECONCILIATION = f"/topics/{ReconciliationDue.TOPIC}"
 _PATIENCE_S = 120.0
-_SLEEPING_S = 0.4  # a report that is waited for so long is slept for
-_OVERSLEPT_S = 30.0  # what works for so long without an end sleeps, whatever it waits for
+_OVERSLEPT_S = 30.0  # what works for so long without an end waits for a time that nobody tells
 
 
 class StuckError(RuntimeError):
@@ -74,6 +75,7 @@ class Wire:
         self.scenario = replace(scenario, start=known.start)
         self.watcher = Watcher(Running.find(cloud.state_dir))
         self.documents = self.watcher.documents
+        self.stillness = Stillness(cloud)
         self._prepare()
 
     def _prepare(self) -> None:
@@ -93,10 +95,12 @@ class Wire:
         ]
 
     def _pause_others(self) -> None:
-        """What is no part of deciding budgets.
+        """What is no part of deciding budgets, or rarer where the clock leaps.
 
         The sweeper wakes each minute for what crashes leave: 43,200 times in 30 days. Learning has
-        a season of its own (``season``): here nothing but the deciding is compared.
+        a season of its own (``season``): here nothing but the deciding is compared. A leap of six
+        hours would ask for twelve reconciliations at one moment, which HubSpot's limit of searches
+        refuses: there is one before each cycle.
         """
         from google.cloud import scheduler_v1
         from google.cloud.scheduler_v1.services.cloud_scheduler import transports
@@ -107,8 +111,12 @@ class Wire:
         client = scheduler_v1.CloudSchedulerClient(transport=transport)
         parent = f"projects/{self.cloud.project}/locations/{self.cloud.region}"
         for job in client.list_jobs(parent=parent):
-            if job.schedule == _EVERY_MINUTE or job.pubsub_target.topic_name.endswith(_LEARNING):
+            topic = job.pubsub_target.topic_name
+            if job.schedule == _EVERY_MINUTE or topic.endswith(_LEARNING):
                 client.pause_job(name=job.name)
+            elif topic.endswith(_RECONCILIATION):
+                job.schedule = _BEFORE_CYCLES
+                client.update_job(job=job, update_mask={"paths": ["schedule"]})
         channel.close()
 
     # The passing of time -------------------------------------------------------------------------
@@ -124,10 +132,8 @@ class Wire:
         self._until(self.scenario.end)
 
     def _until(self, end: float) -> None:
-        while (due := self._next_due()) is not None:
-            now = self.cloud.clock.now()
-            # What is due and still waits, though nothing is under way, waits for the queue's rate.
-            moment = grid(due, self.scenario.start) if due > now else now + GRID_S
+        while (due := self.cloud.tasks.next_due) <= end:
+            moment = grid(due, self.scenario.start)
             if moment > end:
                 break
             self._advance(moment)
@@ -138,46 +144,27 @@ class Wire:
     def _advance(self, to: float) -> None:
         """The landing page saw the clicks of the deals that begin by then."""
         self._track(to)
+        self._move(to)
+
+    def _move(self, to: float) -> None:
         ahead = to - self.cloud.clock.now()
         if ahead > 0:
             self.cloud.advance(ahead)
 
-    def _next_due(self) -> float | None:
-        waiting = Query(
-            "pending_ad_changes",
-            [("account_id", "==", ACCOUNT), ("status", "==", ChangeStatus.PENDING)],
-        )
-        found = self.documents.query(waiting, PendingChange)
-        return min((change.not_before_at for change in found), default=None)
-
     def _rest(self) -> None:
-        """Until nothing is under way; a step that sleeps is given the seconds it waits for."""
+        """Until nothing is under way; steps that all sleep are given the time they sleep for."""
         began = moved = time.monotonic()
-        young: float | None = None  # since when a report is waited for
-        quiet = 0
-        while quiet < _QUIET_LOOKS:
-            quiet = 0 if self._working() else quiet + 1
+        while self.stillness.under_way():
             now = time.monotonic()
-            young = (young or now) if self._report_is_young() else None
             if now - began > _PATIENCE_S:
                 raise StuckError(f"after {_PATIENCE_S:.0f} s there is still work under way")
-            asleep = young is not None and now - young > _SLEEPING_S
-            if not quiet and (asleep or now - moved > _OVERSLEPT_S):
-                self.cloud.advance(GRID_S)
-                moved, young = now, None
-            time.sleep(_LOOK_S)
-
-    def _working(self) -> bool:
-        cloud = self.cloud
-        busy = cloud.pubsub.in_flight + cloud.tasks.in_flight + cloud.scheduler.in_flight
-        told = cloud.hubspot.portal.next_due()
-        return bool(busy) or (told is not None and told <= cloud.clock.now())
-
-    def _report_is_young(self) -> bool:
-        """Whether Meta still works on the last report: the reading step then sleeps."""
-        graph, now = self.cloud.meta.graph, self.cloud.clock.now()
-        asked = graph.reports.last_asked_at()
-        return asked is not None and now - asked < graph.pace.report_s
+            if (wakes := self.stillness.wakes_at()) is not None:
+                self._move(grid(wakes, self.scenario.start))
+                moved = now
+            elif now - moved > _OVERSLEPT_S:
+                self._move(self.cloud.clock.now() + GRID_S)
+                moved = now
+            self.stillness.wait()
 
     def _track(self, until: float) -> None:
         delivery = self.delivery

@@ -25,7 +25,7 @@ _MAGIC = b"SQLite format 3\x00"
 _OBJECTS = "objects"  # immutable once whole: linked, not copied
 # Not state: the lock and the card of a running cloud, its clock (the manifest says the time), its
 # logs, and what is unpacked or recorded anew at every start.
-_LEFT_OUT = frozenset({MARK, CARD, "clock", "clock.speed", "logs", "bundles"})
+_LEFT_OUT = frozenset({MARK, CARD, "clock", "clock.speed", "clock.sleepers", "logs", "bundles"})
 
 
 def cut(state_dir: Path, target: Path) -> float:

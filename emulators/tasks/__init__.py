@@ -42,6 +42,16 @@ class Server(CallingService):
         self._own(self._queues, self._dispatcher, services)
 
     @property
+    def under_way(self) -> int:
+        """0 when every task that may run by now has been dispatched, and its outcome recorded."""
+        return self._queues.under_way()
+
+    @property
+    def next_due(self) -> float:
+        """When the next task may be dispatched; infinity for not by time."""
+        return self._queues.next_due()
+
+    @property
     def in_flight(self) -> int:
         """Dispatches under way: 0 when every outcome is recorded."""
         return self._queues.in_flight()

@@ -328,6 +328,17 @@ class Queues:
         with self._lock:
             return sum(lane.running for lane in self._lanes.values())
 
+    def under_way(self) -> int:
+        """Dispatches whose outcome is not recorded, and queues that may dispatch one more now."""
+        with self._lock:
+            now = self._clock.now()
+            return self.in_flight() + sum(self._next(lane) <= now for lane in self._lanes.values())
+
+    def next_due(self) -> float:
+        """When any queue dispatches next, by its tasks and its rate; infinity for not by time."""
+        with self._lock:
+            return min(map(self._next, self._lanes.values()), default=math.inf)
+
     # -- dispatch --------------------------------------------------------------------------
 
     def take(self, name: str) -> list[Dispatch]:
@@ -350,9 +361,7 @@ class Queues:
         """When ``take`` will give something, as far as is known now; infinity for not by time."""
         with self._lock:
             lane = self._lanes.get(name)
-            if lane is None or lane.paused:
-                return math.inf
-            return self._opens(lane)
+            return math.inf if lane is None else self._next(lane)
 
     def finished(self, dispatch: Dispatch, answer: Answer, success: bool) -> None:
         """Take an attempt's outcome: done, to be retried, or given up."""
@@ -380,6 +389,9 @@ class Queues:
         """
         late = self._clock.real_seconds(now - opens)
         return opens if late <= CATCH_UP_S else now
+
+    def _next(self, lane: Lane) -> float:
+        return math.inf if lane.paused else self._opens(lane)
 
     def _opens(self, lane: Lane) -> float:
         task = lane.first_ready()

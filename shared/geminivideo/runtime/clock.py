@@ -1,11 +1,14 @@
 """The one clock: real time, a faster one, or one that is moved by hand, named by ``GV_CLOCK``.
 
 ``GV_CLOCK`` is empty (machine time), ``real_anchor,anchor,speed``, or ``file:PATH``: a small file
-that one owner writes and every process maps, so that all of them follow when it is moved.
+that one owner writes and every process maps, so that all of them follow when it is moved. Who
+sleeps on it while it stands says until when in a folder beside it (``sleepers``), so that whoever
+moves it can tell work from sleep.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import mmap
 import os
@@ -13,12 +16,14 @@ import struct
 import threading
 import time
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 ENV = "GV_CLOCK"
 FILE_SCHEME = "file:"
-SLICE_S = 0.05  # machine seconds: how soon a sleeper sees that a shared clock was moved
+SLICE_S = 0.05  # machine seconds: how soon a wait sees that a shared clock was moved
+SLEEP_SLICE_S = 0.005  # the same of a sleep while the clock stands: somebody waits for its end
 _RECORD = struct.Struct("<Qddd")
 _CHECK = struct.Struct("<I")
 _SLOT = _RECORD.size + _CHECK.size
@@ -177,13 +182,20 @@ class SharedClock(Clock):
 
     def sleep(self, seconds: float) -> None:
         """Sleep for ``seconds`` of product time, less when the clock is moved meanwhile."""
-        self.wait(threading.Event(), seconds)
+        until = self.now() + seconds
+        if self.speed:
+            self._wait_until(threading.Event(), until, SLICE_S)
+            return
+        with _asleep(self.path, until):
+            self._wait_until(threading.Event(), until, SLEEP_SLICE_S)
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
         """Wait for ``event`` for at most ``seconds`` of product time; True when it was set."""
-        until = self.now() + seconds
+        return self._wait_until(event, self.now() + seconds, SLICE_S)
+
+    def _wait_until(self, event: threading.Event, until: float, slice_s: float) -> bool:
         while (left := until - self.now()) > 0:
-            if event.wait(min(self.real_seconds(left), SLICE_S)):
+            if event.wait(min(self.real_seconds(left), slice_s)):
                 return True
         return event.is_set()
 
@@ -208,3 +220,31 @@ class SharedClock(Clock):
         if reading is None:
             raise ClockFileError(self.path)
         return reading
+
+
+def sleepers(path: Path) -> list[float]:
+    """Until when each sleeper of the clock at ``path`` sleeps that lay down while it stood.
+
+    One whose time has come is on the list until it has got up.
+    """
+    try:
+        return [float(name.partition(" ")[0]) for name in os.listdir(beds(path))]
+    except FileNotFoundError:
+        return []
+
+
+def beds(path: Path) -> Path:
+    """The folder in which the sleepers of the clock at ``path`` lie."""
+    return path.with_name(f"{path.name}.sleepers")
+
+
+@contextlib.contextmanager
+def _asleep(path: Path, until: float) -> Iterator[None]:
+    """A file named by the time of waking, for as long as the sleep lasts."""
+    bed = beds(path) / f"{until!r} {os.getpid()} {threading.get_ident()}"
+    bed.parent.mkdir(exist_ok=True)
+    bed.touch()
+    try:
+        yield
+    finally:
+        bed.unlink(missing_ok=True)
