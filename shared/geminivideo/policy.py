@@ -359,7 +359,8 @@ class ExecutorPolicy:
     """The SafeExecutor's limits.
 
     ``account_daily_cap`` bounds the sum of an account's daily budgets (minor units; None: no cap).
-    A held change is looked at again after ``recheck_s``; attempt n of a failing one waits
+    What was decided from signals and not executed or confirmed within ``decided_valid_hours``
+    lapses. A held change is looked at again after ``recheck_s``; attempt n of a failing one waits
     ``backoff_first_s * 4 ** (n - 1)``, at most ``backoff_max_s``. A limit without a time of its own
     waits ``limited_wait_s``; from ``usage_pause_percent`` of Meta's usage header on, the account
     pauses. A video is polled ``video_polls`` times, then the change is deferred by
@@ -375,6 +376,7 @@ class ExecutorPolicy:
     budget_window_hours: float = 6.0
     window_patience_s: float = 5400.0  # a decided change waits so long for the window's oldest one
     account_daily_cap: int | None = None
+    decided_valid_hours: float = 24.0
     fuzz: float = 0.005
     max_attempts: int = 5
     lease_s: float = 60.0

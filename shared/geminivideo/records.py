@@ -747,7 +747,8 @@ class PendingChange:
 
     ``not_before_at`` is the earliest slot plus the jitter drawn once; ``steps`` is this change's
     own saga (``adset``, ``video``, ``image``, ``creative``, ``ad``; ``budget``; ``status``) in the
-    shape of ``Campaign.steps``.
+    shape of ``Campaign.steps``. From ``valid_until_at`` on the signals that it was decided from are
+    too old: nobody may approve it, and unless somebody has it ends CANCELLED. None: no such time.
     """
 
     id: str
@@ -776,6 +777,12 @@ class PendingChange:
     last_error: str | None = None
     meta_id: str | None = None
     finished_at: float | None = None
+    valid_until_at: float | None = None
+
+    def lapsed(self, now: float) -> bool:
+        """Whether it was decided too long ago, and nobody confirmed it since."""
+        until = self.valid_until_at
+        return until is not None and not self.approved_by and now >= until
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,8 @@ def main(event: AdsScored, step: Step) -> list[ChangeDue]:
     step.update(f"budget_cycles/{event.flow_id}", counted)
     if waiting := beyond_cycle(verdicts):
         step.degrade(f"changes-beyond-cycle:{waiting}")
+    held = budget_changes.stays(verdicts, record)
+    step.decide(budget_changes.Superseded(step.documents, event.account_id, changes, held, now))
     if not changes:
         step.finish_flow(reason=summary(verdicts))
         return []
@@ -28,7 +30,6 @@ def main(event: AdsScored, step: Step) -> list[ChangeDue]:
 def _queue(changes: list[PendingChange], step: Step) -> list[ChangeDue]:
     for path, record in budget_changes.first_rows(changes):
         step.put(path, record)
-    step.decide(budget_changes.Superseded(step.documents, changes, step.clock.now()))
     step.fan_out("changes", [change.id for change in changes])
     if any(change.needs_approval for change in changes):
         step.finish_flow(reason=f"{len(changes)} changes await approval")

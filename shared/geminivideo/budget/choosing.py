@@ -121,7 +121,12 @@ def _held(verdict: Verdict, live: int, rule: str, reason: str) -> Verdict:
 
 def beyond_cycle(verdicts: Sequence[Verdict]) -> int:
     """How many moves wait for the next cycle."""
-    return sum(verdict.reason.startswith(f"{CYCLE}:") for verdict in verdicts)
+    return sum(map(of_next_cycle, verdicts))
+
+
+def of_next_cycle(verdict: Verdict) -> bool:
+    """Whether the move is wanted, and waits for the next cycle."""
+    return verdict.reason.startswith(f"{CYCLE}:")
 
 
 def outcomes(verdicts: Sequence[Verdict]) -> dict[str, int]:

@@ -29,6 +29,7 @@ from geminivideo.safe_executor.ports import (
     Time,
     Transaction,
 )
+from geminivideo.safe_executor.rules import HOUR_S
 from geminivideo.safe_executor.saga import Step, StepState
 from geminivideo.safe_executor.work import Work, step_of
 
@@ -196,6 +197,7 @@ class Execution:
 
     def _done(self) -> tuple[str, dict[str, Any]]:
         """Bring the change about; its object's id and what Meta then shows of it."""
+        self._still_valid()
         match self.change.change_type:
             case ChangeType.CREATE_CAMPAIGN:
                 return Creation(self.work).campaign()
@@ -207,6 +209,13 @@ class Execution:
                 return StatusChange(self.work).apply()
             case _:
                 return BudgetChange(self.work).apply()
+
+    def _still_valid(self) -> None:
+        """Raises ``Overtaken`` for what was decided too long ago, unless it may be half done."""
+        change, now = self.change, self.clock.now()
+        if change.lapsed(now) and not any(step_of(raw).open for raw in change.steps.values()):
+            hours = (now - change.created_at) / HOUR_S
+            raise Overtaken(f"lapsed: decided {hours:.0f} h ago, on signals that are too old now")
 
     # Endings -------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from geminivideo.budget.choosing import of_next_cycle
 from geminivideo.budget.decision import DecisionRecord, Move, Recommendation
 from geminivideo.budget.gate import AccountHealth, Outcome, Verdict
 from geminivideo.budget.signals import HOUR_S, AdSignals
@@ -200,6 +201,7 @@ class _Planner:
             flow_id=self.flow_id,
             needs_approval=verdict.outcome is Outcome.NEEDS_APPROVAL,
             policy_version=self.policy.version,
+            valid_until_at=self.now + self.policy.executor.decided_valid_hours * HOUR_S,
         )
 
 
@@ -224,48 +226,88 @@ def first_rows(changes: Iterable[PendingChange]) -> list[tuple[str, Any]]:
     ]
 
 
+def stays(verdicts: Iterable[Verdict], record: DecisionRecord) -> dict[str, str]:
+    """The ad sets whose budget is to stay as it is, and why; not those whose turn comes later."""
+    return {
+        str(ad.adset_id): verdict.reason
+        for verdict, ad in zip(verdicts, record.request.ads, strict=True)
+        if verdict.outcome is Outcome.HELD and not of_next_cycle(verdict)
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Withdrawal:
+    """Why an older change gives way; ``for_stay``: nothing takes its place."""
+
+    reason: str
+    for_stay: bool = False
+
+    def fits(self, older: PendingChange) -> bool:
+        """Whether that is a reason for this change, as it stands now."""
+        if self.for_stay:
+            ours = older.requested_by == REQUESTED_BY
+            return ours and older.needs_approval and not older.approved_by
+        return _replaceable(older)
+
+
 class Superseded:
-    """The changes that waited for a budget that a new change is about: withdrawn, if still so."""
+    """The changes that waited for a budget that was decided anew: withdrawn, if they still wait.
 
-    def __init__(self, documents: Documents, changes: list[PendingChange], now: float) -> None:
+    One that waits for a person gives way to a decision to let the budget be, too (``held``, its
+    reason by ad set): what nobody would decide today is nothing to approve.
+    """
+
+    def __init__(
+        self,
+        documents: Documents,
+        account_id: str,
+        changes: list[PendingChange],
+        held: Mapping[str, str],
+        now: float,
+    ) -> None:
         self._now = now
-        self._by_older: dict[str, PendingChange] = {}
-        if changes:
-            self._find(documents, changes)
-
-    def _find(self, documents: Documents, changes: list[PendingChange]) -> None:
-        newer = {str(change.payload["adset_id"]): change for change in changes}
-        by_ad = {change.ad_id: change for change in changes if change.ad_id}
+        self._newer = {str(change.payload["adset_id"]): change for change in changes}
+        self._by_ad = {change.ad_id: change for change in changes if change.ad_id}
+        self._held = held
         own = {change.id for change in changes}
-        account = changes[0].account_id
         waiting = Query(
             "pending_ad_changes",
-            [("account_id", "==", account), ("status", "==", ChangeStatus.PENDING)],
+            [("account_id", "==", account_id), ("status", "==", ChangeStatus.PENDING)],
         )
-        for page in documents.pages(waiting, PendingChange):
-            for older in page:
-                by = newer.get(str(older.payload.get("adset_id"))) or by_ad.get(older.ad_id or "")
-                if by is not None and older.id not in own and _replaceable(older):
-                    self._by_older[older.id] = by
+        self._older = {
+            older.id: why
+            for page in documents.pages(waiting, PendingChange)
+            for older in page
+            if older.id not in own and (why := self._why(older)) is not None and why.fits(older)
+        }
+
+    def _why(self, older: PendingChange) -> _Withdrawal | None:
+        adset = str(older.payload.get("adset_id"))
+        by = self._newer.get(adset) or self._by_ad.get(older.ad_id or "")
+        if by is not None:
+            return _Withdrawal(reason=f"superseded by {by.id}, decided on newer signals")
+        if adset in self._held:
+            reason = f"newer signals let the budget be: {self._held[adset]}"
+            return _Withdrawal(reason=reason, for_stay=True)
+        return None
 
     def __len__(self) -> int:
-        return len(self._by_older)
+        return len(self._older)
 
     def __call__(self, transaction: Transaction) -> list[tuple[str, Any]]:
-        """What to write for those that nobody has taken up since."""
+        """What to write for those that nobody has taken up or approved since."""
         found = [
-            (transaction.get(ledger.change_path(older), PendingChange), by)
-            for older, by in self._by_older.items()
+            (transaction.get(ledger.change_path(older), PendingChange), why)
+            for older, why in self._older.items()
         ]
         return [
             write
-            for older, by in found
-            if older is not None and older.status is ChangeStatus.PENDING
-            for write in self._withdrawn(older, by)
+            for older, why in found
+            if older is not None and older.status is ChangeStatus.PENDING and why.fits(older)
+            for write in self._withdrawn(older, why.reason)
         ]
 
-    def _withdrawn(self, older: PendingChange, by: PendingChange) -> list[tuple[str, Any]]:
-        reason = f"superseded by {by.id}, decided on newer signals"
+    def _withdrawn(self, older: PendingChange, reason: str) -> list[tuple[str, Any]]:
         cancelled = replace(
             older,
             status=ChangeStatus.CANCELLED,
@@ -280,7 +322,7 @@ class Superseded:
             at=self._now,
             account_id=older.account_id,
             change_type=older.change_type,
-            requested_by=by.requested_by,
+            requested_by=REQUESTED_BY,
             reasoning=older.reasoning,
             error=reason,
             terminal=True,

@@ -28,6 +28,7 @@ from geminivideo.services.queueing import new_change, path_of, queue, wake_up
 
 BREAKERS = "breakers"
 LETTER_PREFIX = "change:"
+LAPSED = "has lapsed: the signals it was decided from are too old; the next cycle decides anew"
 _REPLAYED = re.compile(r"(.+)-r([0-9]+)")
 # What a person may ask for once more: it ended, and what it asked for was not done.
 _UNDONE = frozenset({ChangeStatus.FAILED, ChangeStatus.CANCELLED})
@@ -115,6 +116,8 @@ def approve(call: Call) -> Decided:
 
     def body(transaction: Transaction) -> tuple[PendingChange, list[outbox.OutboxRow]]:
         change = _waiting(transaction, call.path["id"])
+        if change.lapsed(now):
+            return _cancelled(transaction, change, by, LAPSED, now), []
         if change.approved_by:
             raise ApiError(409, f"{change.id} was approved by {change.approved_by}")
         approved = replace(
@@ -130,6 +133,8 @@ def approve(call: Call) -> Decided:
         return approved, [row]
 
     change, rows = call.ports.documents.transact(body)
+    if change.status is ChangeStatus.CANCELLED:
+        raise ApiError(409, f"{change.id} {LAPSED}")
     outbox.publish(call.ports.documents, call.ports, rows)
     return _decided(change, by)
 
@@ -141,19 +146,26 @@ def reject(call: Call) -> Decided:
     def body(transaction: Transaction) -> PendingChange:
         change = _waiting(transaction, call.path["id"])
         said = f"rejected by {by}" + (f": {call.body.reason}" if call.body.reason else "")
-        rejected = replace(
-            change,
-            status=ChangeStatus.CANCELLED,
-            claim_epoch=change.claim_epoch + 1,
-            finished_at=now,
-            last_error=said,
-        )
-        transaction.set(path_of(change.id), rejected)
-        row = replace(_row(rejected, by, said, now), id=f"{change.id}-end", terminal=True)
-        transaction.create(f"ad_change_history/{row.id}", row)
-        return rejected
+        return _cancelled(transaction, change, by, said, now)
 
     return _decided(call.ports.documents.transact(body), by)
+
+
+def _cancelled(
+    transaction: Transaction, change: PendingChange, by: str, said: str, now: float
+) -> PendingChange:
+    """The change's end, with its one terminal row."""
+    ended = replace(
+        change,
+        status=ChangeStatus.CANCELLED,
+        claim_epoch=change.claim_epoch + 1,
+        finished_at=now,
+        last_error=said,
+    )
+    transaction.set(path_of(change.id), ended)
+    row = replace(_row(ended, by, said, now), id=f"{change.id}-end", terminal=True)
+    transaction.create(f"ad_change_history/{row.id}", row)
+    return ended
 
 
 def _waiting(transaction: Transaction, change_id: str) -> PendingChange:

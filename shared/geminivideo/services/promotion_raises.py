@@ -13,7 +13,7 @@ from geminivideo.budget.gate import (
     Verdict,
     judge,
 )
-from geminivideo.budget.signals import DAY_S, AdSignals
+from geminivideo.budget.signals import DAY_S, HOUR_S, AdSignals
 from geminivideo.cloud.documents import Query
 from geminivideo.learning.promotion import Promotion
 from geminivideo.learning_records import (
@@ -200,6 +200,7 @@ class Raises:
             jitter_s=jitter_s,
             needs_approval=verdict.outcome is Outcome.NEEDS_APPROVAL,
             policy_version=self.policy.version,
+            valid_until_at=self.now + self.policy.executor.decided_valid_hours * HOUR_S,
         )
 
     def _promoted(

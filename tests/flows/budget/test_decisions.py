@@ -14,7 +14,7 @@ from geminivideo.records import (
     StageSeen,
 )
 from geminivideo.safe_executor.ledger import Breaker, BudgetEntry, BudgetWindow
-from geminivideo.services import budget_decisions
+from geminivideo.services import budget_changes, budget_decisions
 
 
 @pytest.fixture
@@ -157,6 +157,45 @@ def test_a_newer_decision_withdraws_what_still_waited(world, make, seasoned):
             assert [row.id for row in rows] == [f"{before.id}-end"]
             assert "superseded by" in rows[0].error
     assert renewed
+
+
+def test_a_decision_to_stay_withdraws_what_waits_for_a_person(world, make, seasoned):
+    """Nobody can approve today what was decided yesterday and would not be decided any more."""
+    world.policy(replace(make.auto, executor=ExecutorPolicy()))
+    cycle(world, seasoned, "t1")
+    older = world.changes()
+    world.policy(replace(make.auto, gate=GatePolicy(min_confidence=1.01)))
+    world.clock.sleep(6 * make.hour)
+    cycle(world, seasoned, "t2")
+    assert older
+    for before in older:
+        now = world.documents.require(f"pending_ad_changes/{before.id}", PendingChange)
+        assert now.status is ChangeStatus.CANCELLED
+        assert "newer signals let the budget be: confidence" in now.last_error
+
+
+def test_what_was_approved_meanwhile_is_not_withdrawn(world, make, seasoned):
+    """A person approves while a newer decision is about to be written: the approval stands."""
+    world.policy(replace(make.auto, executor=ExecutorPolicy()))
+    cycle(world, seasoned, "t1")
+    (first, *_) = world.changes()
+    held = {first.payload["adset_id"]: "confidence"}
+    withdrawing = budget_changes.Superseded(world.documents, "acme", [], held, world.clock.now())
+    assert len(withdrawing) == 1
+    world.documents.update(f"pending_ad_changes/{first.id}", {"approved_by": "ann"})
+    assert world.documents.transact(withdrawing) == []
+
+
+def test_a_move_that_waits_for_the_next_cycle_keeps_what_waits_for_a_person(world, make, seasoned):
+    """Beyond the cycle's number of changes a move is still wanted: its proposal stays."""
+    world.policy(replace(make.auto, executor=ExecutorPolicy()))
+    cycle(world, seasoned, "t1")
+    older = world.changes()
+    world.policy(replace(make.auto, gate=GatePolicy(max_changes=0), executor=ExecutorPolicy()))
+    world.clock.sleep(6 * make.hour)
+    cycle(world, seasoned, "t2")
+    statuses = {c.status for c in world.changes() if c.id in {b.id for b in older}}
+    assert ChangeStatus.PENDING in statuses
 
 
 def test_what_the_executor_has_taken_up_is_not_withdrawn(world, make, seasoned):

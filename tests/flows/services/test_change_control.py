@@ -100,6 +100,18 @@ def test_a_change_is_approved_once(world, queue):
     assert len(due(queue)) == 1
 
 
+def test_what_was_decided_too_long_ago_cannot_be_approved(world, queue):
+    """Approved days later it ends CANCELLED, with who and why, and nothing is woken."""
+    change_of(world, valid_until_at=Clock().now() - 1.0)
+    answer = decide(world, "approve")
+    assert answer.status == 409
+    assert "lapsed" in answer.json["error"]
+    (row,) = rows(world)
+    assert (row.status, row.terminal, row.requested_by) == ("CANCELLED", True, "ann")
+    assert stored(world).approved_by is None
+    assert due(queue) == []
+
+
 def test_a_rejected_change_ends_with_one_terminal_row(world, queue):
     """CANCELLED, with who and why; it can be neither approved nor rejected again."""
     change_of(world)

@@ -88,6 +88,39 @@ def test_drift_is_adopted_as_the_new_start(world: Any) -> None:
     assert world.budget_of(made) == 16000
 
 
+def test_what_was_decided_too_long_ago_lapses(world: Any) -> None:
+    """Held back for two days, it is not executed on the signals of then: CANCELLED, and why."""
+    made = world.live_ad(5000)
+    change = world.raise_to(made, 5500)
+    path, until = ledger.change_path(change.id), world.clock.now() + 24 * HOUR
+    world.documents.update(path, {"valid_until_at": until})
+    world.clock.at = until
+    world.drain()
+    assert world.change(change.id).status is ChangeStatus.CANCELLED
+    assert "lapsed: decided 24 h ago" in world.change(change.id).last_error
+    assert world.budget_of(made) == 5000
+    assert not world.dead
+    world.check_invariants()
+
+
+def test_what_a_person_confirmed_or_meta_may_have_does_not_lapse(world: Any) -> None:
+    """An approval is newer than the signals; a lost answer is resolved whatever its age."""
+    made = world.live_ad(5000)
+    approved, begun = world.raise_to(made, 5400), world.raise_to(made, 5500)
+    until = {"valid_until_at": world.clock.now() + 60.0}
+    world.documents.update(ledger.change_path(approved.id), until | {"approved_by": "ann"})
+    world.documents.update(ledger.change_path(begun.id), until)
+    world.clock.at += 50.0
+    world.step()
+    world.meta.fault(UPDATE, drop="after")
+    world.step()
+    world.clock.at += 120.0
+    world.drain()
+    assert world.change(approved.id).status is ChangeStatus.COMPLETED
+    assert world.change(begun.id).status is ChangeStatus.COMPLETED
+    assert len(world.budget_writes()) == 2
+
+
 @pytest.mark.parametrize("drop", ["before", "after"])
 def test_a_lost_answer_is_resolved_by_reading(world: Any, drop: str) -> None:
     """Dropped before or after the effect: UNKNOWN, then one effect with the value of the first."""
