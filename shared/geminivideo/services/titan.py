@@ -27,6 +27,7 @@ from geminivideo.titan_core import council, critics, director, session
 from geminivideo.titan_core.material import Material
 
 NO_FOOTAGE = "no-footage"
+UNUSED_FEATURES = "visual-features-unused"
 _JUDGES_OF_WORDS = ("hook-critic", "evidence-critic")
 
 
@@ -70,7 +71,11 @@ class ScriptBlueprint:
 
 @dataclass(frozen=True, kw_only=True)
 class CouncilRequest:
-    """One of three shapes: a script, a list of plans, or a flow's own plans."""
+    """One of three shapes: a script, a list of plans, or a flow's own plans.
+
+    No member judges a script by ``visual_features``: with them, ``degraded`` says
+    ``visual-features-unused``.
+    """
 
     script: str | None = None
     visual_features: dict[str, Any] | None = None
@@ -177,7 +182,9 @@ def evaluate(call: Call) -> ScriptVerdict | Evaluations:
     """Judge a script, a list of plans, or a flow's plans; 422 when it is none of the three."""
     asked: CouncilRequest = call.body
     if asked.script is not None:
-        return _judge_script(asked.script)
+        of_script = _judge_script(asked.script)
+        unused = [UNUSED_FEATURES] if asked.visual_features else []
+        return replace(of_script, degraded=[*of_script.degraded, *unused])
     if asked.blueprints is not None:
         bar = _bar(asked.approval_threshold)
         judged = [_judge_words(plan, bar) for plan in asked.blueprints]

@@ -11,12 +11,21 @@ def titan(world, path, body):
 
 def test_script_shape(world):
     """A script gets a score, a verdict and a breakdown of the members that judge by words."""
-    answer = titan(world, EVALUATE, {"script": "Wait for it: duck", "visual_features": {"a": 1}})
+    answer = titan(world, EVALUATE, {"script": "Wait for it: duck"})
     assert answer.status == 200
     assert set(answer.json["breakdown"]) == {"hook-critic", "evidence-critic"}
     assert answer.json["approved"] is (answer.json["verdict"] == "APPROVED")
     assert 0 <= answer.json["final_score"] <= 100
     assert answer.json["degraded"] == ["default-strategy"]
+
+
+def test_features_that_no_member_judges_by_are_named(world):
+    """Visual features beside a script change no score, and the answer says that they did not."""
+    script = {"script": "Wait for it: duck"}
+    plain = titan(world, EVALUATE, script).json
+    seen = titan(world, EVALUATE, script | {"visual_features": {"motion": 0.9}}).json
+    assert seen["final_score"] == plain["final_score"]
+    assert seen["degraded"] == [*plain["degraded"], "visual-features-unused"]
 
 
 @pytest.mark.parametrize("script", ["", " \n", "x" * 500])
