@@ -95,7 +95,11 @@ RENDER_REASONS: dict[str, str] = {
     "silent-audio": "The sound is silent, so there was no loudness to bring to its target.",
     "no-focus": "Nothing in the picture draws the eye, so the crop stays in the middle.",
     "text-shortened": "A text was longer than its place on the picture and was shortened.",
-    "undrawable-characters": "A text had emoji or right-to-left letters, which were left out.",
+    "undrawable-characters": (
+        "A text had characters that our typeface cannot draw (emoji, right-to-left and several "
+        "Asian scripts), which were left out."
+    ),
+    "words-after-picture": "Words are said after the last picture: no caption shows them.",
     "overlay-unplaced": "A text is shown too briefly to be read and was left out.",
     "gpu-unavailable": "No graphics card encodes here, so the processor did.",
     "enlarged": "The video was enlarged beyond its own pixels, as was asked for.",

@@ -17,7 +17,7 @@ from geminivideo.policy import RenderPolicy
 from geminivideo.records import Check, Transcript, Word
 from geminivideo.video_agent import ffmpeg
 from geminivideo.video_agent.options import UnknownOptionError, known
-from geminivideo.video_agent.plan import Cue, RenderRequest, captions_of, place
+from geminivideo.video_agent.plan import Cue, RenderRequest, captions_of, in_time, place
 from geminivideo.video_agent.pro import ProResult, made, whole
 from geminivideo.video_agent.profanity import masked
 from geminivideo.video_agent.subtitles import Line, read, srt, vtt
@@ -91,8 +91,9 @@ def auto_captions(
     """
     limits = limits_of(request.style, policy)
     spoken = transcript.words if transcript else None
-    words, hits = _hidden(spoken or (), request)
+    masked_words, hits = _hidden(spoken or (), request)
     asked = whole(source, "caption", "source", limits)
+    words, late = _shown(masked_words, asked.duration_s)
     asked = replace(asked, words=words, caption_style=request.style)
     cues = captions_of(words, asked.cuts, asked.fps, limits)
     files = _write(cues, workdir, request)
@@ -100,14 +101,18 @@ def auto_captions(
         rendered=None,
         checks=_file_checks(files, cues, words),
         subtitles=files,
-        degraded=_reasons(transcript, spoken, request),
+        degraded=(*_reasons(transcript, spoken, request), *late),
         cues=cues,
         masked=len(hits),
     )
     covered = request.mask_sound != "keep" and bool(hits) and asked.has_audio
     if not (request.burn_in or covered):
         return result
-    sound = _covered(source, [words[n] for n in hits], asked, workdir, request) if covered else None
+    sound = (
+        _covered(source, [masked_words[n] for n in hits], asked, workdir, request)
+        if covered
+        else None
+    )
     return _burnt(result, asked, source, workdir, request, sound)
 
 
@@ -118,6 +123,14 @@ def _hidden(
         return tuple(words), ()
     listed = request.language if request.mask_profanity else None
     return masked(words, listed, request.mask_words)
+
+
+def _shown(words: Sequence[Word], end_s: float) -> tuple[tuple[Word, ...], tuple[str, ...]]:
+    """The words that are begun while there is a picture, and the reason when some are not."""
+    timed = in_time(words)
+    begun = tuple(replace(w, end_s=min(w.end_s, end_s)) for w in timed if w.start_s < end_s)
+    lost = len(timed) - len(begun)
+    return begun, ((f"words-after-picture:{lost}",) if lost else ())
 
 
 def _reasons(

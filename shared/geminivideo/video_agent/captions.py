@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geminivideo.policy import RenderPolicy
-from geminivideo.video_agent.plan import RenderRequest
+from geminivideo.video_agent.plan import Cue, RenderRequest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -221,7 +221,22 @@ def _captions(request: RenderRequest, zone: Zone, reserved: int, short: int) -> 
         room = zone.height - reserved - fitted.height
         top = zone.y + (room // 2 if STYLES[name].place == "middle" else room)
         drawn = fitted.overlay("caption", cue.text, zone, top, cue.start_s, cue.end_s)
-        yield replace(drawn, style=name, lit=cue.lit)
+        yield replace(drawn, style=name, lit=_lit(cue, fitted, STYLES[name]))
+
+
+def _lit(cue: Cue, fitted: Fitted, style: Style) -> tuple[int, int]:
+    """The lit words among those drawn: some have no letters to draw, some stand in pieces."""
+    drawn = " ".join(fitted.lines).split()
+    ends = [0]
+    for word in cue.words:
+        left = len(drawable(word.text.upper() if style.upper else word.text).replace(" ", ""))
+        place = ends[-1]
+        while left > 0 and place < len(drawn):
+            left -= len(drawn[place])
+            place += 1
+        ends.append(place)
+    first, last = (min(number, len(cue.words)) for number in cue.lit)
+    return ends[first], ends[last]
 
 
 _Rows = tuple[int, int]
@@ -406,16 +421,34 @@ def _pieces(word: str, style: Style, size: int, room: int) -> list[str]:
 
 @lru_cache(maxsize=4096)
 def drawable(text: str) -> str:
-    """The text without what the typeface cannot draw: emoji, marks and right-to-left scripts."""
+    """The text without what cannot be drawn: emoji, marks, right-to-left scripts, and characters
+    that the typeface has no glyph of (Thai, Devanagari, Georgian ...)."""
     kept = "".join(c for c in unicodedata.normalize("NFC", text) if _drawable(c))
     return " ".join(kept.split())
 
 
+@lru_cache(maxsize=16384)
 def _drawable(character: str) -> bool:
     kind = unicodedata.category(character)
     if kind in ("So", "Sk", "Cs", "Co", "Cn", "Cf", "Cc", "Mn", "Me"):
         return character in "°©®™№"
-    return unicodedata.bidirectional(character) not in ("R", "AL", "AN")
+    turned = unicodedata.bidirectional(character) in ("R", "AL", "AN")
+    return not turned and (character.isspace() or _ink(character) != _no_glyph())
+
+
+@lru_cache(maxsize=1)
+def _no_glyph() -> bytes:
+    """What is drawn in the place of a character that the typeface does not have."""
+    return _ink("\u0378")  # Unicode has never assigned it
+
+
+def _ink(character: str) -> bytes:
+    import cv2
+    import numpy as np
+
+    mask = np.zeros((32, 32), np.uint8)
+    cv2.putText(mask, character, (4, 24), 255, _face(), 16, 400)
+    return mask.tobytes()
 
 
 @lru_cache(maxsize=1)

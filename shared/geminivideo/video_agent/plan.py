@@ -6,6 +6,7 @@ output has a constant frame rate, so every output time of a cut is a whole numbe
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -35,6 +36,8 @@ _MIN_TEXT_S = 0.8
 _CAPTION_HOLD_S = 0.25
 _HOOK_SHARE = 0.4
 _MIN_TEXT_HEIGHT = 0.025
+_LEAST_WORD_S = 0.04
+_SAME_MOMENT_S = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +150,7 @@ def request_for(
     """The rendering of a blueprint; raises InvalidPlanError when the shots do not fit the video."""
     fps = output_fps(video.fps, policy)
     cuts = cuts_of(blueprint.shots, scenes, video, fps)
-    words = transcript.words if transcript else None
+    words = in_time(transcript.words) if transcript and transcript.words is not None else None
     has_audio = video.audio_codec is not None
     titles, unplaced = titles_of(blueprint, cuts, fps, policy)
     degraded = [
@@ -325,6 +328,37 @@ def _balanced(run: list[_Heard], policy: RenderPolicy) -> list[list[_Heard]]:
         parts.insert(0, run[start:end])
         end = start
     return parts
+
+
+def in_time(words: Sequence[Word]) -> tuple[Word, ...]:
+    """The words in order of time, each begun after the one before it and ended before the next.
+
+    Recognisers give words of no length, several of one moment, and some that overlap: those of one
+    moment follow each other at most 0.1 s apart, so that each can be shown.
+    """
+    ordered = sorted(words, key=lambda word: word.start_s)
+    starts = _apart([word.start_s for word in ordered])
+    ends = [*starts[1:], math.inf][: len(starts)]
+    return tuple(
+        replace(word, start_s=start, end_s=min(max(word.end_s, start + _LEAST_WORD_S), following))
+        for word, start, following in zip(ordered, starts, ends, strict=True)
+    )
+
+
+def _apart(starts: Sequence[float]) -> list[float]:
+    """Rising times with those of one moment spread towards the next later one."""
+    spread: list[float] = []
+    first = 0
+    while first < len(starts):
+        begun = starts[first]
+        after = first + 1
+        while after < len(starts) and starts[after] - begun < _LEAST_WORD_S:
+            after += 1
+        room = (starts[after] - begun) / (after - first) if after < len(starts) else math.inf
+        step = min(room, _SAME_MOMENT_S)
+        spread += [begun + number * step for number in range(after - first)]
+        first = after
+    return spread
 
 
 def whole_words(words: Sequence[Word]) -> list[Word]:

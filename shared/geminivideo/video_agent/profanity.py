@@ -1,14 +1,15 @@
 """Words that captions can mask: a small list as data, and the caller's own.
 
 The list is short on purpose: the common strong words of five languages, by whole words with their
-inflections written out, so that "Scunthorpe", "cocktail" or "assess" are never touched. It is no
-moderation: it knows no slurs in context, no spelling tricks but ``*`` and ``@``, no other language.
-A caller's entry is a word or a phrase; both are matched without regard to case, accents and
-punctuation.
+inflections written out (and the parts of "shit-storm"), so that "Scunthorpe", "cocktail" or
+"assess" are never touched. It is no moderation: it knows no slurs in context, no spelling tricks
+but ``*`` and ``@``, no other language. A caller's entry is a word or a phrase; both are matched
+without regard to case, accents and punctuation.
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -29,6 +30,7 @@ _LISTS: dict[str, str] = {
     "pt": "merda porra caralho puta putas foda foder cuzão",
 }
 WORDS: dict[str, tuple[str, ...]] = {code: tuple(w.split()) for code, w in _LISTS.items()}
+_JOINTS = re.compile("[-\u2010-\u2015/]")
 _SWAPS = str.maketrans({"@": "a", "$": "s", "0": "o", "1": "i", "3": "e"})
 
 
@@ -47,7 +49,8 @@ def masked(
     hit = {
         n
         for n, word in enumerate(words)
-        if plain[n] in listed or (language and _is_masked(word.text))
+        if not listed.isdisjoint((plain[n], *_parts(word.text)))
+        or (language and _is_masked(word.text))
     }
     for phrase in phrases:
         for n in range(len(plain) - len(phrase) + 1):
@@ -70,6 +73,11 @@ def _plain(text: str) -> str:
     folded = unicodedata.normalize("NFKD", text.casefold()).translate(_SWAPS)
     bare = folded.removesuffix("'s").removesuffix("\u2019s").strip(".,;:!?\"'()[]-\u2026")
     return "".join(c for c in bare if c.isalnum())
+
+
+def _parts(text: str) -> list[str]:
+    """What a word is joined of by dashes or slashes."""
+    return [_plain(part) for part in _JOINTS.split(text)] if _JOINTS.search(text) else []
 
 
 def _is_masked(text: str) -> bool:

@@ -60,12 +60,13 @@ class Line:
 def read(text: str) -> tuple[Line, ...]:
     """The subtitles of a SubRip or WebVTT text that we wrote, without their inner times."""
     found = []
+    unescaped = html.unescape if text.startswith("WEBVTT") else str
     for block in text.split("\n\n"):
         lines = [line for line in block.splitlines() if line]
         at = next((n for n, line in enumerate(lines) if _TIMES.fullmatch(line)), None)
         if at is not None and (match := _TIMES.fullmatch(lines[at])):
             start, end = _seconds(match[1]), _seconds(match[2])
-            plain = html.unescape(_INNER.sub("", " ".join(lines[at + 1 :])))
+            plain = unescaped(_INNER.sub("", " ".join(lines[at + 1 :])))
             found.append(Line(start, end, plain))
     return tuple(found)
 

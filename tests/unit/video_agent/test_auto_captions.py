@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,6 +76,57 @@ def test_files_say_what_is_said_when_it_is_said(clip, tmp_path):
     lines = read(made.subtitles[0].read_text())
     assert " ".join(line.text for line in lines) == " ".join(w.text for w in HEARD.words)
     assert lines[0].start_s == pytest.approx(HEARD.words[0].start_s, abs=0.002)
+
+
+_COUNT = ["one", "one.", "two", "two.", "three", "four"]
+AWKWARD = {
+    "of no length": [("one", 0.5, 0.5), ("two", 0.5, 0.5), ("three", 0.5, 1.0), ("four", 1, 1)],
+    "overlapping": [("one", 0.2, 0.9), ("two", 0.5, 0.7), ("three", 0.6, 1.5), ("four", 1.2, 1.3)],
+    "out of order": [("three", 1.2, 1.5), ("two.", 0.5, 0.7), ("one.", 0.1, 0.3)],
+    "backwards": [("one", 0.9, 0.5), ("two", 1.5, 1.0)],
+}
+
+
+@pytest.mark.parametrize("style", ["hormozi", "instagram"])
+@pytest.mark.parametrize("times", AWKWARD.values(), ids=AWKWARD)
+def test_awkward_word_times_are_shown_one_after_the_other(clip, tmp_path, style, times):
+    """Whatever times a recogniser gives, each caption lasts, in order, and the files pass."""
+    heard = replace(HEARD, words=tuple(word(*one) for one in times))
+    made = auto_captions(clip, heard, tmp_path, POLICY, CaptionRequest(style=style))
+    assert failed(made) == []
+    for path in made.subtitles:
+        lines = read(path.read_text())
+        assert all(line.end_s > line.start_s for line in lines)
+        assert all(a.end_s <= b.start_s + 1e-9 for a, b in itertools.pairwise(lines))
+    order = sorted((said for said, _, _ in times), key=_COUNT.index)
+    assert " ".join(line.text for line in lines).split() == order
+    begun = [said.start_s for cue in made.cues for said in cue.words]
+    assert all(a < b for a, b in itertools.pairwise(begun))
+
+
+def test_words_of_one_moment_are_drawn_and_pass(clip, tmp_path):
+    """One word at a time, three of them begun at once: each is seen, and every check passes."""
+    heard = replace(HEARD, words=tuple(word(*one) for one in AWKWARD["of no length"]))
+    request = CaptionRequest(style="hormozi", burn_in=True)
+    made = auto_captions(clip, heard, tmp_path, POLICY, request)
+    assert failed(made) == []
+
+
+def test_words_after_the_picture_are_named(clip, tmp_path):
+    """A sound longer than its picture: the last words have no caption, and the result says so."""
+    heard = replace(HEARD, words=(word("in", 2.8, 3.4), word("out", 3.2, 3.5)))
+    made = auto_captions(clip, heard, tmp_path, POLICY, CaptionRequest())
+    assert failed(made) == []
+    assert made.degraded == ("words-after-picture:1",)
+    assert [cue.text for cue in made.cues] == ["in"]
+
+
+def test_a_caption_may_look_like_markup():
+    """SubRip has no character references: what looks like one is read back as it is."""
+    spoken = (word("R&amp;B", 0.0, 0.5), word("&lt", 0.5, 1.0))
+    cue = Cue(text="R&amp;B &lt", start_s=0.0, end_s=1.0, words=spoken)
+    assert [line.text for line in read(srt([cue]))] == ["R&amp;B &lt"]
+    assert [line.text for line in read(vtt([cue], word_level=True))] == ["R&amp;B &lt"]
 
 
 def test_a_late_file_is_found():
@@ -196,6 +248,8 @@ def test_unknown_speech_is_named(clip, tmp_path):
         ("SHIT'S", "S***'*"),
         ("sh1t", "s***"),
         ("f**k!", "f***!"),
+        ("shit-storm", "s***-*****"),
+        ("well-known", None),
         ("Scunthorpe", None),
         ("assess", None),
         ("cocktail", None),

@@ -122,8 +122,44 @@ def test_emoji_and_right_to_left_are_named():
     assert reasons == ("undrawable-characters",)
 
 
+@pytest.mark.parametrize("text", ["สวัสดี", "नमस्ते", "ქართული", "Հայ", "₿"])
+def test_a_script_without_glyphs_is_named_and_not_drawn_as_boxes(text):
+    """A character that the typeface does not have would be an empty box: it is left out."""
+    overlays, reasons = layout(request([title("hook", f"Sale {text} now")]), 720, 1280)
+    assert " ".join(overlays[0].lines) == "Sale now"
+    assert reasons == ("undrawable-characters",)
+
+
 @pytest.mark.parametrize(
-    "text", ["Café £5 • 10 € “now”", "Ünïcödé ßtraße", "Привет, мир", "你好世界"]
+    ("lit", "drawn"),
+    [((0, 1), (0, 0)), ((1, 2), (0, 1)), ((2, 3), (1, 3)), ((0, 4), (0, 4)), ((3, 4), (3, 4))],
+)
+def test_the_light_is_on_the_word_that_is_said(lit, drawn):
+    """Words without drawable letters are not counted, and a name of two words is lit as one."""
+    words = tuple(
+        Word(text=text, start_s=n * 0.2, end_s=n * 0.2 + 0.1, confidence=1.0)
+        for n, text in enumerate(("\U0001f525", "hello", "New York", "\U0001f389party"))
+    )
+    shown = Cue(text=" ".join(w.text for w in words), start_s=0, end_s=1, words=words, lit=lit)
+    overlays, _ = layout(replace(request(cues=[shown]), caption_style="karaoke"), 720, 1280)
+    assert " ".join(overlays[0].lines) == "hello New York party"
+    assert overlays[0].lit == drawn
+
+
+def test_a_word_in_pieces_is_lit_whole():
+    """A word too wide for a line stands in two; the light covers both, and the next word after."""
+    long = "Donaudampfschifffahrtsgesellschaftskapitän"
+    words = tuple(Word(text=t, start_s=0, end_s=1, confidence=1.0) for t in (long, "ja"))
+    shown = Cue(text=f"{long} ja", start_s=0, end_s=1, words=words, lit=(1, 2))
+    overlays, _ = layout(replace(request(cues=[shown]), caption_style="tiktok"), 720, 1280)
+    tokens = " ".join(overlays[0].lines).split()
+    first, last = overlays[0].lit
+    assert len(tokens) > 2
+    assert tokens[first:last] == ["JA"]
+
+
+@pytest.mark.parametrize(
+    "text", ["Café £5 • 10 € “now”", "Ünïcödé ßtraße", "Привет, мир", "你好世界", "안녕", "Ελλάδα"]
 )
 def test_other_languages_are_drawn(text):
     """Accents, currency, Cyrillic and Chinese are drawn as they are."""

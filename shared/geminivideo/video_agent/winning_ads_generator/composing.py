@@ -13,7 +13,13 @@ from geminivideo.video_agent.checks import check
 from geminivideo.video_agent.ffmpeg import Progress
 from geminivideo.video_agent.geometry import InvalidPlanError
 from geminivideo.video_agent.grades import GRADES
-from geminivideo.video_agent.plan import RenderRequest, Title, captions_by_source, safe_name
+from geminivideo.video_agent.plan import (
+    RenderRequest,
+    Title,
+    captions_by_source,
+    in_time,
+    safe_name,
+)
 from geminivideo.video_agent.pro import ProResult
 from geminivideo.video_agent.render import RenderedFile, render_together
 from geminivideo.video_agent.source import look
@@ -69,7 +75,7 @@ def clip_of(
         duration_s=seen.duration_s,
         fps=seen.fps,
         scenes=tuple(scenes),
-        words=None if words is None else tuple(words),
+        words=None if words is None else in_time(words),
         role=role,
     )
 
