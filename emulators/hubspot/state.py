@@ -21,6 +21,7 @@ DEFAULTS = (
     "hs_object_id", "pipeline",
 )  # fmt: skip
 READ_ONLY = ("createdate", "hs_lastmodifieddate", "hs_object_id")
+MERGED = "hs_merged_object_ids"
 SEARCH_LIMIT = 10_000
 MAX_PAGE = 200
 MAX_BATCH = 100
@@ -45,6 +46,7 @@ CREATE TABLE IF NOT EXISTS events (
   number INTEGER PRIMARY KEY AUTOINCREMENT, body TEXT, due REAL, attempt INTEGER DEFAULT 0,
   state TEXT DEFAULT 'waiting');
 CREATE INDEX IF NOT EXISTS by_due ON events (state, due);
+CREATE TABLE IF NOT EXISTS merges (deal TEXT PRIMARY KEY, into_deal TEXT);
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value REAL);
 """
 
@@ -133,6 +135,35 @@ class Portal:
         """Out of the recycling bin again."""
         self._set_archived(deal_id, 0, "restore")
 
+    def merge(self, primary: str, other: str) -> dict[str, Any]:
+        """A new deal of two, with the values of ``primary`` and both their histories.
+
+        The two are not there any more: who reads one of them is shown the new one.
+        """
+        with self._lock, self._transaction():
+            both = (primary, other)
+            for deal_id in both:
+                self._live(deal_id)
+            at_ms, made = self._ms(None), self._next_id()
+            self._database.execute(
+                "INSERT INTO deals (id, created_ms, modified_ms) VALUES (?, ?, ?)",
+                (made, at_ms, at_ms),
+            )
+            for deal_id in (other, primary):
+                self._database.execute(
+                    "INSERT OR REPLACE INTO versions "
+                    "SELECT ?, name, value, at_ms, source FROM versions WHERE deal = ?",
+                    (made, deal_id),
+                )
+                self._database.execute("INSERT INTO merges VALUES (?, ?)", (deal_id, made))
+                self._database.execute(
+                    "UPDATE deals SET archived = 1, modified_ms = ? WHERE id = ?", (at_ms, deal_id)
+                )
+            self._write(made, self._values(primary) | {MERGED: ";".join(both)}, at_ms)
+            ids = {"primaryObjectId": int(primary), "mergedObjectIds": [int(other)]}
+            self._tell("merge", made, at_ms, **ids, newObjectId=int(made))
+        return self.read(made)
+
     def _set_archived(self, deal_id: str, archived: int, kind: str) -> None:
         with self._lock, self._transaction():
             row = self._row(deal_id)
@@ -154,7 +185,7 @@ class Portal:
     ) -> dict[str, Any]:
         """The deal as the API shows it; raises 404 for none, and for an archived one."""
         with self._lock:
-            row = self._row(deal_id)
+            row = self._row(self._lives_on_as(deal_id))
             if row is None or bool(row["archived"]) != archived:
                 raise errors.not_found()
             return self._shown(row, names, histories)
@@ -286,6 +317,12 @@ class Portal:
         found = self._database.execute("SELECT * FROM deals WHERE id = ?", (deal_id,)).fetchone()
         return found if found is None else _row(found)
 
+    def _lives_on_as(self, deal_id: str) -> str:
+        """The deal's id, or that of the one it was merged into."""
+        found = self._database.execute("SELECT into_deal FROM merges WHERE deal = ?", (deal_id,))
+        row = found.fetchone()
+        return deal_id if row is None else self._lives_on_as(row["into_deal"])
+
     def _live(self, deal_id: str) -> None:
         row = self._row(deal_id)
         if row is None or row["archived"]:
@@ -312,7 +349,9 @@ class Portal:
         )
         return {row["name"]: row["value"] for row in rows}
 
-    def _tell(self, kind: str, deal_id: str, at_ms: int, name: str = "", value: str = "") -> None:
+    def _tell(
+        self, kind: str, deal_id: str, at_ms: int, name: str = "", value: str = "", **more: Any
+    ) -> None:
         event: dict[str, Any] = {
             "eventId": random.Random(f"{deal_id}/{at_ms}/{kind}").randrange(1, 2**31),
             "subscriptionId": _subscription(kind, name),
@@ -328,6 +367,7 @@ class Portal:
             event |= {"subscriptionType": f"deal.{kind}"}
         if kind == "propertyChange":
             event |= {"propertyName": name, "propertyValue": value}
+        event |= more
         self._database.execute(
             "INSERT INTO events (body, due) VALUES (?, ?)", (json.dumps(event), self._clock.now())
         )

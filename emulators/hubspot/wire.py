@@ -40,6 +40,7 @@ class Wire:
         app.router.add_get("/_deliveries", self._deliveries)
         app.router.add_routes(control.routes(self._faults, "/_faults"))
         app.router.add_post(f"{DEALS}/search", self._search)
+        app.router.add_post(f"{DEALS}/merge", self._merge)
         app.router.add_get(DEALS, self._list)
         app.router.add_post(DEALS, self._create)
         app.router.add_get(f"{DEALS}/{{deal:[0-9]+}}", self._read)
@@ -104,6 +105,11 @@ class Wire:
     async def _archive(self, request: web.Request) -> web.Response:
         self._portal.archive(request.match_info["deal"])
         return web.Response(status=204)
+
+    async def _merge(self, request: web.Request) -> web.Response:
+        given = await _body(request)
+        made = self._portal.merge(str(given["primaryObjectId"]), str(given["objectIdToMerge"]))
+        return web.json_response(made)
 
     async def _nothing(self, request: web.Request) -> web.Response:
         raise errors.unimplemented(f"{request.method} {request.path}")

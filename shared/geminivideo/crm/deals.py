@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 STAGE, AMOUNT, PIPELINE = "dealstage", "amount", "pipeline"
 MODIFIED, CREATED, CURRENCY = "hs_lastmodifieddate", "createdate", "deal_currency_code"
+MERGED = "hs_merged_object_ids"  # the deals that were merged into it, separated by semicolons
 HISTORIES = (STAGE, AMOUNT, PIPELINE)
 SEARCH_LIMIT = 10_000
 PAGE = 200
@@ -42,12 +43,21 @@ class Version:
 
 @dataclass(frozen=True, kw_only=True)
 class CrmDeal:
-    """A deal as it was read: its properties now, and the histories of ``HISTORIES``."""
+    """A deal as it was read: its properties now, and the histories of ``HISTORIES``.
+
+    ``merged`` are the deals that it was made of: HubSpot shows it when asked for one of them.
+    """
 
     id: str
     properties: Mapping[str, str]
     histories: Mapping[str, tuple[Version, ...]] = field(default_factory=dict)
     created_at: float | None = None
+
+    @property
+    def merged(self) -> tuple[str, ...]:
+        """The ids of the deals that live on in this one."""
+        named = (one.strip() for one in self.properties.get(MERGED, "").split(";"))
+        return tuple(dict.fromkeys(one for one in named if one and one != self.id))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,14 +94,15 @@ class Deals:
         return HubSpot(access_token=self._token, retry=False, **chosen)
 
     def read(self, deal_id: str, properties: Sequence[str]) -> CrmDeal | None:
-        """The deal with its histories; None when it was deleted.
+        """The deal with its histories; None when it was deleted. One that was merged is answered
+        with the deal that it lives on in, under that one's id.
 
         Raises ``HubSpotUnavailableError`` and ``HubSpotRefusedError``.
         """
         try:
             found = self.client.crm.deals.basic_api.get_by_id(
                 deal_id,
-                properties=[*HISTORIES, CREATED, MODIFIED, CURRENCY, *properties],
+                properties=[*HISTORIES, CREATED, MODIFIED, CURRENCY, MERGED, *properties],
                 properties_with_history=list(HISTORIES),
                 _request_timeout=TIMEOUT_S,
             )

@@ -18,7 +18,7 @@ from geminivideo.decoding import learned
 MAX_EVENTS = 100
 DEAL_STAGE = "dealstage"
 _DEALS = "0-3"  # HubSpot's object type id of deals, as apps of the new platform name it
-_KINDS = ("propertyChange", "creation", "deletion", "restore")
+_KINDS = ("propertyChange", "creation", "deletion", "restore", "merge")
 _OLD_TYPES = frozenset(f"deal.{kind}" for kind in _KINDS)
 _NEW_TYPES = frozenset(f"object.{kind}" for kind in _KINDS)
 
@@ -67,8 +67,8 @@ class _Event(msgspec.Struct, rename="camel"):
     """An event as HubSpot writes it; both names of its type are in use."""
 
     portal_id: int
-    object_id: int
     occurred_at: int
+    object_id: int | None = None
     subscription_id: int = 0
     subscription_type: str = ""
     event_type: str = ""
@@ -76,6 +76,27 @@ class _Event(msgspec.Struct, rename="camel"):
     property_name: str = ""
     property_value: Any = ""
     change_source: str = ""
+    primary_object_id: int | None = None
+    new_object_id: int | None = None
+    merged_object_ids: tuple[int, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        return self.subscription_type or self.event_type
+
+    @property
+    def about_a_deal(self) -> bool:
+        of_deals = self.kind in _NEW_TYPES and self.object_type_id == _DEALS
+        return self.kind in _OLD_TYPES or of_deals
+
+    @property
+    def deals(self) -> tuple[int, ...]:
+        """The deals that it is about: a merge ends some and makes or changes another."""
+        named = (self.object_id, self.primary_object_id, self.new_object_id)
+        found = tuple(dict.fromkeys(i for i in (*named, *self.merged_object_ids) if i is not None))
+        if not found:
+            raise PayloadError(f"not a list of HubSpot events: a {self.kind} without `objectId`")
+        return found
 
 
 def parse(body: bytes) -> Payload:
@@ -90,24 +111,20 @@ def parse(body: bytes) -> Payload:
         raise PayloadError(f"not a list of HubSpot events: {error}") from error
     if len(found) > MAX_EVENTS:
         raise PayloadError(f"too long: {len(found)} events, HubSpot sends up to {MAX_EVENTS}")
-    about_deals = [_deal_event(event) for event in found if _is_about_a_deal(event)]
-    return Payload(events=tuple(dict.fromkeys(about_deals)), ignored=len(found) - len(about_deals))
+    about_deals = [event for event in found if event.about_a_deal]
+    told = [_deal_event(event, deal) for event in about_deals for deal in event.deals]
+    return Payload(events=tuple(dict.fromkeys(told)), ignored=len(found) - len(about_deals))
 
 
-def _is_about_a_deal(event: _Event) -> bool:
-    kind = event.subscription_type or event.event_type
-    return kind in _OLD_TYPES or (kind in _NEW_TYPES and event.object_type_id == _DEALS)
-
-
-def _deal_event(event: _Event) -> DealEvent:
+def _deal_event(event: _Event, deal_id: int) -> DealEvent:
     value = event.property_value
     return DealEvent(
         portal_id=event.portal_id,
-        deal_id=str(event.object_id),
+        deal_id=str(deal_id),
         member=event.property_name,
         value="" if value is None else str(value),
         occurred_at=event.occurred_at / 1000,
         subscription_id=event.subscription_id,
-        kind=event.subscription_type or event.event_type,
+        kind=event.kind,
         source=event.change_source,
     )

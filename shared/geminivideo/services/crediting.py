@@ -92,6 +92,11 @@ class Settled:
         return sum(int(event.members["value_change"]) for event in self.events[-1:])
 
 
+def gone(portal_id: int, deal_id: str, at: float) -> Reading:
+    """That a deal is not there any more: deleted, or merged into another."""
+    return Reading(portal_id=portal_id, deal_id=deal_id, at=at, gone=True)
+
+
 def deal_id_of(portal_id: int, deal_id: str) -> str:
     """The id of a deal's document."""
     return f"{portal_id}-{deal_id}"
@@ -250,11 +255,14 @@ def _kept(deal: Deal) -> list[str]:
 
 
 def _by_ad(before: Deal, deal: Deal) -> dict[str, tuple[int, int]]:
-    """Each ad's change: the old ad gives back all it had, the new one gets all there is."""
+    """Each ad's change: the old ad gives back all it had, the new one gets all there is.
+
+    A deal that was lost is a deal too; one that was deleted is none.
+    """
     changes: dict[str, tuple[int, int]] = {}
     for ad_id, credited, count in (
-        (before.ad_id, -before.credited, -1),
-        (deal.ad_id, deal.credited, 1),
+        (before.ad_id, -before.credited, -int(not before.is_deleted)),
+        (deal.ad_id, deal.credited, int(not deal.is_deleted)),
     ):
         if ad_id is not None:
             value, deals = changes.get(ad_id, (0, 0))

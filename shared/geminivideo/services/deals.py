@@ -66,6 +66,19 @@ def reading_of(
         at=at,
         history=history,
         touch={n: deal.properties[p] for n, p in properties.items() if deal.properties.get(p)},
-        began_at=deal.created_at,
+        began_at=_began_at(deal),
         degraded=tuple(degraded),
     )
+
+
+def _began_at(deal: CrmDeal) -> float | None:
+    """When it was created; a merge makes a new deal of older ones, whose history it has."""
+    first = min((moment.at for moment in moments(deal)), default=None)
+    if deal.created_at is None or first is None or not deal.merged:
+        return deal.created_at
+    return min(deal.created_at, first)
+
+
+def replaced_by(deal: CrmDeal, asked: str) -> list[str]:
+    """The deals that live on in this one, which was shown when ``asked`` was asked for."""
+    return sorted({*deal.merged, asked} - {deal.id})

@@ -10,7 +10,7 @@ import flask
 import pytest
 from geminivideo.cloud.documents import Documents, Query
 from geminivideo.events import DealTouched, ReconciliationDue
-from geminivideo.records import Account, Deal, Reconciliation
+from geminivideo.records import Account, AdState, Deal, Reconciliation
 from geminivideo.runtime import http
 from geminivideo.runtime.clock import Clock
 from geminivideo.runtime.outbox import OutboxRow
@@ -173,6 +173,35 @@ def test_a_deal_that_never_was_leaves_no_document(documents):
     account(documents)
     assert door_of(load("credit_deals").main).work(touched("424242")).outcome == "completed"
     assert documents.get(f"deals/{PORTAL}-424242", Deal) is None
+
+
+def credit(deal_id, cause="test"):
+    return door_of(load("credit_deals").main).work(touched(deal_id, cause))
+
+
+@pytest.mark.parametrize("told_of", ["the new deal", "an old deal"])
+def test_merged_deals_are_credited_once(documents, servers, told_of):
+    """Two deals become a third: their credit goes back, and only the third counts from then on."""
+    crm, ad = servers[2], f"12{len(told_of)}"
+    account(documents)
+    documents.set(
+        f"ad_states/{ad}", AdState(id=ad, account_id="acc", currency="USD", updated_at=1.0)
+    )
+    both = [
+        crm.create(dealstage="closedwon", amount=amount, utm_content=ad)
+        for amount in ("1000", "700")
+    ]
+    for deal_id in both:
+        assert credit(deal_id).outcome == "completed"
+    assert documents.require(f"ad_states/{ad}", AdState).deals == 2
+    made = crm.portal.merge(*both)["id"]
+    assert credit(made if told_of == "the new deal" else both[1], "merge").outcome == "completed"
+    state = documents.require(f"ad_states/{ad}", AdState)
+    assert (state.pipeline_value, state.deals) == (950_00, 1)
+    if told_of == "the new deal":
+        assert documents.require(f"deals/{PORTAL}-{both[0]}", Deal).is_deleted
+    began = documents.require(f"deals/{PORTAL}-{made}", Deal).began_at
+    assert began <= documents.require(f"deals/{PORTAL}-{both[0]}", Deal).began_at + 1.0
 
 
 def test_a_poll_begins_where_the_last_one_ended(documents, servers):

@@ -115,7 +115,8 @@ def test_events_and_totals_agree(given_readings):
     ledger = Ledger(given_readings)
     assert sum(event.value for event in ledger.events) == ledger.deal.credited
     assert sum(ledger.value.values()) == ledger.deal.credited
-    assert sum(ledger.deals.values()) == (1 if ledger.deal.ad_id else 0)
+    counted = ledger.deal.ad_id is not None and not ledger.deal.is_deleted
+    assert sum(ledger.deals.values()) == int(counted)
     assert len({event.id for event in ledger.events}) == len(ledger.events) == ledger.deal.events
     loose = ledger.deal.ad_id is None and ledger.deal.history and not ledger.deal.is_deleted
     assert ledger.loose == ([ledger.deal.value, 1] if loose else [0, 0])
@@ -184,13 +185,13 @@ def test_without_evidence_it_is_counted_and_not_guessed():
 
 
 def test_a_deleted_deal_gives_its_credit_back_and_a_restored_one_gets_it_again():
-    """The newest reading decides whether the deal is there."""
+    """The newest reading decides whether the deal is there, and counts as one."""
     shown = learn(new_deal(), reading(("showup", 300.0, None), named_ad="ad-a", at=1000.0))
     gone = learn(shown.deal, Reading(portal_id=7, deal_id="1", at=1100.0, gone=True))
-    assert gone.by_ad == {"ad-a": (-round(9000_00 * 0.95), 0)}
+    assert gone.by_ad == {"ad-a": (-round(9000_00 * 0.95), -1)}
     assert learn(gone.deal, replace(reading(at=1050.0))).events == ()
     back = learn(gone.deal, reading(at=1200.0))
-    assert back.by_ad == {"ad-a": (round(9000_00 * 0.95), 0)}
+    assert back.by_ad == {"ad-a": (round(9000_00 * 0.95), 1)}
 
 
 def test_an_unknown_stage_is_recorded_worth_nothing_and_told_once():

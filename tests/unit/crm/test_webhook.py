@@ -59,8 +59,25 @@ def test_other_objects_are_ignored_and_counted() -> None:
     """Contacts, and new types that nobody knows yet, are no error."""
     contact = OLD | {"subscriptionType": "contact.propertyChange"}
     company = NEW | {"objectTypeId": "0-2"}
-    payload = parse(body(OLD, contact, company, OLD | {"subscriptionType": "deal.merge"}))
+    renamed = OLD | {"subscriptionType": "deal.associationChange"}
+    payload = parse(body(OLD, contact, company, renamed))
     assert (len(payload.events), payload.ignored) == (1, 3)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"subscriptionType": "deal.merge"},
+        {"objectTypeId": "0-3", "subscriptionType": "object.merge"},
+    ],
+)
+def test_a_merge_is_about_each_of_its_deals(kind: dict[str, Any]) -> None:
+    """Those that ended and the one they live on in are all to be read again."""
+    merge = {k: v for k, v in OLD.items() if not k.startswith("property") and k != "objectId"}
+    ids = {"primaryObjectId": 7, "mergedObjectIds": [8, 9], "newObjectId": 10}
+    payload = parse(body(merge | ids | kind))
+    assert [event.deal_id for event in payload.events] == ["7", "10", "8", "9"]
+    assert payload.ignored == 0
 
 
 def test_a_new_deal_has_a_stage_too() -> None:
