@@ -22,6 +22,7 @@ NO_FRAME = "no-frame-in-scene"
 LOUDNESS_UNMEASURED = "loudness-unmeasured"
 CUTS_IN_PART = "cuts-in-part"
 SPEECH_IN_PART = "speech-heard-in-part"
+SPEECH_NOT_UNDERSTOOD = "speech-not-understood"
 SOUND_UNREADABLE = "sound-unreadable"
 PICTURE_DAMAGED = "picture-damaged"
 LANGUAGE_UNSURE = "language-unsure"
@@ -81,6 +82,9 @@ INPUT_REASONS: dict[str, str] = {
     PICTURE_DAMAGED: (
         "Pictures of a scene are damaged in the file: what was seen in it may be wrong, and an ad "
         "shows the damage."
+    ),
+    SPEECH_NOT_UNDERSTOOD: (
+        "There is a voice, and the speech model understood no word of it: what is said is unknown."
     ),
     SOUND_UNREADABLE: "The sound track is damaged: what is said and how loud is unknown.",
     LANGUAGE_UNSURE: "The language that is spoken was not recognised for sure.",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from geminivideo import degraded as why
 from geminivideo.deadline import NEVER, Deadline
 from geminivideo.drive_intel.models import Models
-from geminivideo.drive_intel.voice_activity import RATE, Track, decoded, stretches
+from geminivideo.drive_intel.voice_activity import RATE, WINDOW, Track, decoded, stretches
 from geminivideo.policy import SpeechPolicy
 from geminivideo.records import Brief, Transcript, Word
 
@@ -34,10 +34,11 @@ def transcribe(
 ) -> Transcript:
     """The words of the first sound track with their times in the video, and the language.
 
-    With sound but no speech ``words`` is empty; without a sound track, or with one that cannot be
-    decoded, it is None (``no-audio``, ``sound-unreadable``).
+    With sound but no voice ``words`` is empty; it is None without a sound track, with one that
+    cannot be decoded, and with a voice of which no word was understood (``no-audio``,
+    ``sound-unreadable``, ``speech-not-understood``).
     ``hint`` holds names that the recogniser should expect (``names_to_expect``). A model that
-    knows English only says ``english-only-speech`` with any words; a multilingual one hears which
+    knows English only says ``english-only-speech`` with any voice; a multilingual one hears which
     language it is, and says ``language-unsure`` below the policy's confidence.
     ``track`` spares decoding the sound again. What is not heard before the ``deadline`` is left out
     (``speech-heard-in-part``).
@@ -52,7 +53,9 @@ def transcribe(
     reasons = (why.SPEECH_IN_PART, *heard.reasons) if in_part else heard.reasons
     return Transcript(
         id=transcript_id,
-        words=tuple(_shifted(word, track.starts_s) for word in heard.words),
+        words=None
+        if heard.words is None
+        else tuple(_shifted(word, track.starts_s) for word in heard.words),
         language=heard.language,
         language_confidence=heard.language_confidence,
         source=models.speech_source,
@@ -81,10 +84,11 @@ def _unheard(transcript_id: str, reason: str) -> Transcript:
 class _Heard:
     """What the recogniser gave: words in the time of the track, and of which language.
 
-    ``is_cut``: time was up before its end.
+    ``words`` None: there is a voice, and no word of it was understood. ``is_cut``: time was up
+    before its end.
     """
 
-    words: tuple[Word, ...] = ()
+    words: tuple[Word, ...] | None = ()
     language: str | None = None
     language_confidence: float | None = None
     reasons: tuple[str, ...] = ()
@@ -112,9 +116,18 @@ def _hear(
     timely = _Timely(segments, deadline)
     placed = (_placed(word, spoken) for word in _words(timely, policy))
     words = tuple(word for word in placed if word is not None)
+    if not words and not timely.cut and _is_certain(track.voice, policy):
+        only = (why.ENGLISH_ONLY,) if sure is None else ()
+        return _Heard(None, reasons=(why.SPEECH_NOT_UNDERSTOOD, *only))
     if not words:
         return _Heard(is_cut=timely.cut)
     return _Heard(words, language, sure, _doubts(sure, policy), timely.cut)
+
+
+def _is_certain(voice: np.ndarray, policy: SpeechPolicy) -> bool:
+    """Whether somebody speaks for sure, understood or not."""
+    certain_s = float((voice >= policy.certain_voice).sum()) * WINDOW / RATE
+    return certain_s >= policy.certain_voice_s
 
 
 class _Timely:

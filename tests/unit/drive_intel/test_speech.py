@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 
 import pytest
 from geminivideo import degraded as why
@@ -16,8 +17,10 @@ from geminivideo.drive_intel.track_sound import sound_track
 from geminivideo.drive_intel.voice_activity import decoded
 from geminivideo.policy import ScenePolicy, SoundPolicy, SpeechPolicy
 from geminivideo.records import Brief, Features
+from geminivideo.video_agent.voice_generator import local_voice
 
 POLICY = SpeechPolicy()
+SPANISH = "Buenos días, hoy les mostramos nuestros zapatos nuevos."
 SPOKEN = (
     "he was not an ill disposed young man unless to be rather cold hearted and rather selfish is "
     "to be ill disposed had he married a more amiable woman he might have been made still more "
@@ -92,6 +95,18 @@ def test_silence_is_not_speech(shots, models, ffmpeg, tmp_path):
     silent = tmp_path / "silent.mp4"
     ffmpeg("-i", shots, "-f", "lavfi", "-i", "anullsrc", "-shortest", "-c:v", "copy", silent)
     assert transcribe(silent, "t", models, POLICY).words == ()
+
+
+@pytest.mark.skipif(not find_spec("py_nanotts"), reason="Pico speaks on Linux only")
+def test_a_voice_that_is_not_understood_is_unknown_speech(shots, models, ffmpeg, tmp_path):
+    """Spanish to a model of English: that nothing was said would be false, so it is unknown."""
+    spoken, video = tmp_path / "spanish.wav", tmp_path / "spanish.mkv"
+    local_voice("es-ES", None).speak(SPANISH, spoken)
+    ffmpeg("-i", shots, "-i", spoken, "-shortest", "-c", "copy", video)
+    found = transcribe(video, "t", models, POLICY)
+    assert (found.words, found.language) == (None, None)
+    assert found.degraded == (why.SPEECH_NOT_UNDERSTOOD, why.ENGLISH_ONLY)
+    assert found.source == "faster-whisper-tiny.en"
 
 
 def test_no_sound_is_unknown_speech(shots, models):
