@@ -16,8 +16,15 @@ from geminivideo.safe_executor.claim import TERMINAL
 from geminivideo.safe_executor.classify import Reaction
 from geminivideo.safe_executor.endings import Fails, OutcomeUnknown, Overtaken, Waits
 from geminivideo.safe_executor.ledger import AccountTotal, BudgetEntry, BudgetWindow
-from geminivideo.safe_executor.limits import BudgetSituation, fix_budget, trimmed, with_drift
+from geminivideo.safe_executor.limits import (
+    BudgetSituation,
+    fix_budget,
+    trimmed,
+    under_cap,
+    with_drift,
+)
 from geminivideo.safe_executor.ports import GraphLostError, GraphRefusedError, Transaction
+from geminivideo.safe_executor.rules import RuleResult
 from geminivideo.safe_executor.saga import Step, StepState
 from geminivideo.safe_executor.work import Work, step_of
 
@@ -202,6 +209,8 @@ class BudgetChange:
         self.work.results = fixed.results
         if fixed.overtaken:
             raise Overtaken(fixed.reason)
+        if fixed.impossible:
+            raise Fails(f"{fixed.reason}, and waiting will not change that")
         if fixed.value is None:
             raise Waits(fixed.until_at or now, fixed.reason)
         return BudgetEntry(change_id=change.id, at=now, before=live, after=fixed.value, open=True)
@@ -276,7 +285,11 @@ class BudgetChange:
 
 @dataclass(frozen=True)
 class StatusChange:
-    """The status of an ad; it runs only under a running ad set and campaign: ours are started."""
+    """The status of an ad; it runs only under a running ad set and campaign: ours are started.
+
+    An ad set that begins to run spends more, like a budget that rises: it must fit under the
+    account's cap.
+    """
 
     work: Work
 
@@ -287,9 +300,39 @@ class StatusChange:
             raise Fails("the change names no ad")
         shown = self.work.ports.graph.read("ad", ad_id)
         if wanted == "ACTIVE":
+            self._make_room(str(shown["adset_id"]))
             self._switch_on("campaign", str(shown["campaign_id"]))
             self._switch_on("adset", str(shown["adset_id"]))
         return ad_id, self._set("status", "ad", ad_id, wanted)
+
+    def _make_room(self, adset_id: str) -> None:
+        """Count the ad set's budget to the account's total; raises ``Waits`` above the cap.
+
+        Once: what has begun was counted. One that runs already is in the total, and a person's
+        own is not started.
+        """
+        rules, documents = self.work.policy.executor, self.work.ports.documents
+        if rules.account_daily_cap is None or self.work.change.steps:
+            return
+        adset = self.work.ports.graph.read("adset", adset_id)
+        gain = int(adset.get("daily_budget") or 0)
+        if not gain or adset.get("effective_status") == "ACTIVE":
+            return
+        if adset.get("status") != "ACTIVE" and not self._is_ours("adset", adset_id):
+            return
+        path, now = ledger.total_path(self.work.change.account_id), self.work.clock.now()
+
+        def body(transaction: Transaction) -> RuleResult:
+            total = transaction.get(path, AccountTotal)
+            result = under_cap(rules, total, gain, now)
+            if result.passed and total is not None:
+                transaction.set(path, replace(total, minor=total.minor + gain))
+            return result
+
+        room = documents.transact(body)
+        self.work.results = (*self.work.results, room)
+        if not room.passed:
+            raise Waits(room.until_at or now, f"{room.rule}: {room.reason}")
 
     def _switch_on(self, kind: str, object_id: str) -> None:
         """Activate a parent that this product made; a person's own stays as that person left it."""

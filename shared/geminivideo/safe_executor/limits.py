@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from geminivideo.policy import ExecutorPolicy
 from geminivideo.safe_executor.ledger import AccountTotal, BudgetEntry, BudgetWindow
@@ -38,12 +38,14 @@ class BudgetSituation:
 
 @dataclass(frozen=True, kw_only=True)
 class FixedBudget:
-    """What is sent (``value``), or why nothing is: it waits until a time, or is overtaken."""
+    """What is sent (``value``), or why nothing is: it waits until a time, is overtaken, or would
+    wait for ever (``impossible``)."""
 
     results: tuple[RuleResult, ...]
     value: int | None = None
     until_at: float | None = None
     overtaken: bool = False
+    impossible: bool = False
 
     @property
     def reason(self) -> str:
@@ -107,7 +109,9 @@ def fix_budget(situation: BudgetSituation) -> FixedBudget:
     value, *clamps = _clamped(situation)
     results.extend(clamps)
     if value is None:
-        return FixedBudget(results=tuple(results), until_at=results[-1].until_at)
+        alone = _within(replace(situation, window=BudgetWindow()))
+        until = results[-1].until_at if alone else None
+        return FixedBudget(results=tuple(results), until_at=until, impossible=alone is None)
     cap = account_cap(situation, value)
     return FixedBudget(
         results=(*results, cap), value=value if cap.passed else None, until_at=cap.until_at
@@ -143,16 +147,28 @@ def _of_others(situation: BudgetSituation, since: float) -> list[BudgetEntry]:
     ]
 
 
-def _clamped(situation: BudgetSituation) -> tuple[int | None, RuleResult]:
+def _within(situation: BudgetSituation) -> int | None:
+    """The budget nearest to the fuzzed wish that velocity and minimum allow, if that is a move."""
+    low, high = _allowed(situation)
     wish = fuzzed(situation.change_id, situation.requested, situation.policy)
-    low, high = bounds(situation.window, situation.live, situation.now, situation.policy)
-    low = max(low, situation.minimum)
-    if low > high:
-        return None, _no_room(situation, f"Meta's minimum {situation.minimum} is above {high}")
     value = min(max(wish, low), high)
     moves = value > situation.live if situation.rising else value < situation.live
-    if not moves:
+    return value if low <= high and moves else None
+
+
+def _allowed(situation: BudgetSituation) -> tuple[int, int]:
+    low, high = bounds(situation.window, situation.live, situation.now, situation.policy)
+    return max(low, situation.minimum), high
+
+
+def _clamped(situation: BudgetSituation) -> tuple[int | None, RuleResult]:
+    low, high = _allowed(situation)
+    if low > high:
+        return None, _no_room(situation, f"Meta's minimum {situation.minimum} is above {high}")
+    value = _within(situation)
+    if value is None:
         return None, _no_room(situation, f"between {low} and {high} no move from {situation.live}")
+    wish = fuzzed(situation.change_id, situation.requested, situation.policy)
     shown = f"{situation.live} -> {value}, asked {situation.requested}, fuzzed {wish}"
     result = Result.PASSED if value == wish else Result.CLAMPED
     reason = f"{shown}; {low} to {high} is allowed now"
@@ -169,17 +185,25 @@ def _no_room(situation: BudgetSituation, reason: str) -> RuleResult:
 
 def account_cap(situation: BudgetSituation, value: int) -> RuleResult:
     """The account's live daily budgets stay within its cap, where one is set."""
-    cap = situation.policy.account_daily_cap
+    capped = situation.policy.account_daily_cap is not None
+    if capped and value <= situation.live:
+        return RuleResult(rule="account_cap", result=Result.PASSED, reason="it is a cut")
+    gain = value - situation.live
+    return under_cap(situation.policy, situation.total, gain, situation.now)
+
+
+def under_cap(
+    policy: ExecutorPolicy, total: AccountTotal | None, gain: int, now: float
+) -> RuleResult:
+    """``gain`` more a day (minor units) fits under the account's cap."""
+    cap = policy.account_daily_cap
     if cap is None:
         return RuleResult(rule="account_cap", result=Result.PASSED, reason="no cap is set")
-    if value <= situation.live:
-        return RuleResult(rule="account_cap", result=Result.PASSED, reason="it is a cut")
-    recheck = situation.now + situation.policy.recheck_s
-    if situation.total is None:
+    recheck = now + policy.recheck_s
+    if total is None:
         return _later("account_cap", "the account's total is not known yet", recheck)
-    total = situation.total.minor + value - situation.live
-    reason = f"{total} of {cap} minor units a day"
-    if total <= cap:
+    reason = f"{total.minor + gain} of {cap} minor units a day"
+    if total.minor + gain <= cap:
         return RuleResult(rule="account_cap", result=Result.PASSED, reason=reason)
     return _later("account_cap", reason, recheck)
 

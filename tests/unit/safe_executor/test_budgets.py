@@ -296,6 +296,35 @@ def test_the_cap_and_the_total_follow_each_change(world: Any) -> None:
     assert "account_cap" in world.change(blocked.id).last_error
 
 
+def test_an_ad_set_begins_to_run_only_under_the_cap(world: Any) -> None:
+    """ACTIVE spends the ad set's budget more a day: it waits for room, and is counted once."""
+    made = world.live_ad(5000)
+    world.policy = Policy(
+        executor=ExecutorPolicy(mode=ExecutionMode.AUTO, account_daily_cap=10_000)
+    )
+    path = ledger.total_path("demo")
+    world.documents.set(path, AccountTotal(minor=8_000, as_of_at=world.clock.now()))
+    change = world.want(made, ChangeType.STATUS_CHANGE, new_status="ACTIVE")
+    world.step()
+    assert world.outcomes[-1].kind is OutcomeKind.DEFERRED
+    assert "account_cap: 13000 of 10000" in world.change(change.id).last_error
+    assert not [w for w in world.meta.writes() if w.effect == "updated"]
+    world.documents.set(path, AccountTotal(minor=4_000, as_of_at=world.clock.now()))
+    world.meta.fault(UPDATE, drop="after")
+    world.drain()
+    assert world.change(change.id).status is ChangeStatus.COMPLETED
+    assert world.documents.require(path, AccountTotal).minor == 9_000
+
+
+def test_a_cut_below_metas_minimum_is_no_wish_to_wait_with(world: Any) -> None:
+    """A budget at Meta's minimum can never be cut: FAILED at once, with the reason."""
+    made = world.live_ad(world.ports.graph.minimum_budget(ACT))
+    change = world.cut_to(made, 20)
+    world.drain()
+    assert world.change(change.id).status is ChangeStatus.FAILED
+    assert "waiting will not change that" in world.change(change.id).last_error
+
+
 def test_the_ad_state_learns_the_new_budget(world: Any) -> None:
     """What the sampler reads next time is what Meta confirmed."""
     made = world.live_ad(5000)
