@@ -41,6 +41,12 @@ def major(amount: int, currency: str) -> float:
     return float(Decimal(amount).scaleb(-decimals(currency)))
 
 
+def shown(amount: int, currency: str, *, name: bool = True) -> str:
+    """Minor units in words, ``12.50 USD`` or ``1250 JPY``."""
+    written = f"{Decimal(amount).scaleb(-decimals(currency)):.{decimals(currency)}f}"
+    return f"{written} {currency}" if name else written
+
+
 def _scaled(amount: str | int | float | Decimal, currency: str) -> Decimal:
     try:
         exact = Decimal(str(amount).strip())

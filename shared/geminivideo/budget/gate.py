@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from geminivideo import money
 from geminivideo.budget.decision import Move, Recommendation
 from geminivideo.budget.signals import HOUR_S, AdSignals
 from geminivideo.policy import ExecutionMode, Policy
@@ -218,6 +219,8 @@ def velocity(case: Case) -> RuleResult:
         f"{_money(base, case.ad.currency)}"
     )
     within = min(most, max(least, case.budget))
+    if (within - case.current) * (case.budget - case.current) <= 0:
+        within = case.current  # a limit ends a move, and never makes one the other way
     if within == case.budget:
         return _passed("velocity", f"within {words}")
     return _clamped("velocity", f"beyond {words}", within, case)
@@ -322,7 +325,7 @@ def _expected_roas(case: Case) -> float | None:
 
 
 def _money(minor: int, currency: str) -> str:
-    return f"{minor / 100:.2f} {currency}"
+    return money.shown(minor, currency)
 
 
 def _passed(rule: str, reason: str) -> RuleResult:
@@ -334,7 +337,7 @@ def _held(rule: str, reason: str) -> RuleResult:
 
 
 def _clamped(rule: str, reason: str, budget: int, case: Case) -> RuleResult:
-    money = _money(budget, case.ad.currency)
+    amount = _money(budget, case.ad.currency)
     return RuleResult(
-        rule=rule, result=RuleOutcome.CLAMPED, reason=f"{reason}: {money}", budget=budget
+        rule=rule, result=RuleOutcome.CLAMPED, reason=f"{reason}: {amount}", budget=budget
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from geminivideo import money
 from geminivideo.records import StageSeen
 
 UNKNOWN_STAGE = "unknown-stage"
@@ -156,7 +157,8 @@ def _reason(
     stage_from: str | None, stage_to: str, before: int, after: Worth, stages: StageMap
 ) -> str:
     moved = f"{stage_from or 'nothing'} -> {stage_to}"
-    worth_now = f"{before / 100:.2f} -> {after.value / 100:.2f} {stages.currency}"
+    now = money.shown(after.value, stages.currency)
+    worth_now = f"{money.shown(before, stages.currency, name=False)} -> {now}"
     if stage_to in stages.lost:
         return f"{moved}: lost, the credit is taken back ({worth_now})"
     if after.warnings and after.warnings[0].startswith(UNKNOWN_STAGE):

@@ -104,7 +104,7 @@ def _signals(
     ripening: LagCurve,
 ) -> Iterable[AdSignals]:
     credits = gathering.credits_of(deals)
-    windows = _windows(documents, account.id, policy, now)
+    windows = _windows(documents, account.id, units, policy, now)
     reading = documents.get(reading_path(account.id), AccountReading)
     condense = len(units) > policy.insights.whole_days_up_to
     for unit in units:
@@ -120,7 +120,9 @@ def _signals(
         )
 
 
-def _windows(documents: Documents, account_id: str, policy: Policy, now: float) -> dict[str, int]:
+def _windows(
+    documents: Documents, account_id: str, units: list[Unit], policy: Policy, now: float
+) -> dict[str, int]:
     """The budget at the velocity window's start of every ad set that was changed since.
 
     A change that leaves the window within ``window_patience_s`` does not count: what is decided
@@ -138,14 +140,26 @@ def _windows(documents: Documents, account_id: str, policy: Policy, now: float) 
         if change.status is ChangeStatus.COMPLETED and change.payload.get("adset_id")
     }
     windows = documents.get_many(changed, BudgetWindow)
-    started = {changed[path]: window_start(window, since) for path, window in windows.items()}
+    live = {adset_window_path(unit.adset_id or ""): unit.ads[0].daily_budget for unit in units}
+    started = {
+        changed[path]: window_start(window, since, live.get(path))
+        for path, window in windows.items()
+    }
     return {adset: budget for adset, budget in started.items() if budget is not None}
 
 
-def window_start(window: BudgetWindow, since: float) -> int | None:
-    """The budget before the first change since; ``None`` without one."""
+def window_start(window: BudgetWindow, since: float, live: int | None = None) -> int | None:
+    """The budget before the first change since; ``None`` without one.
+
+    A change that somebody else made begins a new history, as it does for the executor: one that
+    was found there, or that shows in a ``live`` budget which is not our last.
+    """
     recent = [entry for entry in window.entries if entry.open or entry.at > since]
-    return recent[0].before if recent else None
+    foreign = [number for number, entry in enumerate(recent) if entry.foreign]
+    ours = recent[foreign[-1] + 1 :] if foreign else recent
+    if not ours or (live is not None and not ours[-1].open and ours[-1].after != live):
+        return None
+    return ours[0].before
 
 
 def _ripening(

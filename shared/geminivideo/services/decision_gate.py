@@ -82,7 +82,7 @@ def ask_gate(call: Call) -> GateAnswer:
     account = documents.get(f"accounts/{account_id}", Account)
     currency = account.currency if account else "USD"
     ad = _signals(asked, state, currency, now)
-    window = _window(call, state, policy, now)
+    window = _window(call, state, ad.daily_budget, policy, now)
     verdict = judge(
         _recommendation(asked, ad, currency),
         ad,
@@ -128,12 +128,14 @@ def _signals(asked: Proposal, state: AdState | None, currency: str, now: float) 
     )
 
 
-def _window(call: Call, state: AdState | None, policy: Policy, now: float) -> int | None:
+def _window(
+    call: Call, state: AdState | None, live: int | None, policy: Policy, now: float
+) -> int | None:
     if state is None or state.adset_id is None:
         return None
     found = call.ports.documents.get(adset_window_path(state.adset_id), BudgetWindow)
     since = now - policy.executor.budget_window_hours * HOUR_S
-    return window_start(found, since) if found else None
+    return window_start(found, since, live) if found else None
 
 
 def _recommendation(asked: Proposal, ad: AdSignals, currency: str) -> Recommendation:

@@ -228,6 +228,25 @@ def test_the_velocity_window_is_that_of_the_ad_set(world, make, seasoned):
     assert (world.verdicts()[seasoned[0]].approved_budget or 0) <= 5040
 
 
+def test_what_a_person_set_by_hand_is_where_the_window_begins(world, make, seasoned):
+    """After our 30.00 -> 31.00 somebody set 50.00: that is no step of ours to be undone."""
+    world.read_through("t1")
+    adset = world.state(seasoned[0]).adset_id
+    done = PendingChange(
+        id="ch-old", change_type=ChangeType.BUDGET_INCREASE, status=ChangeStatus.COMPLETED,
+        account_id=make.account, campaign_id=None, ad_id=seasoned[0],
+        payload={"new_budget": 3100, "adset_id": adset}, requested_by="t", reasoning="",
+        created_at=1.0, not_before_at=1.0, jitter_s=3.0, finished_at=world.clock.now() - 60.0,
+    )  # fmt: skip
+    world.documents.set("pending_ad_changes/ch-old", done)
+    entry = BudgetEntry(change_id="ch-old", at=world.clock.now() - 60.0, before=3000, after=3100)
+    world.documents.set(f"rate_windows/adset-{adset}", BudgetWindow(entries=(entry,)))
+    credit_states(world, seasoned)
+    world.score("t1")
+    world.decide("t1")
+    assert (world.verdicts()[seasoned[0]].approved_budget or 0) >= 5000
+
+
 def test_a_whole_step_waits_for_the_step_before_to_leave_the_window(world, make, seasoned):
     """Six hours less a minute after a raise the whole step is decided, for when it may be sent."""
     world.read_through("t1")

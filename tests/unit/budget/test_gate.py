@@ -220,3 +220,21 @@ def test_a_settled_split_is_left_as_it_is(judged):
     """When everything was let through there is nothing to do."""
     made, live = verdicts(judged, wish(6000), wish(4000))
     assert list(settle(made, live, 10_000)) == made
+
+
+def test_a_limit_never_turns_a_raise_into_a_cut(judged):
+    """Somebody raised far beyond the window: a wish for more is held, not cut to the window."""
+    verdict = judged(wish(10500, old=10000), window=VelocityWindow(start_budget=5000))
+    assert (verdict.outcome, verdict.budget) == (Outcome.HELD, 10000)
+    assert "velocity" in verdict.reason
+    same = judged(wish(10000, old=10000), window=VelocityWindow(start_budget=5000))
+    assert (same.outcome, same.budget) == (Outcome.HELD, 10000)
+    down = judged(wish(2000, old=3000), window=VelocityWindow(start_budget=5000))
+    assert (down.outcome, down.budget) == (Outcome.HELD, 3000)
+
+
+def test_yen_are_told_as_yen(judged):
+    """A currency without cents has none in the reasons either."""
+    verdict = judged(wish(9000), currency="JPY")
+    assert "6000 JPY" in rule(verdict, "velocity").reason
+    assert ".00 JPY" not in " ".join(result.reason for result in verdict.rules)
