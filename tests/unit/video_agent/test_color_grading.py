@@ -199,6 +199,32 @@ def test_an_imported_cube_is_laid_on_the_picture(clip, tmp_path, flat):
     assert np.abs(frame_at(half.rendered.path).astype(float) - 127.5).mean() < 4
 
 
+@pytest.mark.parametrize("flat", [True, False])
+@pytest.mark.parametrize(("low", "high"), [(-0.5, 1.5), (0.25, 0.75), (0.0, 2.0), (0.0, 0.5)])
+def test_a_domain_is_kept_on_the_picture(clip, tmp_path, flat, low, high):
+    """ffmpeg's filters know no domain that begins elsewhere or ends early; the picture does."""
+
+    def look(rgb):
+        return 0.9 - 0.8 * np.clip(rgb, max(low, 0), min(high, 1)) ** 2
+
+    empty = np.zeros((65, 3) if flat else (33, 33, 33, 3), np.float32)
+    table = Lut(table=empty, low=(low,) * 3, high=(high,) * 3)
+    bent = replace(table, table=look(table.nodes())).renderable()
+    lut = LutFile(path=bent.save(tmp_path, "bent"), one_dimensional=flat)
+    same = LutFile(path=computed(look, "same", 65).save(tmp_path, "same"))
+    apart = np.abs(shown(clip, lut.filters()) - shown(clip, same.filters()))
+    assert apart.mean() < 1
+    assert apart.max() < 12
+
+
+def test_an_imported_domain_reaches_the_render(clip, tmp_path):
+    """The tool lays the table as it is meant: of a late and steep one hardly a grey is left."""
+    steep = Lut(table=np.array([[0.0] * 3, [1.0] * 3]), low=(0.49,) * 3, high=(0.51,) * 3)
+    made = grade(clip, tmp_path, POLICY, GradeRequest(cube=steep.save(tmp_path, "steep")))
+    light = frame_at(made.rendered.path)[..., 1]
+    assert ((light < 60) | (light > 195)).mean() > 0.9
+
+
 def test_a_table_in_a_folder_of_any_name_is_found(clip, tmp_path):
     """Quotes, colons, commas, brackets and backslashes in a path do not break the graph."""
     folder = tmp_path / "it's [a], b; c: d\\e %f"

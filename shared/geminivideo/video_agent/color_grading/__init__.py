@@ -116,11 +116,11 @@ def _gains(source: Path, request: GradeRequest) -> Gains:
 
 
 def _table(source: Path, request: GradeRequest, gains: Gains) -> Lut:
-    """Balance and look in one table: the imported one as it is where nothing is added to it."""
+    """Balance and look in one table: the imported one as it is where it can be and alone."""
     if request.cube is not None:
         look = parse(request.cube).blended(request.intensity)
         if gains == NEUTRAL:
-            return replace(look, title="GeminiVideo imported")
+            return replace(look, title="GeminiVideo imported").renderable()
         return _balanced(look, gains, "GeminiVideo imported", max(SIZE, min(look.size, 65)))
     if request.reference is not None:
         ours = _balance(statistics.sampled(source), gains)

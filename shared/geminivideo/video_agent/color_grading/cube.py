@@ -21,7 +21,10 @@ Triple = tuple[float, float, float]
 _MAX_BYTES = 32 * 1024**2
 _SIZES_1D = (2, 65536)
 _SIZES_3D = (2, 65)
+_STEPS_1D = 4096  # four for each code of a 10 bit picture
 SIZE = 33
+_BLACK: Triple = (0.0, 0.0, 0.0)
+_WHITE: Triple = (1.0, 1.0, 1.0)
 
 
 class InvalidCubeError(ValueError):
@@ -37,8 +40,8 @@ class Lut:
     """
 
     table: np.ndarray
-    low: Triple = (0.0, 0.0, 0.0)
-    high: Triple = (1.0, 1.0, 1.0)
+    low: Triple = _BLACK
+    high: Triple = _WHITE
     title: str = ""
 
     @property
@@ -88,6 +91,16 @@ class Lut:
             found += weight * self.table[blue, green, red]
         return np.clip(found, 0, 1)
 
+    def renderable(self) -> Lut:
+        """The same look as ffmpeg can lay it: its filters take every domain to begin at 0, and to
+        end at 1 or above (libavfilter's ``parse_cube``); another one is computed anew for 0-1."""
+        if not any(self.low) and min(self.high) >= 1:
+            return self
+        if not self.one_dimensional:
+            return computed(self.applied, self.title, _SIZES_3D[1])
+        steps = replace(self, table=_empty(max(self.size, _STEPS_1D)), low=_BLACK, high=_WHITE)
+        return replace(steps, table=self.applied(steps.nodes()))
+
     def text(self) -> str:
         """The file: title, size, domain, and a row per node with red changing fastest."""
         kind = "1D" if self.one_dimensional else "3D"
@@ -106,6 +119,12 @@ class Lut:
         path = folder / f"{stem}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.cube"
         path.write_text(text, encoding="ascii")
         return path
+
+
+def _empty(rows: int) -> np.ndarray:
+    import numpy as np
+
+    return np.zeros((rows, 3), np.float32)
 
 
 def _row(values: Sequence[float] | np.ndarray) -> str:
