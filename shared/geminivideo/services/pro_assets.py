@@ -124,14 +124,21 @@ def serve_library(call: Call) -> AssetAnswer:
         raise ApiError(422, str(error)) from error
 
 
-def assets_of(ports: Ports, refs: Mapping[str, ObjectRef]) -> list[LibraryAsset]:
-    """The library assets among sources, each once."""
+def assets_of(ports: Ports, refs: Mapping[str, ObjectRef], account_id: str) -> list[LibraryAsset]:
+    """The library assets among sources, each once.
+
+    Accounts share the object of a content, each with a licence of its own: the account's own asset
+    counts, and those of others only where it has none.
+    """
     ours = {
         Path(ref.name).stem
         for ref in refs.values()
         if ref.bucket == ports.settings.media_bucket and ref.name.startswith(f"{FOLDER}/")
     }
-    found = [asset for digest in sorted(ours) for asset in _holding(ports.documents, digest)]
+    found: list[LibraryAsset] = []
+    for digest in sorted(ours):
+        holding = _holding(ports.documents, digest)
+        found += [one for one in holding if one.account_id == account_id] or holding
     return list({asset.id: asset for asset in found}.values())
 
 

@@ -94,7 +94,7 @@ def ask(call: Call, tool: Tool) -> ProAnswer | Reply:
     located = _located(call, tool)
     account = account_of(call.ports.documents, _refs(located))
     policy = policy_of(call.ports.documents, account)
-    assets = pro_assets.assets_of(call.ports, _refs(located))
+    assets = pro_assets.assets_of(call.ports, _refs(located), account)
     job, ours = _claim(call.ports, _job(call, tool, located, account, policy, assets))
     if not ours:
         return _answered(job, tool, cached=True)

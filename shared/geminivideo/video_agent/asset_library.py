@@ -21,8 +21,6 @@ MAX_TAGS = 50
 _MAX_TAG_CHARS = 60
 _MAX_NAME_CHARS = 200
 _MAX_TEXT_CHARS = 2000
-_MAX_LUT_BYTES = 32 * 1024**2
-_MAX_LUT = 129
 _FONTS = {b"\x00\x01\x00\x00": "ttf", b"OTTO": "otf", b"true": "ttf", b"ttcf": "ttc"}
 _WORD = re.compile(r"\w+")
 
@@ -173,25 +171,14 @@ def _font(path: Path) -> dict[str, Any]:
 
 
 def _lut(path: Path) -> dict[str, Any]:
-    """A .cube 3D LUT (Adobe, Cube LUT Specification 1.0): its size, and as many rows as that."""
-    if path.stat().st_size > _MAX_LUT_BYTES:
-        raise AssetUnusableError("it is too large for a .cube LUT")
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    rows = [line.split() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    sizes = [row[1] for row in rows if row[0] == "LUT_3D_SIZE" and len(row) == 2]
-    if not sizes or not sizes[0].isdigit() or not 2 <= int(sizes[0]) <= _MAX_LUT:
-        raise AssetUnusableError(f"it is no .cube LUT: LUT_3D_SIZE 2 to {_MAX_LUT} is missing")
-    colours = sum(len(row) == 3 and all(map(_is_number, row)) for row in rows)
-    if colours != int(sizes[0]) ** 3:
-        raise AssetUnusableError(f"the LUT has {colours} colours, not {int(sizes[0]) ** 3}")
-    return {"size": int(sizes[0])}
+    """A .cube table that ``color_grading`` can lay on a picture: its nodes a side."""
+    from geminivideo.video_agent.color_grading.cube import InvalidCubeError, parse
 
-
-def _is_number(text: str) -> bool:
     try:
-        return abs(float(text)) < 1e6
-    except ValueError:
-        return False
+        lut = parse(path)
+    except InvalidCubeError as error:
+        raise AssetUnusableError(f"it is no .cube LUT that can be used: {error}") from error
+    return {"size": lut.size, "dimensions": 1 if lut.one_dimensional else 3}
 
 
 def _media(path: Path, *, video: bool) -> dict[str, Any]:

@@ -75,6 +75,10 @@ def test_an_unknown_licence_is_allowed_and_follows_its_asset(world, song, clip):
     known = world.post("video_agent", "/api/pro/audio-mix", body).json
     assert not any(one.startswith("licence") for one in known["degraded"])
     assert (known["publishable"], known["refusals"], known["credits"]) == (True, [], [])
+    # What another account does not know of the same content is that account's affair.
+    add(world, song, licence="unknown", name="Secret", account_id="other")
+    again = world.post("video_agent", "/api/pro/audio-mix", body).json
+    assert (again["publishable"], again["refusals"], again["cached"]) == (True, [], True)
 
 
 def test_versions_and_what_a_render_keeps(world, song, clip):

@@ -84,7 +84,10 @@ def test_what_files_measure(tone, mute, tmp_path):
     assert (shown["width"], shown["height"], shown["has_audio"]) == (64, 48, False)
     logo = inspect(tmp_path / "logo.png", AssetKind.LOGO)
     assert logo == {"width": 30, "height": 20, "transparent": True}
-    assert inspect(cube(tmp_path / "a.cube"), AssetKind.LUT) == {"size": 2}
+    assert inspect(cube(tmp_path / "a.cube"), AssetKind.LUT) == {"size": 2, "dimensions": 3}
+    (tmp_path / "curve.cube").write_text("LUT_1D_SIZE 2\n0 0 0\n1 1 1\n")
+    curve = inspect(tmp_path / "curve.cube", AssetKind.LUT)
+    assert curve == {"size": 2, "dimensions": 1}
     assert inspect(tmp_path / "type.ttf", AssetKind.FONT) == {"format": "ttf"}
 
 
@@ -107,9 +110,9 @@ def test_a_video_without_sound_is_no_music(mute):
         inspect(mute, AssetKind.MUSIC)
 
 
-@pytest.mark.parametrize(("size", "rows"), [(2, 7), (2, 9), (1, 1), (500, 2)])
-def test_a_lut_with_the_wrong_number_of_colours(tmp_path, size, rows):
-    """A .cube must hold exactly its size to the third power."""
+@pytest.mark.parametrize(("size", "rows"), [(2, 7), (2, 9), (1, 1), (500, 2), (70, None)])
+def test_a_lut_that_no_grading_can_use(tmp_path, size, rows):
+    """A .cube holds its size to the third power, and no more than the colour grading takes."""
     with pytest.raises(AssetUnusableError, match="LUT"):
         inspect(cube(tmp_path / "a.cube", size, rows), AssetKind.LUT)
 
