@@ -101,6 +101,7 @@ class Clip:
     cue: Cue | None = None
     title: Title | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    markers: tuple[dict[str, Any], ...] = ()
 
     @property
     def end(self) -> int:
@@ -110,7 +111,10 @@ class Clip:
 
 @dataclass(frozen=True, kw_only=True)
 class Track:
-    """Clips in the order of time, none over another; between them is nothing."""
+    """Clips in the order of time, none over another; between them is nothing.
+
+    ``markers`` are in the track's own time, which no edit of its clips moves.
+    """
 
     id: str
     kind: TrackKind
@@ -118,6 +122,7 @@ class Track:
     name: str = ""
     enabled: bool = True
     metadata: dict[str, Any] = field(default_factory=dict)
+    markers: tuple[dict[str, Any], ...] = ()
 
     @property
     def end(self) -> int:
@@ -142,6 +147,7 @@ class Timeline:
     degraded: tuple[str, ...] = ()
     request: RenderRequest | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    markers: tuple[dict[str, Any], ...] = ()
 
     @property
     def frames(self) -> int:

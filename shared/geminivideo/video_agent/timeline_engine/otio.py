@@ -4,15 +4,15 @@ Tracks, clips, gaps, transitions and source ranges are OpenTimelineIO's own, so 
 the edit. What it has no word for (keyframes, fades, fit, texts, the exact fraction of a source
 time) travels in the metadata under ``geminivideo``, and comes back from there unless another
 program has moved the clip since. What an import does not know (effects, nested stacks, time
-warps, markers, generators) is named in ``degraded`` and never silently lost: metadata of others
-is kept as it came.
+warps, generators) is named in ``degraded`` and never silently lost: markers and metadata of others
+are kept as they came.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -77,9 +77,17 @@ def to_otio(timeline: Timeline) -> str:
             },
         },
     )
+    _mark(otio, made.tracks, timeline.markers)
     for track in timeline.tracks:
         made.tracks.append(_track_out(otio, timeline, track))
     return str(otio.adapters.write_to_string(made, "otio_json"))
+
+
+def _mark(otio: Any, item: Any, markers: Iterable[Mapping[str, Any]]) -> None:
+    """Put the markers that an import found back on what it found them on."""
+    for marker in markers:
+        text = msgspec.json.encode(marker).decode()
+        item.markers.append(otio.adapters.read_from_string(text, "otio_json"))
 
 
 def _portable(request: RenderRequest | None) -> RenderRequest | None:
@@ -103,6 +111,7 @@ def _track_out(otio: Any, timeline: Timeline, track: Track) -> Any:
         },
     )
     made.enabled = track.enabled
+    _mark(otio, made, track.markers)
     at = 0
     for clip in track.clips:
         if clip.start > at:
@@ -132,12 +141,14 @@ def _clip_out(otio: Any, timeline: Timeline, clip: Clip) -> Any:
     own = {name: _plain(getattr(clip, name)) for name in _CLIP_EXTRAS}
     own |= {"id": clip.id, "media": clip.media, "source_start": str(clip.source_start)}
     own["name"] = clip.name
-    return otio.schema.Clip(
+    made = otio.schema.Clip(
         name=clip.name or clip.id,
         media_reference=_reference_out(otio, timeline, clip),
         source_range=_range(otio, timeline.fps, clip.source_start * timeline.fps, clip.frames),
         metadata={**clip.metadata, _OWN: own},
     )
+    _mark(otio, made, clip.markers)
+    return made
 
 
 def _reference_out(otio: Any, timeline: Timeline, clip: Clip) -> Any:
@@ -222,6 +233,8 @@ class _Import:
 
     def timeline(self) -> Timeline:
         """The whole timeline."""
+        for extra in self._read.tracks.effects:
+            self._lose(type(extra).__name__, self._read)
         tracks = tuple(t for item in self._read.tracks if (t := self._track(item)))
         if self._read.global_start_time is not None:
             self._lose("global-start-time", self._read)
@@ -238,6 +251,7 @@ class _Import:
             degraded=tuple(dict.fromkeys(self._lost)),
             request=self._request(),
             metadata=others,
+            markers=self._markers(self._read.tracks),
         )
 
     def _request(self) -> RenderRequest | None:
@@ -266,7 +280,7 @@ class _Import:
         if not isinstance(item, self._otio.schema.Track):
             self._lose(type(item).__name__, item)
             return None
-        for extra in [*item.effects, *item.markers]:
+        for extra in item.effects:
             self._lose(type(extra).__name__, item)
         if item.source_range is not None:
             self._lose("trimmed-track", item)
@@ -281,7 +295,15 @@ class _Import:
             name=_read(own.get("name", item.name), str),
             enabled=bool(item.enabled),
             metadata=metadata,
+            markers=self._markers(item),
         )
+
+    def _markers(self, item: Any) -> tuple[dict[str, Any], ...]:
+        """The markers of an item as OpenTimelineIO writes them; their times must be times."""
+        for marker in item.markers:
+            self._frames(marker.marked_range.start_time)
+            self._frames(marker.marked_range.duration)
+        return tuple(msgspec.json.decode(marker.to_json_string()) for marker in item.markers)
 
     def _clips(self, track: Any) -> Iterator[Clip]:
         at, joint, before = Fraction(0), None, None
@@ -296,6 +318,8 @@ class _Import:
                 before = made
             else:
                 before = None
+                for _ in item.markers:
+                    self._lose("Marker", item)
                 if joint is not None:
                     self._lose("transition-to-a-gap", item)
             at, joint = at + length, None
@@ -330,7 +354,7 @@ class _Import:
         return Transition(name="fade", frames=max(1, frames))
 
     def _clip(self, item: Any, at: Fraction, length: Fraction, joint: Transition | None) -> Clip:
-        for extra in [*item.effects, *item.markers]:
+        for extra in item.effects:
             self._lose(type(extra).__name__, item)
         metadata = _builtin(item.metadata)
         own = metadata.pop(_OWN, None) or {}
@@ -351,6 +375,7 @@ class _Import:
             name=_read(own.get("name", item.name), str),
             transition=joint,
             metadata=metadata,
+            markers=self._markers(item),
             **{**extras, "animations": self._animations(extras.get("animations", ()))},
         )
 

@@ -463,7 +463,7 @@ def test_what_is_no_row_is_no_request():
             request_of(edited_one)
 
 
-def foreign(six=6.0, start=86500.0, length=48.0):
+def foreign(six=6.0, start=86500.0, length=48.0, mark=0.0):
     """What another program exports: timecodes from one hour on, a time warp, a marker, a nest."""
 
     def at(value):
@@ -480,7 +480,7 @@ def foreign(six=6.0, start=86500.0, length=48.0):
     file = otio.schema.ExternalReference("file:///a.mov", between(86400.0, 480.0))
     one, two = shown("one", file), shown("two", file)
     one.effects.append(otio.schema.LinearTimeWarp("slow", 0.5))
-    one.markers.append(otio.schema.Marker("here", between(0.0, 1.0)))
+    one.markers.append(otio.schema.Marker("here", between(mark, 1.0)))
     video = otio.schema.Track("Video 1")
     video.append(one)
     video.append(
@@ -515,12 +515,34 @@ def test_another_programs_timeline_is_read_and_what_is_unknown_is_named():
     told = {word.split(":")[1] for word in read.degraded if word.startswith("otio-unknown")}
     assert told == {
         "LinearTimeWarp",
-        "Marker",
         "Stack",
         "MissingReference",
         "global-start-time",
     }
     assert "otio-size-assumed" in read.degraded
+
+
+def test_markers_of_other_programs_come_back():
+    """Of clips, tracks and the timeline: kept through edits and written again as they were; one on
+    a gap has no place here and is named, as an effect on the whole timeline is."""
+    before = otio.adapters.read_from_string(foreign(), "otio_json")
+    second = otio.opentime.RationalTime(24, 23.976)
+    span = otio.opentime.TimeRange(second, second)
+    track = before.tracks[0]
+    track.markers.append(otio.schema.Marker("act 2", span, metadata={"their": [1, {"x": None}]}))
+    before.tracks.markers.append(otio.schema.Marker("end", span))
+    before.tracks.effects.append(otio.schema.Effect(name="all"))
+    next(item for item in track if isinstance(item, otio.schema.Gap)).markers.append(
+        otio.schema.Marker("nothing", span)
+    )
+    read = from_otio(before.to_json_string())
+    assert {"otio-unknown:Marker:untitled", "otio-unknown:Effect:cut-3"} <= set(read.degraded)
+    cut = trim(read, "two", end=90)
+    assert from_otio(to_otio(cut)) == cut
+    after = otio.adapters.read_from_string(to_otio(cut), "otio_json")
+    assert [m.name for m in after.tracks.markers] == ["end"]
+    assert after.tracks[0].markers[0].is_equivalent_to(track.markers[0])
+    assert after.tracks[0][0].markers[0].is_equivalent_to(track[0].markers[0])
 
 
 def test_a_clip_that_another_program_has_moved_is_where_that_program_put_it():
@@ -545,6 +567,7 @@ def test_a_clip_that_another_program_has_moved_is_where_that_program_put_it():
         foreign(length=-48.0),
         foreign(start=0.0, length=1e9),
         foreign(start=float("nan")),
+        foreign(mark=float("inf")),
         to_otio(row(30)).replace('"fps": "30000/1001"', '"fps": "__import__"'),
         to_otio(row(30)).replace('"width": 320', '"width": "wide"'),
     ],
