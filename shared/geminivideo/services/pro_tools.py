@@ -71,8 +71,35 @@ class CropBody:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MixTrackBody:
+    """One more sound: ``kind`` voiceover, dialogue, music, sfx or ambience; times in seconds.
+
+    ``gain_db`` is relative to the level of its kind, or to the file when not ``leveled``; ``pan``
+    is -1 (left) to 1; ``low_db``, ``mid_db`` and ``high_db`` are the equaliser's.
+    """
+
+    path: str
+    kind: str = "sfx"
+    gain_db: float = 0.0
+    leveled: bool = True
+    pan: float = 0.0
+    start_time: float = 0.0
+    fade_in: float = 0.0
+    fade_out: float = 0.0
+    noise_reduction: float = 0.0
+    low_db: float = 0.0
+    mid_db: float = 0.0
+    high_db: float = 0.0
+    enhance: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class MixBody:
-    """Music and a voice laid in, at a platform's loudness (``target_lufs`` with ``custom``)."""
+    """Sounds laid in, at a platform's loudness (``target_lufs`` with ``custom``).
+
+    ``own`` is what the video's own sound is: a kind, ``none`` to leave it out, or ``auto``
+    (dialogue; ambience under a voiceover).
+    """
 
     video_path: str
     music_path: str | None = None
@@ -82,6 +109,9 @@ class MixBody:
     target_lufs: float | None = None
     voice_enhance: bool = False
     noise_reduction: float = 0.0
+    tracks: list[MixTrackBody] = field(default_factory=list)
+    own: str = "auto"
+    own_gain_db: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,12 +233,29 @@ def _crop(task: Task) -> Made:
 
 def _mix_sources(asked: MixBody) -> Mapping[str, str]:
     more = {"music": asked.music_path, "voiceover": asked.voiceover_path}
-    return {"video": asked.video_path} | {role: path for role, path in more.items() if path}
+    named = {"video": asked.video_path} | {role: path for role, path in more.items() if path}
+    return named | {_track_role(number): one.path for number, one in enumerate(asked.tracks)}
 
 
-def _mix_request(asked: MixBody, tracks: tuple[audio_mixer.Track, ...]) -> audio_mixer.MixRequest:
+def _track_role(number: int) -> str:
+    return f"tracks-{number:03d}"
+
+
+def _mix_request(asked: MixBody, files: Mapping[str, Path]) -> audio_mixer.MixRequest:
+    """``files`` has the sounds, wherever they are; raises UnknownOptionError."""
+    kinds = {"music": audio_mixer.Kind.MUSIC, "voiceover": audio_mixer.Kind.VOICEOVER}
+    named = [
+        audio_mixer.Track(path=files[role], kind=kind)
+        for role, kind in kinds.items()
+        if role in files
+    ]
+    more = [_track(one, files[_track_role(number)]) for number, one in enumerate(asked.tracks)]
+    if asked.own not in ("auto", "none"):
+        known("own", asked.own, [*audio_mixer.Kind, "auto", "none"])
     return audio_mixer.MixRequest(
-        tracks=tracks,
+        tracks=(*named, *more),
+        own=None if asked.own == "none" else asked.own,
+        own_gain_db=asked.own_gain_db,
         auto_duck=asked.auto_duck,
         normalization=asked.normalization,
         target_lufs=asked.target_lufs,
@@ -217,14 +264,32 @@ def _mix_request(asked: MixBody, tracks: tuple[audio_mixer.Track, ...]) -> audio
     )
 
 
-def _mix(task: Task) -> Made:
-    kinds = {"music": audio_mixer.Kind.MUSIC, "voiceover": audio_mixer.Kind.VOICEOVER}
-    tracks = tuple(
-        audio_mixer.Track(path=task.files[role], kind=kind)
-        for role, kind in kinds.items()
-        if role in task.files
+def _track(asked: MixTrackBody, path: Path) -> audio_mixer.Track:
+    known("kind", asked.kind, list(audio_mixer.Kind))
+    return audio_mixer.Track(
+        path=path,
+        kind=audio_mixer.Kind(asked.kind),
+        gain_db=asked.gain_db,
+        leveled=asked.leveled,
+        pan=asked.pan,
+        starts_s=asked.start_time,
+        fade_in_s=asked.fade_in,
+        fade_out_s=asked.fade_out,
+        denoise=asked.noise_reduction,
+        equaliser=audio_mixer.Equaliser(
+            low_db=asked.low_db, mid_db=asked.mid_db, high_db=asked.high_db
+        ),
+        enhance=asked.enhance,
     )
-    request = _mix_request(task.body, tracks)
+
+
+def _check_mix(asked: MixBody) -> None:
+    _ = _mix_request(asked, {role: Path(role) for role in _mix_sources(asked)}).loudness_lufs
+    audio_mixer.Track(path=Path("own"), kind=audio_mixer.Kind.DIALOGUE, gain_db=asked.own_gain_db)
+
+
+def _mix(task: Task) -> Made:
+    request = _mix_request(task.body, task.files)
     result = audio_mixer.mix(task.files["video"], task.workdir, task.policy.render, request)
     return made_of(
         result, voice_above_bed_db=result.voice_above_bed_db, gains_db=list(result.levels)
@@ -339,9 +404,9 @@ TOOLS = (
         path="/api/pro/audio-mix",
         body=MixBody,
         sources=_mix_sources,
-        check=lambda asked: _mix_request(asked, ()).loudness_lufs,
+        check=_check_mix,
         run=_mix,
-        about="The video with music and a voice laid in, at a platform's loudness.",
+        about="The video with music, voices and effects laid in, at a platform's loudness.",
     ),
     Tool(
         name="render",

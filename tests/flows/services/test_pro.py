@@ -174,6 +174,14 @@ def test_an_unknown_video_is_heard_by_the_render_job(world, stored, monkeypatch,
     assert world.post("video_agent", "/api/pro/caption", {"video_path": stored.uri}).json["cached"]
 
 
+def samples(path):
+    """The sound as two rows of floats at 48 kHz."""
+    with av.open(str(path)) as container:
+        even = av.AudioResampler(format="fltp", layout="stereo", rate=48_000)
+        frames = [part for f in container.decode(audio=0) for part in even.resample(f)]
+    return np.concatenate([frame.to_ndarray() for frame in frames], axis=1)
+
+
 def test_music_is_laid_in(world, stored, clip, tmp_path):
     """A mix of a local file under the media root and an object has the platform's loudness."""
     shutil.copy(clip, world.media_root / "song.mp4")
@@ -186,6 +194,21 @@ def test_music_is_laid_in(world, stored, clip, tmp_path):
     loudness = next(check for check in made["checks"] if check["name"] == "loudness")
     assert loudness["passed"]
     assert loudness["measured"] == pytest.approx(-14, abs=1)
+
+
+def test_any_sounds_are_mixed_in_as_asked(world, stored, tone, tmp_path):
+    """A sound of its own alone, from its time on, to one side, faded and without its treble."""
+    shutil.copy(tone, world.media_root / "tone.wav")
+    sound = {"path": str(world.media_root / "tone.wav"), "kind": "sfx", "start_time": 0.5}
+    sound |= {"pan": -1, "low_db": -12, "high_db": 3, "fade_out": 0.1}
+    body = {"video_path": stored.uri, "own": "none", "tracks": [sound]}
+    answer = world.post("video_agent", "/api/pro/audio-mix", body)
+    assert answer.status == 200, answer.json
+    assert len(answer.json["details"]["gains_db"]) == 1
+    left, right = samples(fetched(world, answer.json["url"], tmp_path / "m.mp4"))
+    assert np.abs(left[: int(0.4 * 48_000)]).max() < 0.01
+    assert np.abs(left[int(0.6 * 48_000) :]).max() > 0.1
+    assert np.abs(right).max() < 0.02
 
 
 def test_a_platform_render(world, stored):
@@ -349,6 +372,10 @@ def test_media_that_cannot_be_read(world, route, content, monkeypatch):
         ("caption", {"style": "comic"}, "hormozi"),
         ("caption", {"language": "../en"}, "language"),
         ("audio-mix", {"normalization": "loud"}, "broadcast"),
+        ("audio-mix", {"own": "noise"}, "dialogue"),
+        ("audio-mix", {"tracks": [{"path": "x.wav", "kind": "drums"}]}, "ambience"),
+        ("audio-mix", {"tracks": [{"path": "x.wav", "high_db": 99}]}, "high_db"),
+        ("audio-mix", {"own_gain_db": 99}, "gain_db"),
         ("render", {"platform": "cinema"}, "tiktok"),
         ("render", {"quality": "best"}, "master"),
         ("preview", {"quality": "4k"}, "240p"),
