@@ -494,12 +494,15 @@ class InsightsPolicy:
     by day. A report is asked after ``polls`` times, ``poll_s`` apart, then the delivery is given
     back; after ``report_deadline_s`` it is given up for this cycle. From
     ``usage_pause_percent`` of Meta's limit on, reading waits; ``pause_s`` when Meta says no time.
-    ``reads_per_hour`` bounds what callers of the HTTP route may read of one account.
+    ``reads_per_hour`` bounds what callers of the HTTP route may read of one account. Totals that a
+    caller sends and that went back by up to ``max_correction`` (a share) were corrected; by more,
+    the ad is counted anew.
     """
 
     window_days: int = 5
     first_days: int = 28
     kept_days: int = 37
+    max_correction: float = 0.2
     polls: int = 3
     poll_s: float = 2.0
     report_deadline_s: float = 4 * 3600.0

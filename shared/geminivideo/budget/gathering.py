@@ -17,7 +17,14 @@ from geminivideo.budget import history
 from geminivideo.budget.history import AdDay
 from geminivideo.budget.lag import Delay, share
 from geminivideo.budget.revenue import StageChange
-from geminivideo.budget.signals import DAY_S, HOUR_S, AdSignals, Day, LagCurve
+from geminivideo.budget.signals import (
+    DAY_S,
+    HOUR_S,
+    AdSignals,
+    Day,
+    LagCurve,
+    with_late_clicks,
+)
 from geminivideo.policy import Policy
 from geminivideo.records import AdState, Deal
 
@@ -160,7 +167,7 @@ def signals(
     born, age_known = _born(unit, days, now)
     credited = [credit for ad in unit.ads for credit in credits.get(ad.id, ())]
     ripe = ripening or LagCurve.immediate()
-    shown = _spread(_days(days, born, now, policy), credited, ripe, now)
+    shown = _spread(with_late_clicks(_days(days, born, now, policy)), credited, ripe, now)
     read = [ad.insights_at for ad in unit.ads if ad.insights_at is not None]
     return AdSignals(
         ad_id=unit.id,

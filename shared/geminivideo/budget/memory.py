@@ -8,9 +8,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from geminivideo.budget.signals import DAY_S, HOUR_S, AdSignals, Day, ValueBasis, whole_life
+from geminivideo.budget.signals import (
+    DAY_S,
+    HOUR_S,
+    AdSignals,
+    Day,
+    ValueBasis,
+    whole_life,
+    with_late_clicks,
+)
 
 _KEPT_DAYS = 30
+_COUNTS = ("impressions", "clicks", "spend")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,17 +36,21 @@ class AdMemory:
     days: tuple[Day, ...] = ()
 
 
-def remember(memory: AdMemory | None, ad: AdSignals, at: float) -> AdMemory:
+def remember(
+    memory: AdMemory | None, ad: AdSignals, at: float, *, max_correction: float = 0.2
+) -> AdMemory:
     """The memory after a caller sent ``ad`` at ``at`` (epoch seconds); days in ``ad`` win.
 
-    Totals that went back (an ad counted anew) begin a new memory; a sighting not later than the
-    last changes nothing.
+    Totals that went back by up to ``max_correction`` (a share) were corrected: what is missing is
+    taken from the latest days. By more, the ad is counted anew, which begins a new memory. A
+    sighting not later than the last changes nothing.
     """
     if memory is not None and at <= memory.seen_at:
         return memory
-    if memory is None or _went_back(memory, ad):
+    if memory is None or _begins_anew(memory, ad, max_correction):
         return _snapshot(ad, at, whole_life(ad, at))
-    return _snapshot(ad, at, _joined(memory.days, _difference(memory, ad, at), at))
+    days, new = _corrected(memory.days, _difference(memory, ad, at))
+    return _snapshot(ad, at, with_late_clicks(_joined(days, new, at)))
 
 
 def recall(memory: AdMemory, ad: AdSignals) -> AdSignals:
@@ -47,10 +60,21 @@ def recall(memory: AdMemory, ad: AdSignals) -> AdSignals:
     return replace(ad, days=memory.days, basis=ValueBasis.CREDIT)
 
 
-def _went_back(memory: AdMemory, ad: AdSignals) -> bool:
-    return (
-        ad.impressions < memory.impressions or ad.clicks < memory.clicks or ad.spend < memory.spend
-    )
+def _begins_anew(memory: AdMemory, ad: AdSignals, most: float) -> bool:
+    return any(getattr(ad, name) < (1 - most) * getattr(memory, name) for name in _COUNTS)
+
+
+def _corrected(days: tuple[Day, ...], new: Day) -> tuple[tuple[Day, ...], Day]:
+    """The days and the new one, none of whose counts is below zero: the latest days pay first."""
+    kept = list(days)
+    for name in _COUNTS:
+        missing = max(0, -getattr(new, name))
+        for index in range(len(kept) - 1, -1, -1):
+            taken = min(missing, getattr(kept[index], name))
+            kept[index] = replace(kept[index], **{name: getattr(kept[index], name) - taken})
+            missing -= taken
+        new = replace(new, **{name: max(0, getattr(new, name))})
+    return tuple(kept), new
 
 
 def _snapshot(ad: AdSignals, at: float, days: tuple[Day, ...]) -> AdMemory:

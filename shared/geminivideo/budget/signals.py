@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 HOUR_S = 3600.0
@@ -162,6 +162,24 @@ def one_currency(ads: Iterable[AdSignals]) -> str:
             f"ads in {', '.join(sorted(found))}: decide each currency's ads on their own"
         )
     return next(iter(found), "")
+
+
+def with_late_clicks(days: tuple[Day, ...]) -> tuple[Day, ...]:
+    """Days, oldest first, whose clicks beyond their impressions count to the days before.
+
+    A click may come on a later day than what was clicked on, on one without delivery too. Clicks
+    for which no impression is left stay where they are: those cannot be true.
+    """
+    if all(day.clicks <= day.impressions for day in days):
+        return days
+    clicks, late = [day.clicks for day in days], 0
+    for index in range(len(days) - 1, -1, -1):
+        here = clicks[index] + late
+        clicks[index] = min(here, days[index].impressions)
+        late = here - clicks[index]
+    if late:
+        return days
+    return tuple(replace(day, clicks=told) for day, told in zip(days, clicks, strict=True))
 
 
 def contradiction(ad: AdSignals) -> str | None:

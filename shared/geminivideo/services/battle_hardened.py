@@ -37,6 +37,7 @@ from geminivideo.services.insights_intake import (
 from geminivideo.services.prior_moves import Known
 
 MOST_ADS = 5000
+BOUNDS_BEYOND = "bounds-exceed-total"
 CLICKS_CUT = "clicks-exceed-impressions"
 DEFAULT_MAP = "default-stage-map"
 DEFAULT_ACCOUNT = "default"
@@ -102,7 +103,11 @@ class Heard:
 
 @dataclass(frozen=True, kw_only=True)
 class Selected:
-    """The split; ``shortfall`` is what the bounds left over of ``total_budget``."""
+    """The split; ``shortfall`` is what the bounds left over of ``total_budget``.
+
+    Below zero, the least that the bounds allow (Meta's minimum, the velocity limit from
+    ``current_budget``) is more than the total; ``degraded`` then says ``bounds-exceed-total``.
+    """
 
     total_budget: float
     num_ads: int
@@ -270,16 +275,22 @@ def _remembered(call: Call, owner: _Owner, ads: list[AdSignals], now: float) -> 
     """The ads with the days that earlier calls tell apart; this call is remembered too."""
     paths = {ad.ad_id: f"ad_memories/{owner.id}:{ad.ad_id}" for ad in ads}
     known = call.ports.documents.get_many(paths.values(), AdMemory)
-    memories = {ad.ad_id: _grown(known.get(paths[ad.ad_id]), ad) for ad in ads}
+    most = owner.policy.insights.max_correction
+    memories = {ad.ad_id: _grown(known.get(paths[ad.ad_id]), ad, most) for ad in ads}
     call.ports.documents.set_many((paths[ad_id], memory) for ad_id, memory in memories.items())
     return [_recalled(memories[ad.ad_id], ad, now) for ad in ads]
 
 
-def _grown(memory: AdMemory | None, ad: AdSignals) -> AdMemory:
-    """On the ad's own time line: seconds since its birth. Counts that went back begin anew."""
-    if memory is not None and (ad.impressions < memory.impressions or ad.spend < memory.spend):
+def _grown(memory: AdMemory | None, ad: AdSignals, most: float) -> AdMemory:
+    """On the ad's own time line: seconds since its birth; one that is younger now begins anew."""
+    at = ad.age_hours * HOUR_S
+    if (
+        memory is not None
+        and at < memory.seen_at
+        and ad.impressions < (1 - most) * memory.impressions
+    ):
         memory = None
-    return remember(memory, ad, ad.age_hours * HOUR_S)
+    return remember(memory, ad, at, max_correction=most)
 
 
 def _recalled(memory: AdMemory, ad: AdSignals, now: float) -> AdSignals:
@@ -349,8 +360,15 @@ def _selected(
         currency=currency,
         wisdom=heard,
         shortfall=money.major(record.shortfall, currency),
-        degraded=list(record.degraded),
+        degraded=[*record.degraded, *_beyond(record)],
     )
+
+
+def _beyond(record: DecisionRecord) -> list[str]:
+    """That the least that the ads' bounds allow is more than the total, and by how much."""
+    if record.shortfall >= 0:
+        return []
+    return [f"{BOUNDS_BEYOND}:{money.shown(-record.shortfall, record.currency)}"]
 
 
 def _allocated(
@@ -449,7 +467,7 @@ def value_stage(call: Call) -> StageAnswer:
     """What a deal is worth in a stage, and what its move there adds; nothing is stored."""
     asked: StageQuestion = call.body
     stage_to = asked.stage_to or asked.stage
-    if not stage_to:
+    if not stage_to or not stage_to.strip():
         raise ApiError(422, "stage or stage_to is missing")
     owner = _owner(call, asked.tenant_id or asked.account_id or _account_of(call, asked.campaign))
     account = Account(

@@ -36,6 +36,7 @@ SCHEME = "GV_HUBSPOT_SIGNATURE"  # v3, or v1 by choice
 PROFILE = "GV_PROFILE"  # "local" on a cloud of this machine, which alone sets it
 DEFAULT_ACCOUNT = "default"
 _MOST_EPOCH_S = 1e11  # a larger timestamp is milliseconds
+_AHEAD_S = 86_400.0  # how far a caller's clock may be ahead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,7 +235,7 @@ def _reading(
 ) -> crediting.Reading:
     if not asked.stage.strip():
         raise ApiError(422, "stage must name a stage of the pipeline")
-    at = now if asked.timestamp is None else epoch_of(asked.timestamp, "timestamp")
+    at = now if asked.timestamp is None else epoch_of(asked.timestamp, "timestamp", now)
     seen = StageSeen(
         pipeline=asked.pipeline, stage=asked.stage, at=at, amount=_amount(asked, account.currency)
     )
@@ -306,7 +307,7 @@ def record_click(call: Call) -> ClickRecorded:
     if not (seen.click_id or seen.fbclid or seen.fingerprint or (seen.ip and seen.user_agent)):
         raise ApiError(422, "click_id, fbclid, fingerprint, or ip and user_agent must be given")
     now = call.ports.clock.now()
-    at = now if seen.timestamp is None else epoch_of(seen.timestamp, "timestamp")
+    at = now if seen.timestamp is None else epoch_of(seen.timestamp, "timestamp", now)
     click = TrackedClick(
         id=_click_id(seen, at), account_id=_account_of(call, ad_id).id, ad_id=ad_id, at=at,
         click_id=seen.click_id, fbclid=seen.fbclid, fingerprint=seen.fingerprint, ip=seen.ip,
@@ -323,8 +324,11 @@ def _click_id(seen: ClickSeen, at: float) -> str:
     return hashlib.sha256(msgspec.json.encode(same)).hexdigest()[:32]
 
 
-def epoch_of(value: float | str, member: str) -> float:
-    """A time of the outside as UTC epoch seconds; raises 422 naming the member."""
+def epoch_of(value: float | str, member: str, now: float) -> float:
+    """A time of the outside as UTC epoch seconds; raises 422 naming the member.
+
+    Nothing happened more than a day ahead of us: such a stage would stand for ever.
+    """
     from datetime import UTC, datetime
 
     try:
@@ -337,7 +341,10 @@ def epoch_of(value: float | str, member: str) -> float:
         number = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     if not 0 < number < _MOST_EPOCH_S * 1000:
         raise ApiError(422, f"{member} is no time: {str(value)[:40]!r}")
-    return number / 1000 if number >= _MOST_EPOCH_S else number
+    at = number / 1000 if number >= _MOST_EPOCH_S else number
+    if at > now + _AHEAD_S:
+        raise ApiError(422, f"{member} {str(value)[:40]!r} is in the future")
+    return at
 
 
 def serve_webhook(api: Api, path: str) -> None:

@@ -54,6 +54,7 @@ def test_what_cannot_be_understood_is_a_422_that_names_it(unsigned):
         (flat("a", "d", "lead", deal_value="ten"), "deal_value"),
         (flat("a", "d", "lead", deal_value=-1), "deal_value"),
         (flat("a", "d", "lead", timestamp="soon"), "timestamp"),
+        (flat("a", "d", "lead", timestamp="2096-10-02"), "timestamp"),
         (flat("../x", "d", "lead"), "ad_id"),
         (b"[{}]", "HubSpot events"),
         (b"{", "JSON"),

@@ -195,6 +195,18 @@ def test_calls_of_every_day_are_remembered_as_days(world, account):
     assert by_ad["steady"]["recommended_budget"] > by_ad["worn"]["recommended_budget"]
 
 
+def test_a_total_below_what_the_bounds_allow_is_said(world, account):
+    """Seven ads cannot have a dollar each of five: nothing is hidden about the two."""
+    ads = [
+        {"ad_id": f"ad-{n}", "age_hours": 72.0, "impressions": 3000, "clicks": 60, "spend": 150.0}
+        for n in range(7)
+    ]
+    answer = world.post("ml_service", SELECT, {"ad_states": ads, "total_budget": 5.0}).json
+    assert sum(r["recommended_budget"] for r in answer["recommendations"]) == 7.0
+    assert answer["shortfall"] == -2.0
+    assert "bounds-exceed-total:2.00 USD" in answer["degraded"]
+
+
 def test_a_given_budget_moves_no_further_than_the_limit(world, account):
     """With the live budgets said, every share stays within 20 % of them."""
     ads = [

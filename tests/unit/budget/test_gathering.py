@@ -4,11 +4,12 @@ import pytest
 from geminivideo.budget import gathering
 from geminivideo.budget.history import AdDay, absorb
 from geminivideo.budget.revenue import StageChange
-from geminivideo.budget.signals import DAY_S, LagCurve
+from geminivideo.budget.signals import DAY_S, LagCurve, contradiction
 from geminivideo.policy import Policy
 from geminivideo.records import AdState, Deal
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 NOON = 1_795_348_800.0
 MIDNIGHT = NOON - DAY_S / 2
@@ -55,6 +56,16 @@ def test_ads_of_one_budget_are_summed_by_day():
     assert found.impressions == 1000
     assert [day.impressions for day in found.days] == [200] * 5
     assert found.days[0].frequency is None
+
+
+def test_a_click_that_came_late_does_not_stop_the_ad_from_being_decided():
+    """On a day without delivery a click belongs to the day before; nothing contradicts."""
+    late = absorb(state("a"), [replace(ad_day(1), impressions=0, clicks=2, spend=0), ad_day(0)], 37)
+    found = signals(late)
+    assert [day.clicks for day in found.days] == [10, 10, 12, 0, 10]
+    assert contradiction(found) is None
+    untrue = absorb(state("a"), [replace(ad_day(back), clicks=101) for back in range(5)], 37)
+    assert contradiction(signals(untrue)) is not None
 
 
 def test_today_is_as_long_as_it_lasts_so_far_and_the_first_day_since_its_creation():

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from geminivideo.budget.memory import recall, remember
-from geminivideo.budget.signals import DAY_S, AdSignals, ValueBasis
+from geminivideo.budget.signals import DAY_S, AdSignals, ValueBasis, contradiction
 
 NOW = 1_700_000_000.0
 
@@ -80,3 +80,23 @@ def test_days_that_the_caller_sent_stand():
     memory = remember(None, totals(100), NOW)
     own = replace(totals(100), days=memory.days[:1])
     assert recall(memory, own) is own
+
+
+def test_a_small_correction_is_taken_from_the_latest_days():
+    """Meta takes back what it should not have charged: the days before are still told apart."""
+    memory = None
+    for day in range(1, 6):
+        memory = remember(memory, totals(100 * day), NOW + day * DAY_S)
+    memory = remember(memory, totals(480), NOW + 6 * DAY_S)
+    assert [day.clicks for day in memory.days] == [100, 100, 100, 100, 80, 0]
+    assert sum(day.spend for day in memory.days) == 480 * 100
+    assert all(day.clicks <= day.impressions for day in memory.days)
+
+
+def test_a_late_click_counts_to_the_day_it_came_of():
+    """A click on a day without delivery does not make the ad's numbers untrue."""
+    memory = remember(remember(None, totals(100), NOW), totals(120), NOW + DAY_S)
+    late = replace(totals(120), clicks=123)
+    memory = remember(memory, late, NOW + 2 * DAY_S)
+    assert [day.clicks for day in memory.days] == [100, 23, 0]
+    assert contradiction(recall(memory, late)) is None
