@@ -489,8 +489,9 @@ class GatePolicy:
 class InsightsPolicy:
     """How Meta's insights are read. Days are those of the ad account's calendar.
 
-    ``window_days`` are read again each time, because Meta still corrects them; an account that is
-    seen for the first time is read ``first_days`` back. ``kept_days`` stay in the ad's state day
+    ``window_days`` are read again each time, because Meta still corrects them, and once a day
+    ``conversion_days``, in which clicks may still convert (Meta's default window: 7 days after the
+    click); an account that is seen for the first time is read ``first_days`` back. ``kept_days`` stay in the ad's state day
     by day. A report is asked after ``polls`` times, ``poll_s`` apart, then the delivery is given
     back; after ``report_deadline_s`` it is given up for this cycle. From
     ``usage_pause_percent`` of Meta's limit on, reading waits; ``pause_s`` when Meta says no time.
@@ -500,6 +501,7 @@ class InsightsPolicy:
     """
 
     window_days: int = 5
+    conversion_days: int = 9  # seven days after a click, and the part of a day on either side
     first_days: int = 28
     kept_days: int = 37
     max_correction: float = 0.2

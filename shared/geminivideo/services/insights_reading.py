@@ -217,7 +217,9 @@ class AccountReader:
         today, rules = reading.read_through, self._rules
         if last is None:
             return insights.days_before(today, rules.first_days - 1), True
-        again = insights.days_before(today, rules.window_days - 1)
+        is_new_day = last.read_through < today
+        days = max(rules.window_days, rules.conversion_days if is_new_day else 0)
+        again = insights.days_before(today, days - 1)
         return min(again, last.read_through), False
 
     def _await(self, report: InsightsReport) -> None:

@@ -43,6 +43,25 @@ def test_a_window_that_is_read_again_counts_nothing_twice(world, make):
     assert (world.state(ad).clicks, world.state(ad).impressions) == (90, 2000)
 
 
+def test_a_purchase_a_week_after_its_click_is_still_counted(world, make):
+    """Meta counts it to the day of the click: once a day those days are read again."""
+    (ad,) = world.meta.seed(make.act, 1, 5000)
+    world.show(*(world.row(ad, back) for back in range(3)))
+    world.read_through("t1")
+    world.clock.sleep(5 * make.day)
+    late = Conversion(action_type="purchase", count=1, value=9900, lag_s=6.5 * make.day)
+    world.show(world.row(ad, 7, conversions=(late,)), world.row(ad, 0))
+    world.read_through("t2")
+    assert world.state(ad).cash_revenue == 9900
+    world.clock.sleep(6 * make.hour)
+    asked = world.all("insights_reports", InsightsReport)
+    world.read_through("t3")
+    (third,) = [r for r in world.all("insights_reports", InsightsReport) if r not in asked]
+    assert (
+        third.since == world.days(ad)[-1].date[:8] + f"{int(world.days(ad)[-1].date[8:]) - 4:02d}"
+    )
+
+
 def test_what_was_before_the_first_reading_is_in_the_totals(world, make):
     """An ad that ran for months has its whole life in its totals, counted once."""
     (ad,) = world.meta.seed(make.act, 1, 5000)
