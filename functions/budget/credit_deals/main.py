@@ -17,7 +17,8 @@ def main(event: DealTouched, step: Step) -> None:
             "and the next reconciliation credits its deals"
         )
     for reading, account in _read(event, step, accounts):
-        settled = crediting.credit(step.documents, account, reading, step.clock.now())
+        policy, now = step.policy_of(account.id), step.clock.now()
+        settled = crediting.credit(step.documents, account, reading, now, policy)
         crediting.warn(step.logger, settled)
         step.log("credited", deal=settled.deal.id, events=len(settled.events))
 

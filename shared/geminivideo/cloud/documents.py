@@ -49,10 +49,38 @@ def encode(record: Any) -> dict[str, Any]:
 
 def decode(data: Mapping[str, Any] | None, kind: type[T]) -> T:
     """A stored map as ``kind``; raises ``msgspec.ValidationError`` naming the member."""
-    loaded = _loaded(data or {})
+    return _typed(_loaded(data or {}), kind)
+
+
+def _typed(loaded: dict[str, Any], kind: type[T]) -> T:
     if isinstance(loaded.get(_TTL_FIELD), datetime):
         loaded[_TTL_FIELD] = loaded[_TTL_FIELD].timestamp()
     return msgspec.convert(loaded, learned(kind), strict=False)
+
+
+def _data_of(snapshot: Any) -> Mapping[str, Any] | None:
+    """What ``to_dict`` copies; what is decoded from it shares nothing with it."""
+    data: Mapping[str, Any] | None = snapshot._data
+    return data
+
+
+def _members(fields: Mapping[str, Any]) -> Any:
+    """The members of a protobuf map; a wrapped list comes out as the list that it is."""
+    if len(fields) == 1 and _LIST_IN_LIST in fields:
+        return _value(fields[_LIST_IN_LIST])
+    return {name: _value(value) for name, value in fields.items()}
+
+
+def _value(value: Any) -> Any:
+    """A protobuf ``Value`` of a kind that ``encode`` writes."""
+    kind = value.WhichOneof("value_type")
+    if kind == "map_value":
+        return _members(value.map_value.fields)
+    if kind == "array_value":
+        return [_value(item) for item in value.array_value.values]
+    if kind == "timestamp_value":
+        return value.timestamp_value.ToDatetime(tzinfo=UTC)
+    return None if kind == "null_value" else getattr(value, kind)
 
 
 def _chunks(items: Iterable[R]) -> Iterator[list[R]]:
@@ -87,6 +115,14 @@ def _there(path: str, found: T | None) -> T:
     return found
 
 
+def _id_for_reading(transaction: firestore.Transaction) -> bytes | None:
+    """Its id; raises the client's ``ReadAfterWriteError`` when it has written already."""
+    from google.cloud.firestore_v1._helpers import get_transaction_id
+
+    found: bytes | None = get_transaction_id(transaction)
+    return found
+
+
 class Transaction:
     """Reads first, then writes, as Firestore requires; every write waits for the commit."""
 
@@ -105,8 +141,8 @@ class Transaction:
         """The document at ``path`` as ``kind``, or None; the commit fails if it changes."""
         snapshot = self._ahead.get(path)
         if snapshot is None:
-            snapshot = self._documents.reference(path).get(transaction=self._inner)
-        return decode(snapshot.to_dict(), kind) if snapshot.exists else None
+            return self._documents.fetched(path, kind, _id_for_reading(self._inner))
+        return decode(_data_of(snapshot), kind) if snapshot.exists else None
 
     def require(self, path: str, kind: type[T]) -> T:
         """The document at ``path``; raises ``DocumentMissingError`` when there is none."""
@@ -115,7 +151,7 @@ class Transaction:
     def query(self, query: Query, kind: type[T]) -> list[T]:
         """The documents a query finds, inside the transaction."""
         return [
-            decode(snapshot.to_dict(), kind)
+            decode(_data_of(snapshot), kind)
             for snapshot in query.build(self._documents).stream(transaction=self._inner)
         ]
 
@@ -205,8 +241,27 @@ class Documents:
 
     def get(self, path: str, kind: type[T]) -> T | None:
         """The document at ``path`` as ``kind``, or None when there is none."""
-        snapshot = self.reference(path).get(**self._patience)
-        return decode(snapshot.to_dict(), kind) if snapshot.exists else None
+        return self.fetched(path, kind)
+
+    def fetched(self, path: str, kind: type[T], transaction: bytes | None = None) -> T | None:
+        """The document as it is in the transaction of this id, or now, by ``GetDocument``.
+
+        The client's own ``get`` opens a stream for one document, with a thread to read it.
+        """
+        from google.api_core.exceptions import NotFound
+
+        name = self.reference(path)._document_path
+        try:
+            found = self.client._firestore_api.get_document(
+                request={"name": name, "transaction": transaction},
+                metadata=self.client._rpc_metadata,
+                **self._patience,
+            )
+        except NotFound as error:
+            if "/documents/" not in str(error.message):  # the database itself is missing
+                raise
+            return None
+        return _typed(_members(type(found).pb(found).fields), kind)
 
     def require(self, path: str, kind: type[T]) -> T:
         """The document at ``path``; raises ``DocumentMissingError`` when there is none."""
@@ -266,7 +321,7 @@ class Documents:
             for snapshot in self.client.get_all([self.reference(path) for path in chunk]):
                 if snapshot.exists:
                     path = references[snapshot.reference._path]
-                    found[path] = decode(snapshot.to_dict(), kind)
+                    found[path] = decode(_data_of(snapshot), kind)
         return found
 
     def pages(self, query: Query, kind: type[T], size: int = 1000) -> Iterator[list[T]]:
@@ -280,7 +335,7 @@ class Documents:
             asked = built if after is None else built.start_after(after)
             snapshots = list(asked.stream(**self._patience))
             if snapshots:
-                yield [decode(snapshot.to_dict(), kind) for snapshot in snapshots]
+                yield [decode(_data_of(snapshot), kind) for snapshot in snapshots]
             if len(snapshots) < size:
                 return
             after = snapshots[-1]
@@ -295,12 +350,12 @@ class Documents:
     def query(self, query: Query, kind: type[T]) -> list[T]:
         """The documents a query finds, in its order."""
         found = query.build(self).stream(**self._patience)
-        return [decode(snapshot.to_dict(), kind) for snapshot in found]
+        return [decode(_data_of(snapshot), kind) for snapshot in found]
 
     def named(self, query: Query, kind: type[T]) -> dict[str, T]:
         """The documents a query finds, by their ids."""
         found = query.build(self).stream(**self._patience)
-        return {snapshot.id: decode(snapshot.to_dict(), kind) for snapshot in found}
+        return {snapshot.id: decode(_data_of(snapshot), kind) for snapshot in found}
 
     def delete(self, path: str) -> None:
         """Delete a document; one that is gone already is no error."""

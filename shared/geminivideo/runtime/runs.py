@@ -6,6 +6,7 @@ died is taken over within ``LEASE_S``, and work that is merely long is not.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -94,8 +95,17 @@ class Claim:
 def claim(
     documents: Documents, clock: Clock, *, step: str, key: str, flow_id: str, item: str
 ) -> Claim:
-    """Take the work if nobody has it: new, failed before, or left by a holder whose lease ended."""
+    """Take the work if nobody has it: new, failed before, or left by a holder whose lease ended.
+
+    New work, which is nearly all of it, is taken by one write that fails where a run exists.
+    """
+    from geminivideo.cloud.documents import AlreadyExistsError
+
     run_id = run_id_of(step, key)
+    first = _first(run_id, step, key, flow_id, item, clock.now())
+    with contextlib.suppress(AlreadyExistsError):
+        documents.create(first.path, first)
+        return Claim(first, ours=True)
 
     def body(transaction: Transaction) -> Claim:
         found = transaction.get(path_of(run_id), StepRun)

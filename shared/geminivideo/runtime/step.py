@@ -127,6 +127,7 @@ class Step:
         self.degraded: dict[str, None] = {}
         self.arrivals: list[tuple[str, str, str, Event | None]] = []
         self.ending: tuple[FlowStatus, str | None] | None = None
+        self._policies: dict[str, Policy] = {}
 
     @property
     def settings(self) -> Settings:
@@ -159,8 +160,10 @@ class Step:
         return self.policy_of(self._account_id())
 
     def policy_of(self, account_id: str) -> Policy:
-        """The policy of an account: its document, or the defaults."""
-        return policy_of(self.documents, account_id)
+        """The policy of an account: its document, or the defaults; the same for the whole step."""
+        if account_id not in self._policies:
+            self._policies[account_id] = policy_of(self.documents, account_id)
+        return self._policies[account_id]
 
     def _account_id(self) -> str:
         from geminivideo.records import Flow
