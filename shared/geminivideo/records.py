@@ -937,7 +937,8 @@ class Deal:
     ``events`` (value x attribution confidence). ``attribution`` says how the ad was found,
     ``unattributed`` when nothing tells; ``touch`` is the evidence that the deal brought along
     (read at ``touched_at``), and ``named_ad`` the ad that a caller named at ``named_at``.
-    ``seen_at`` is the newest reading that found the deal, ``deleted_at`` the newest that did not.
+    ``seen_at`` is the newest reading that found the deal, ``deleted_at`` the newest that did not;
+    ``modified_at`` the newest change that a reading knew of, by the CRM's clock.
     """
 
     id: str
@@ -955,6 +956,7 @@ class Deal:
     named_at: float | None = None
     seen_at: float | None = None
     deleted_at: float | None = None
+    modified_at: float | None = None
     events: int = 0
     ad_id: str | None = None
     attribution: str = "unattributed"
@@ -967,6 +969,11 @@ class Deal:
     def is_deleted(self) -> bool:
         """Whether the newest reading did not find it."""
         return self.deleted_at is not None and self.deleted_at > (self.seen_at or 0.0)
+
+    def is_read_as_of(self, modified_at: float) -> bool:
+        """Whether it has been read since the CRM changed it then: nothing is left to learn."""
+        known = self.modified_at is not None and self.modified_at >= modified_at
+        return known and not self.is_deleted
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,13 +1,13 @@
-"""Reconciliation: deals that changed since the last poll are touched, webhook or not."""
+"""Reconciliation: deals that changed since the last poll and were not read since are touched."""
 
 from itertools import islice
 
 from geminivideo.cloud.documents import Query
-from geminivideo.crm.deals import HubSpotRefusedError, HubSpotUnavailableError
+from geminivideo.crm.deals import HubSpotRefusedError, HubSpotUnavailableError, Modified
 from geminivideo.events import DealTouched, ReconciliationDue
-from geminivideo.records import Account, Reconciliation
+from geminivideo.records import Account, Deal, Reconciliation
 from geminivideo.runtime.step import Permanent, Step, Transient, step
-from geminivideo.services import deals
+from geminivideo.services import crediting, deals
 
 MOST = 2000  # deals of one poll: their messages are one commit
 
@@ -41,12 +41,25 @@ def _polled(portal_id: int, account_id: str, step: Step) -> list[DealTouched]:
         step.degrade(f"more-than:{MOST}")
     until = now if drained else found[-1].at + policy.poll_overlap_s
     step.put(path, Reconciliation(id=str(portal_id), seen_until_at=until, polled_at=now))
-    step.log("polled", deals=len(found), since=since, until=until)
+    missed = _missed(portal_id, found, step)
+    step.log("polled", deals=len(found), missed=len(missed), since=since, until=until)
     return [
         DealTouched(
             portal_id=portal_id,
             deal_id=one.deal_id,
             cause=f"poll-{round(one.at * 1000)}",
         )
-        for one in found
+        for one in missed
     ]
+
+
+def _missed(portal_id: int, found: list[Modified], step: Step) -> list[Modified]:
+    """Those that nothing has read since they changed: most that a webhook told of are read."""
+    path_of = {one: f"deals/{crediting.deal_id_of(portal_id, one.deal_id)}" for one in found}
+    known = step.documents.get_many(dict.fromkeys(path_of.values()), Deal)
+
+    def is_read(one: Modified) -> bool:
+        deal = known.get(path_of[one])
+        return deal is not None and deal.is_read_as_of(one.at)
+
+    return [one for one in found if not is_read(one)]

@@ -52,6 +52,7 @@ class CrmDeal:
     properties: Mapping[str, str]
     histories: Mapping[str, tuple[Version, ...]] = field(default_factory=dict)
     created_at: float | None = None
+    modified_at: float | None = None
 
     @property
     def merged(self) -> tuple[str, ...]:
@@ -203,6 +204,7 @@ def _deal(found: Any) -> CrmDeal:
         properties={k: v for k, v in (found.properties or {}).items() if v is not None},
         histories=histories,
         created_at=_epoch((found.properties or {}).get(CREATED)) or _epoch(found.created_at),
+        modified_at=_epoch((found.properties or {}).get(MODIFIED)) or _epoch(found.updated_at),
     )
 
 

@@ -18,7 +18,7 @@ from geminivideo.budget import revenue
 from geminivideo.budget.attribution import Attribution, Click, Touch, attribute
 from geminivideo.budget.revenue import Credit, StageMap, StageValue
 from geminivideo.cloud.documents import Query
-from geminivideo.policy import AttributionPolicy, RevenuePolicy
+from geminivideo.policy import AttributionPolicy, Policy, RevenuePolicy
 from geminivideo.records import (
     Account,
     AdState,
@@ -51,6 +51,7 @@ class Reading:
 
     ``touch`` (members of ``EVIDENCE``) is None when the reading says nothing about evidence;
     ``gone``: the deal is not there any more. ``named_ad`` is an ad that the caller names.
+    ``modified_at`` is the deal's last change by the CRM's clock.
     """
 
     portal_id: int
@@ -59,6 +60,7 @@ class Reading:
     history: tuple[StageSeen, ...] = ()
     touch: Mapping[str, str] | None = None
     began_at: float | None = None
+    modified_at: float | None = None
     named_ad: str | None = None
     gone: bool = False
     verified: bool = True
@@ -182,6 +184,7 @@ def merged(deal: Deal, reading: Reading) -> Deal:
         history=history,
         updated_at=max(deal.updated_at, reading.at),
         began_at=_earliest(deal.began_at, reading.began_at),
+        modified_at=max(filter(None, (deal.modified_at, reading.modified_at)), default=None),
         **seen,
         **_newer_touch(deal, reading),
         **_newer_name(deal, reading),
@@ -347,9 +350,18 @@ def _earliest(one: float | None, other: float | None) -> float | None:
 # The transaction -----------------------------------------------------------------------------
 
 
-def credit(documents: Documents, account: Account, reading: Reading, now: float) -> Settled:
-    """Merge, fold, attribute and write, all or nothing; a reading seen before changes nothing."""
-    policy = policy_of(documents, account.id)
+def credit(
+    documents: Documents,
+    account: Account,
+    reading: Reading,
+    now: float,
+    policy: Policy | None = None,
+) -> Settled:
+    """Merge, fold, attribute and write, all or nothing; a reading seen before changes nothing.
+
+    ``policy`` is the account's, read here when it is not given.
+    """
+    policy = policy or policy_of(documents, account.id)
     stages = stages_of(documents, account, policy.revenue)
 
     def body(transaction: Transaction) -> Settled:
@@ -485,10 +497,12 @@ def accounts_of_portal(documents: Documents, portal_id: int) -> list[Account]:
 def whose(documents: Documents, accounts: Sequence[Account], reading: Reading) -> Account:
     """Of a portal's accounts the one that the deal is counted to, once and for all: its first
     reading's, which is that of the ad it names, or else the first."""
+    if len(accounts) == 1:
+        return accounts[0]
     known = documents.get(reading.path, Deal)
     named = known.account_id if known else ""
     utm = (reading.touch or {}).get("utm_content", "")
-    if not named and len(accounts) > 1 and utm and "/" not in utm:
+    if not named and utm and "/" not in utm:
         found = account_of_ad(documents, utm)
         named = found.id if found else ""
     return next((account for account in accounts if account.id == named), accounts[0])

@@ -67,6 +67,7 @@ def reading_of(
         history=history,
         touch={n: deal.properties[p] for n, p in properties.items() if deal.properties.get(p)},
         began_at=_began_at(deal),
+        modified_at=deal.modified_at,
         degraded=tuple(degraded),
     )
 

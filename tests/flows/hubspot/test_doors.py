@@ -222,6 +222,21 @@ def test_a_poll_begins_where_the_last_one_ended(documents, servers):
     assert len(set(causes)) == 1
 
 
+def test_a_poll_leaves_alone_what_was_read_since_it_changed(documents, servers):
+    """The webhook told of two deals; one has changed again since: only that one is touched."""
+    account(documents)
+    crm, door = servers[2], door_of(load("reconcile_deals").main)
+    told, lost = (crm.create(dealstage="lead") for _ in range(2))
+    for deal_id in (told, lost):
+        assert credit(deal_id).outcome == "completed"
+    crm.move(lost, "showup")
+    assert door.work(ReconciliationDue(tick="t")).outcome == "completed"
+    rows = documents.query(Query("outbox"), OutboxRow)
+    touched_now = {json.loads(row.body)["deal_id"] for row in rows}
+    assert lost in touched_now
+    assert told not in touched_now
+
+
 def test_two_portals_on_one_token_are_said(documents):
     """Guessing whose deals they are is not an option."""
     account(documents, "a", hubspot_portal_id=7)
