@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
 from geminivideo.budget.revenue import StageMap, StageValue
 from geminivideo.policy import AllocationPolicy, ExecutionMode, ExecutorPolicy, Policy
@@ -75,6 +76,20 @@ def policy_of(scenario: Scenario, base: Policy | None = None) -> Policy:
     executor: ExecutorPolicy = replace(given.executor, mode=ExecutionMode.AUTO)
     allocation: AllocationPolicy = replace(given.allocation, daily_total=scenario.total)
     return replace(given, executor=executor, allocation=allocation)
+
+
+def told_of(policy: Policy) -> dict[str, Any]:
+    """What a policy's document has to say: the members that are not the defaults."""
+    from msgspec import to_builtins
+
+    def differing(have: dict[str, Any], default: dict[str, Any]) -> dict[str, Any]:
+        return {
+            name: differing(value, default[name]) if isinstance(value, dict) else value
+            for name, value in have.items()
+            if value != default[name]
+        }
+
+    return differing(to_builtins(policy), to_builtins(Policy()))
 
 
 def account_of(scenario: Scenario, account_id: str = ACCOUNT) -> Account:

@@ -36,6 +36,7 @@ from emulators.simulation.scenario import (
     Scenario,
     policy_of,
     stage_map_of,
+    told_of,
 )
 from emulators.simulation.world import click_of
 from emulators.sockets import LOOPBACK
@@ -80,7 +81,7 @@ class Wire:
 
     def _prepare(self) -> None:
         self.watcher.seed_account(ACCOUNT)
-        self.documents.set(f"policies/{ACCOUNT}", policy_of(self.scenario))
+        self.documents.set(f"policies/{ACCOUNT}", told_of(policy_of(self.scenario)))
         self.documents.set(f"stage_maps/{ACCOUNT}", stage_map_of(self.scenario))
         self._tracked: set[str] = set()
         self._pause_others()
@@ -177,7 +178,7 @@ class Wire:
     def _by_rival(self) -> None:
         decide = RIVALS[str(self.scenario.contender)]
         account = self.watcher.seed_account(ACCOUNT)
-        self.documents.set(f"policies/{ACCOUNT}", policy_of(self.scenario))
+        self.documents.set(f"policies/{ACCOUNT}", told_of(policy_of(self.scenario)))
         now = self.cloud.clock.now()
         found = budget_decisions.gather(self.documents, account, policy_of(self.scenario), now)
         given = decide(found.signals, self.scenario.total, self.scenario.seed, now)
