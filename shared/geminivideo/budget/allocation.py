@@ -23,7 +23,7 @@ _LEAST = 1e-12
 _TOLERANCE = 1e-13
 _QUANTUM = 1e-6  # of a minor unit: hides the last bits in which two machines may differ
 _SAMPLE = 32_768  # of so many ads the level is near that of all
-_REACH = 1.10  # it is looked for first between the sample's level divided and multiplied by this
+_REACHES = (1.03, 1.2)  # it is looked for between the sample's level divided and multiplied by one
 
 
 class Forced(StrEnum):
@@ -71,8 +71,9 @@ def fill(
     if total >= most:
         forced = Forced.UPPER if total > most else None
         return Filled(amounts=upper.copy(), level=math.inf, shortfall=total - most, forced=forced)
-    shift = int(np.broadcast_to(saturation, lower.shape).sum())
-    pool = _Pool(_positive(weights), lower + saturation, upper + saturation, total + shift)
+    shift = np.broadcast_to(saturation, lower.shape)
+    low, high = ((bound + shift).astype(np.float64) for bound in (lower, upper))
+    pool = _Pool(_positive(weights), low, high, total + int(shift.sum()))
     level = _level(pool)
     return Filled(amounts=_to_cents(pool, level) - saturation, level=level)
 
@@ -85,7 +86,7 @@ def _positive(weights: Column) -> Column:
     if largest <= 0:
         return np.ones_like(weights)
     scaled = weights / largest
-    return np.maximum(scaled, _LEAST, out=scaled)
+    return np.maximum(scaled, _LEAST, out=scaled) if scaled.min() < _LEAST else scaled
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,8 @@ class _Pool:
     """Ads to be filled to ``total``, beside others that take ``base + slope * level``."""
 
     weights: Column
-    lower: Cents | Column
-    upper: Cents | Column
+    lower: Column
+    upper: Column
     total: float
     base: float = 0.0
     slope: float = 0.0
@@ -115,7 +116,7 @@ class _Pool:
         """(what all take beyond the total, and how it grows with the level)."""
         taken = self.taken(level)
         free = (taken > self.lower) & (taken < self.upper)
-        slope = self.slope + float(self.weights[free].sum())
+        slope = self.slope + float((self.weights * free).sum())
         return self.base + self.slope * level + float(taken.sum()) - self.total, slope
 
     def sample(self, stride: int) -> _Pool:
@@ -147,7 +148,6 @@ class _Pool:
         import numpy as np
 
         ads = self.rows(rows)
-        ads = replace(ads, lower=ads.lower.astype(np.float64), upper=ads.upper.astype(np.float64))
         least, most = ads.taken(low), ads.taken(high)
         off_floor = (least == ads.lower) & (most > ads.lower)
         bent = np.flatnonzero(off_floor | ((most == ads.upper) & (least < ads.upper)))
@@ -164,10 +164,11 @@ def _level(pool: _Pool) -> float:
     stride = len(pool.weights) // _SAMPLE
     if stride > 1:
         near = _level(pool.sample(stride))
-        low, high = near / _REACH, near * _REACH
-        narrowed = pool.between(low, high)
-        if narrowed is not None:
-            return _root(narrowed, low, near, high)
+        for reach in _REACHES:
+            low, high = near / reach, near * reach
+            narrowed = pool.between(low, high)
+            if narrowed is not None:
+                return _root(narrowed, low, near, high)
     high = float((pool.upper / pool.weights).max())
     return _root(pool, 0.0, min(high, pool.total / max(float(pool.weights.sum()), 1e-300)), high)
 
@@ -213,15 +214,13 @@ def _floor(ads: _Pool, level: float, rows: slice, cents: Cents) -> tuple[Rows, C
     """Fill ``cents`` in; (the ads that no bound holds, what each is still owed)."""
     import numpy as np
 
-    wished = level * ads.weights
-    below = wished < ads.upper
-    whole = np.where(below, ads.lower, ads.upper)
-    free = np.flatnonzero(below & (wished > ads.lower))
-    exact = np.round(wished[free] / _QUANTUM) * _QUANTUM
-    floor = np.floor(exact).astype(np.int64)
-    whole[free] = np.minimum(np.maximum(floor, ads.lower[free]), ads.upper[free])
+    whole = ads.taken(level)
+    free = np.flatnonzero((whole > ads.lower) & (whole < ads.upper))
+    exact = np.round(whole[free] / _QUANTUM) * _QUANTUM
+    floor = np.minimum(np.maximum(np.floor(exact), ads.lower[free]), ads.upper[free])
+    whole[free] = floor
     cents[rows] = whole
-    return free + rows.start, exact - whole[free]
+    return free + rows.start, exact - floor
 
 
 def _evened(cents: Cents, free: Rows, owed: Column, pool: _Pool) -> Cents:

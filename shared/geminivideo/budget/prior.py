@@ -9,6 +9,7 @@ that one which gets most of the clicks does not pass for the account.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from geminivideo.budget import parts
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     Column = NDArray[np.float64]
 
-_SAMPLE = 65_536  # of so many ads the prior is near that of all
+_SAMPLE = 32_768  # of so many ads the prior is near that of all
 _TURNS = 12
 
 
@@ -30,7 +31,7 @@ def learn(evidence: Evidence, policy: SamplerPolicy) -> AccountPrior:
     """The account's prior; with nothing seen, the policy's."""
     alpha, beta = _ctr(evidence.clicks, evidence.impressions, policy)
     size = _credit_size(evidence, policy)
-    some = evidence.rows(slice(None, None, 1 + len(evidence.clicks) // _SAMPLE))
+    some = _sample(evidence, 1 + len(evidence.clicks) // _SAMPLE)
     deal = _deal_value(some, size, policy) if evidence.counted else 0.0
     unit = deal or size
     seen = some.deals if deal else some.value / max(unit, 1.0)
@@ -45,6 +46,14 @@ def learn(evidence: Evidence, policy: SamplerPolicy) -> AccountPrior:
     )
 
 
+def _sample(evidence: Evidence, stride: int) -> Evidence:
+    """Every so many-th ad; the columns of deals, which many turns look at, side by side."""
+    some = evidence.rows(slice(None, None, stride))
+    columns = (some.exposure, some.value, some.deals, some.ripe)
+    exposure, value, deals, ripe = (column.copy() for column in columns)
+    return replace(some, exposure=exposure, value=value, deals=deals, ripe=ripe)
+
+
 def _ctr(clicks: Column, impressions: Column, policy: SamplerPolicy) -> tuple[float, float]:
     import numpy as np
 
@@ -55,7 +64,8 @@ def _ctr(clicks: Column, impressions: Column, policy: SamplerPolicy) -> tuple[fl
     ads = int(np.count_nonzero(impressions > 0))
     if ads > 1:
         scatter = math.fsum(
-            parts.each(len(clicks), lambda at: _scatter(clicks[at], impressions[at], mean))
+            _scatter(clicks[at], impressions[at], mean)
+            for at in parts.blocks(slice(0, len(clicks)))
         )
         spread = shown - total(impressions, impressions) / shown
         variance = max(0.0, scatter - (ads - 1) * mean * (1 - mean)) / max(spread, 1e-9)

@@ -28,7 +28,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from geminivideo.budget import parts
+from geminivideo.budget import parts, variates
 from geminivideo.budget.elasticity import curve
 from geminivideo.budget.evidence import Evidence
 from geminivideo.budget.signals import AccountPrior
@@ -114,13 +114,18 @@ class Posterior:
         """The mean of the value per click against the account's."""
         return self.value_shape / self.value_rate
 
-    def returns(self, ctr: Column, value: Column) -> Column:
-        """Value per unit of spend at the current budget (ROAS, when ``unit`` is known)."""
-        returns = value - 1.0
-        returns *= 1.0 - self.click_weight
-        returns += 1.0
+    def value(self, ctr: Column, multiple: Column) -> Column:
+        """Value a day at the current budget."""
+        value = multiple - 1.0
+        value *= 1.0 - self.click_weight
+        value += 1.0
         for factor in (ctr, self.fatigue, self.pace, self.unit):
-            returns *= factor
+            value *= factor
+        return value
+
+    def returns(self, ctr: Column, multiple: Column) -> Column:
+        """Value per unit of spend at the current budget (ROAS, when ``unit`` is known)."""
+        returns = self.value(ctr, multiple)
         returns /= self.budget
         return returns
 
@@ -150,11 +155,15 @@ def click_weight(age_hours: Column, policy: SamplerPolicy) -> Column:
 
     hours, weights = zip(*policy.ctr_weight, strict=True)
     span = policy.ctr_weight_end_hours - hours[-1]
-    found = np.clip(age_hours - hours[-1], 0.0, span)
-    found *= math.log(policy.ctr_weight_end / weights[-1]) / span
-    np.exp(found, out=found)
-    found *= weights[-1]
-    young = np.flatnonzero(~(age_hours > hours[-1]))
+
+    def tail(past: Column) -> Column:
+        return np.exp(past * (math.log(policy.ctr_weight_end / weights[-1]) / span)) * weights[-1]
+
+    found = np.full(len(age_hours), tail(np.array([span]))[0])
+    past = age_hours - hours[-1]
+    decaying = np.flatnonzero(past < span)
+    found[decaying] = tail(past[decaying])
+    young = np.flatnonzero(~(past > 0.0))
     found[young] = np.interp(age_hours[young], hours, weights)
     return found
 
@@ -165,7 +174,10 @@ def believe(evidence: Evidence, prior: AccountPrior, policy: SamplerPolicy) -> P
 
     strength = prior.ctr_alpha + prior.ctr_beta
     known = _deals(evidence, prior, policy)
-    alpha = np.minimum(prior.ctr * _moved(evidence, policy), 0.5) * strength
+    alpha = _moved(evidence, policy)
+    alpha *= prior.ctr
+    alpha = _within(alpha, 0.0, 0.5)
+    alpha *= strength
     alpha += np.minimum(evidence.clicks, evidence.impressions)
     return Posterior(
         ctr_alpha=alpha,
@@ -205,8 +217,13 @@ def _deals(evidence: Evidence, prior: AccountPrior, policy: SamplerPolicy) -> _D
     if not prior.deal_value:
         return _Deals(shape, rate, seen, expected)
     worth, ripe = _worth(evidence, prior.deal_value, policy)
-    both = shape * worth / (shape + worth)  # the relative variances of both add up
-    return _Deals(both, both * (rate / shape) * (ripe / worth), seen, expected)
+    both = shape * worth
+    both /= shape + worth  # the relative variances of both add up
+    rate /= shape
+    rate *= both
+    ripe /= worth
+    rate *= ripe
+    return _Deals(both, rate, seen, expected)
 
 
 def _worth(evidence: Evidence, deal_value: float, policy: SamplerPolicy) -> tuple[Column, Column]:
@@ -226,10 +243,10 @@ def source(*, seed: int, account_id: str, decided_at: float) -> Source:
 def draw(posterior: Posterior, generator: Generator) -> Draws:
     """One Thompson draw of each ad."""
     sharp = posterior.draw_sharpness
-    value = generator.standard_gamma(posterior.value_shape * sharp)
+    parameters = (posterior.ctr_alpha, posterior.ctr_beta, posterior.value_shape)
+    ctr, value = variates.beta_and_gamma(generator, *(column * sharp for column in parameters))
     value /= posterior.value_rate
     value *= 1.0 / sharp
-    ctr = generator.beta(posterior.ctr_alpha * sharp, posterior.ctr_beta * sharp)
     return Draws(ctr=ctr, value=value)
 
 
@@ -248,7 +265,7 @@ def thompson(
             posterior = believe(evidence.rows(rows), prior, policy)
             drawn = given.rows(rows) if isinstance(given, Draws) else draw(posterior, given)
             ctr[rows], value[rows] = drawn.ctr, drawn.value
-            weights[rows] = _weights(posterior, posterior.returns(drawn.ctr, drawn.value))
+            weights[rows] = _weights(posterior, drawn)
 
     parts.each(ads, fill_in)
     return Sampled(draws=Draws(ctr=ctr, value=value), weights=weights)
@@ -306,39 +323,39 @@ def normal_cdf(z: Column) -> Column:
     return 0.5 * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * z * (1.0 + 0.044715 * z * z)))
 
 
-def _weights(posterior: Posterior, returns: Column) -> Column:
-    """The value of a day's first unit of spend times the saturation: ``allocation.fill``.
-
-    Overwrites ``returns``.
-    """
+def _weights(posterior: Posterior, drawn: Draws) -> Column:
+    """The value of a day's first unit of spend times the saturation: ``allocation.fill``."""
     import numpy as np
 
+    weights = posterior.value(drawn.ctr, drawn.value)
     bought = posterior.budget / posterior.saturation
-    np.log1p(bought, out=bought)
-    returns *= posterior.budget
-    returns /= bought
-    return returns
+    bought += 1.0  # log1p takes thrice as long, and by max_elasticity this is never near 1
+    weights /= np.log(bought, out=bought)
+    return weights
+
+
+def _within(column: Column, least: float, most: float) -> Column:
+    """The column itself where, as nearly always, nothing has to be held to the bounds."""
+    import numpy as np
+
+    if column.min(initial=most) >= least and column.max(initial=least) <= most:
+        return column
+    return np.minimum(np.maximum(column, least), most)
 
 
 def _moved(evidence: Evidence, policy: SamplerPolicy) -> Column:
     """What likeness and wisdom make of the prior's mean, each by at most ``prior_move``."""
-    import numpy as np
-
     most = policy.prior_move
-    moved = np.minimum(np.maximum(evidence.dna, -1.0), 1.0)
-    moved *= most
+    moved = _within(evidence.dna, -1.0, 1.0) * most
     moved += 1.0
-    moved *= np.minimum(np.maximum(evidence.wisdom, 1.0 - most), 1.0 + most)
+    moved *= _within(evidence.wisdom, 1.0 - most, 1.0 + most)
     return moved
 
 
 def _pace(evidence: Evidence) -> Column:
     """Impressions per day at the current budget; a quarter of a day of the account's own helps."""
-    import numpy as np
-
     prior = 0.25
-    days = np.maximum(evidence.volume, 0.0)
-    days += prior
+    days = _within(evidence.volume, 0.0, math.inf) + prior
     pace = evidence.budget * (prior * evidence.usual_pace)
     pace += evidence.impressions
     pace /= days

@@ -178,6 +178,7 @@ def test_the_shortcut_by_a_sample_finds_the_level_of_the_whole(spread, monkeypat
     weights = np.exp(spread * rng.standard_normal(9000))
     lower = rng.integers(0, 500, 9000)
     upper = lower + rng.integers(0, 5000, 9000)
+    monkeypatch.setattr(allocation, "_SAMPLE", 1_000)
     total = int(0.7 * lower.sum() + 0.3 * upper.sum())
     quick = fill(weights, lower, upper, total)
     monkeypatch.setattr(allocation, "_SAMPLE", 10_000)
