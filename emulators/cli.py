@@ -237,9 +237,8 @@ def demo(
             wrong = show.show(cloud, chosen, show.FOLDER, console)
             for complaint in wrong:
                 complain(f"not true: {complaint}")
-            console.print(
-                "[red]the flow is not true[/]" if wrong else "[green]the whole flow is true[/]"
-            )
+            words = "the flow is not true" if wrong else "the whole flow is true"
+            console.print(words, style="red" if wrong else "green")
             if keep:
                 console.print("the cloud stays up (Ctrl-C stops it)")
                 threading.Event().wait()

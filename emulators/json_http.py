@@ -6,6 +6,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from http.client import InvalidURL
 from typing import Any
 
 
@@ -32,13 +33,13 @@ def call(
     """The JSON answer; raises ``RefusedRequestError`` or ``NoAnswerError``."""
     data = None if body is None else json.dumps(body).encode()
     sent = {"Content-Type": "application/json", **(headers or {})}
-    request = urllib.request.Request(url, data, sent, method=method)
     try:
+        request = urllib.request.Request(url, data, sent, method=method)
         with urllib.request.urlopen(request, timeout=timeout_s) as response:
             return json.load(response)
     except urllib.error.HTTPError as error:
         raise RefusedRequestError(error.code, _words(error)) from error
-    except (urllib.error.URLError, TimeoutError) as error:
+    except (urllib.error.URLError, TimeoutError, InvalidURL, UnicodeError, ValueError) as error:
         raise NoAnswerError(f"{url} does not answer") from error
 
 

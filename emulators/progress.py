@@ -12,6 +12,7 @@ from geminivideo.topology import CREATIVE, EXECUTOR, JOBS, Queue
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from emulators.watch import Watcher
 
@@ -139,7 +140,7 @@ def table(steps: Iterable[StepProgress], title: str) -> Table:
     for step in steps:
         view.add_row(
             step.step,
-            f"[{_STYLES[step.state]}]{step.state}[/]",
+            Text(step.state, style=_STYLES[step.state]),
             f"{step.done}/{step.begun}",
             str(step.attempts),
             f"{step.seconds:.1f}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote, urlencode
 
 import typer
 from rich.table import Table
@@ -34,11 +35,11 @@ def changes(
 ) -> None:
     """List changes, or show one with its history."""
     if change:
-        shown = get(f"/api/ad-change-history?change_id={change}", state, gateway)
+        shown = get(f"/api/ad-change-history?{urlencode({'change_id': change})}", state, gateway)
         answer(shown, "", as_json) if as_json else console.print(_history(shown))
         return
     wanted = {"status": status.upper(), "account_id": account}
-    query = "&".join(f"{name}={value}" for name, value in wanted.items() if value)
+    query = urlencode({name: value for name, value in wanted.items() if value})
     shown = get(f"/api/pending-ad-changes?{query}", state, gateway)
     answer(shown, "", as_json) if as_json else console.print(_table(shown["changes"]))
 
@@ -115,7 +116,7 @@ def resume(
     gateway: GatewayOption = "",
 ) -> None:
     """Take the kill switch back, or close a breaker that somebody has looked at."""
-    path = f"/api/breakers/{breaker}/close" if breaker else "/api/kill-switch/release"
+    path = f"/api/breakers/{quote(breaker, '')}/close" if breaker else "/api/kill-switch/release"
     stops = post(path, {"by": login_name(by), "reason": reason}, state, gateway)
     answer(stops, _stops(stops), as_json)
 
@@ -127,7 +128,7 @@ def _decide(
     change: str, what: str, by: str, reason: str, as_json: bool, state: Path, gateway: str
 ) -> None:
     body = {"by": login_name(by), "reason": reason}
-    done = post(f"/api/pending-ad-changes/{change}/{what}", body, state, gateway)
+    done = post(f"/api/pending-ad-changes/{quote(change, '')}/{what}", body, state, gateway)
     of = f" (of {done['of']})" if done.get("of") else ""
     answer(done, f"{done['id']}{of} is {done['status']}, by {done['by']}", as_json)
 

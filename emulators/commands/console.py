@@ -14,7 +14,8 @@ import typer
 from rich.console import Console
 
 STATE = Path(".local/cloud")
-console = Console(emoji=False)
+# What is shown are the words of others: brackets in them are no markup.
+console = Console(emoji=False, markup=False)
 
 StateOption = Annotated[
     Path, typer.Option("--state", envvar="GEMINIVIDEO_STATE", help="The cloud's folder.")

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from emulators.commands.console import (
     STATE,
@@ -146,7 +147,7 @@ def _table(cycle: CycleView) -> Table:
         seconds = "-" if step.duration_seconds is None else f"{step.duration_seconds:.1f}"
         style = _STYLES.get(step.status, "dim")
         found = step.reason or ", ".join(_facts(step.result))
-        view.add_row(f"{step.step} {step.name}", f"[{style}]{step.status}[/]", seconds, found)
+        view.add_row(f"{step.step} {step.name}", Text(step.status, style=style), seconds, found)
     return view
 
 

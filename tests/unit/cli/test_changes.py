@@ -156,3 +156,39 @@ def test_without_gateway_and_cloud_the_error_says_how_to_start_one(tmp_path):
     done = CliRunner().invoke(app, ["approve", "ch-1", "--state", str(tmp_path)])
     assert done.exit_code == 5
     assert "geminivideo up" in done.stderr
+
+
+@pytest.mark.parametrize("change_id", ["ch no", "ch/../x", "ch?x=1", "änderung"])
+@pytest.mark.parametrize("what", ["approve", "replay", "changes"])
+def test_an_id_that_is_none_is_one_line(gateway, what, change_id):
+    """Whatever is typed for an id goes to the gateway as that id, and its answer is shown."""
+    done = run(gateway, what, change_id)
+    assert done.exit_code == 1
+    answers = ("no change", "is no id", "is not an id", "has no route")
+    assert any(answer in done.output for answer in answers)
+    assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize("url", ["nowhere", "http://", "ftp://x", "http://a b"])
+def test_a_gateway_that_is_no_address_is_one_line(url):
+    """A typing error in --gateway is told, not raised."""
+    done = CliRunner().invoke(app, ["changes", "--gateway", url])
+    assert done.exit_code == 1
+    assert "does not answer" in done.output
+
+
+def test_words_that_look_like_markup_are_shown_as_they_are(gateway):
+    """A reason in brackets is neither lost nor an error."""
+    stored(gateway, "ch-mark", reasoning="see [/docs] and [bold]", last_error=None)
+    listed = run(gateway, "changes", "--account", "ch-mark")
+    assert listed.exit_code == 0
+    assert "[/docs]" in listed.output.replace("\n", "")
+    shown = run(gateway, "changes", "ch-mark")
+    assert shown.exit_code == 0
+
+
+def test_a_status_that_does_not_exist_is_told(gateway):
+    """A misspelt status is no empty list."""
+    done = run(gateway, "changes", "--status", "waiting")
+    assert done.exit_code == 1
+    assert "status must be one of" in done.output
