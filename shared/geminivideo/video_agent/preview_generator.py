@@ -10,6 +10,7 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from geminivideo.policy import RenderPolicy
@@ -30,6 +31,8 @@ _SPRITE_COLUMNS = 10
 _SPRITE_WIDTH = 160
 _MAX_SPRITES = 100
 _GAP_PX = 4
+_MOST_HELD_S = 30
+_LEAST_FPS = 10.0
 _WAVE = (
     "aformat=channel_layouts=mono,"
     "showwavespic=s=1200x240:colors=0x2f6fde:scale=lin:draw=full:filter=peak"
@@ -92,11 +95,14 @@ class Tiles:
 
     @property
     def filters(self) -> str:
-        """Frames at their times (the first one shown then), scaled and laid out."""
+        """What is shown at each time, held as long as the video holds it, scaled and laid out."""
         # A frame's time is rounded to its container's ticks: half a millisecond is no delay.
-        at = f"{self.first_s - 0.0005:.6f}+selected_n*{self.every_s:.6f}"
+        early = "setpts=PTS-STARTPTS-0.0005/TB"
+        held = f"tpad=stop_mode=clone:stop_duration={self.every_s + 2 / _LEAST_FPS:.6f}"
+        rate = 1 / Fraction(self.every_s).limit_denominator(1_000_000)
         return (
-            f"setpts=PTS-STARTPTS,select='gte(t,{at})*lt(selected_n,{self.count})',"
+            f"{early},{held},fps=fps={rate}:start_time={self.first_s:.6f}:round=up,"
+            f"trim=end_frame={self.count},"
             f"scale={self.width}:{self.height}:flags=area,"
             f"tile={self.columns}x{self.rows}:nb_frames={self.count}:padding={self.gap}"
         )
@@ -213,8 +219,18 @@ class _Job:
                 yield _sheet_check(self.workdir / f"{name}.jpg", name, tiles)
 
     def _shown(self, graph: Graph, filters: str, name: str) -> str:
-        upright = graph.node(in_range(self.seen), graph.open(self._opened))
+        upright = graph.node(f"{in_range(self.seen)},{self._held}", graph.open(self._opened))
         return graph.end(graph.node(filters, upright), name)
+
+    @property
+    def _held(self) -> str:
+        """At the source's mean rate, as it is rendered too, and the last picture until the video
+        ends, as in a recording of a still screen. A header that promises much more is not believed.
+        """
+        rate = Fraction(max(self.seen.fps, _LEAST_FPS)).limit_denominator(1001)
+        end = f"{self.seen.duration_s:.6f}"
+        hold = f"tpad=stop_mode=clone:stop_duration={_MOST_HELD_S}"
+        return f"fps=fps={rate},{hold},trim=duration={end}"
 
     def _file(self, name: str) -> str:
         self.files.append(self.workdir / name)

@@ -167,6 +167,32 @@ def test_no_sound_no_waveform(tmp_path):
     assert result.degraded == ("no-audio",)
 
 
+def test_a_picture_that_stands_is_shown_as_long_as_it_stands(tmp_path):
+    """A recording of a still screen: one picture, three seconds later the next, held two more."""
+    path = tmp_path / "held.mkv"
+    chain = "[0:v][1:v]concat=n=2,setpts='if(eq(N,0),0,3/TB)'[v]"
+    command = [ffmpeg.executable(), "-v", "error", "-y"]
+    for r, g, b in COLOURS[:2]:
+        command += ["-f", "lavfi", "-i", f"color=0x{r:02x}{g:02x}{b:02x}:s=320x180:r=10:d=0.1"]
+    command += ["-f", "lavfi", "-i", "sine=300:d=5", "-filter_complex", chain, "-map", "[v]"]
+    subprocess.run([*command, "-map", "2:a", "-fps_mode", "vfr", str(path)], check=True)
+    asked = PreviewRequest(qualities=("240p",), contact_sheet=True, frame_count=5)
+    result = preview(path, tmp_path / "made", POLICY, asked)
+    assert [c for c in result.checks if not c.passed] == []
+    picture = cv2.imread(str(made(result, "sheet.jpg")))
+    assert tile_colours(picture, result.sheet) == [0, 0, 0, 1, 1]
+
+
+def test_one_picture_is_a_video_too(tmp_path):
+    """A single frame fills its proxy, its sheet and its sprite."""
+    path = coloured(tmp_path / "one.mp4", sound=False, extra=("-frames:v", "1"))
+    asked = PreviewRequest(qualities=("240p",), contact_sheet=True, frame_count=3, sprite=True)
+    result = preview(path, tmp_path / "made", POLICY, asked)
+    assert [c for c in result.checks if not c.passed] == []
+    picture = cv2.imread(str(made(result, "sheet.jpg")))
+    assert tile_colours(picture, result.sheet) == [0, 0, 0]
+
+
 def test_only_a_waveform_of_a_mute_video(tmp_path):
     """What leaves nothing to make is an empty result that says why."""
     mute = coloured(tmp_path / "mute.mp4", sound=False)
