@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Any
 
 from geminivideo import money
 from geminivideo.budget import insights
-from geminivideo.cloud.documents import Query, Transaction
+from geminivideo.cloud.documents import Documents, Query, Transaction
 from geminivideo.cloud.meta_insights import MetaInsights
 from geminivideo.meta_client import GraphLostError, GraphRefusedError
 from geminivideo.meta_publisher.creative import creative_params
@@ -27,6 +27,7 @@ from geminivideo.records import (
     Blueprint,
     Brief,
     Campaign,
+    ChangeStatus,
     ChangeType,
     HookType,
     PendingChange,
@@ -46,6 +47,7 @@ MOST_DAYS = 90
 MAX_NAME = 200
 CREATED_PAUSED = "created-paused"
 STORED = "stored-insights"
+_CAME_TO_NOTHING = (ChangeStatus.FAILED, ChangeStatus.CANCELLED)
 READ_BUDGET = "the account's read budget is spent"
 
 
@@ -85,11 +87,15 @@ class NewCreative:
 
 @dataclass(frozen=True, kw_only=True)
 class NewMetaAd:
-    """An ad in an ad set of Meta's, or (without ``adset_id``) in one of its own."""
+    """An ad in an ad set of Meta's, or (without ``adset_id``) in one of its own.
+
+    Its own ad set has ``daily_budget`` (minor units) of the campaign's; without, all that is left.
+    """
 
     campaign_id: str
     creative: NewCreative
     adset_id: str | None = None
+    daily_budget: int | None = None
     name: str | None = None
     status: str = "PAUSED"
     account_id: str | None = None
@@ -185,9 +191,15 @@ def create_ad(call: Call) -> AdAsked:
     change_id = f"ch-{uuid.uuid4().hex[:20]}"
     name = _named(asked.name or asked.creative.title or "ad", "name")
     payload = _ad_payload(asked, account, campaign, change_id, name)
+    share = None
+    if campaign is not None and asked.adset_id is None:
+        share = _Share(campaign, policy_of(call.ports.documents, account.id))
+        budget = asked.daily_budget or share.left(call.ports.documents)
+        payload["adset"] = payload["adset"] | {"daily_budget": budget}
     change = _queued(
         call, account, ChangeType.CREATE_AD, payload, campaign_id, f"ad {name} was asked for",
         change_id=change_id,
+        check=share.check(payload["adset"]["daily_budget"]) if share else None,
     )  # fmt: skip
     return AdAsked(
         id=change.id,
@@ -196,6 +208,38 @@ def create_ad(call: Call) -> AdAsked:
         needs_approval=change.needs_approval,
         degraded=_paused(asked.status),
     )
+
+
+@dataclass(frozen=True)
+class _Share:
+    """What the ads of a campaign have of its daily budget, in minor units."""
+
+    campaign: Campaign
+    policy: Policy
+
+    def left(self, reader: Documents | Transaction) -> int:
+        """What no ad has that was made or is still to be made."""
+        of_campaign = [("campaign_id", "==", self.campaign.id)]
+        ads = [
+            change.payload["adset"]["daily_budget"]
+            for change in reader.query(Query("pending_ad_changes", of_campaign), PendingChange)
+            if change.status not in _CAME_TO_NOTHING and "adset" in change.payload
+        ]
+        return int(self.campaign.plan["adset"]["daily_budget"]) - sum(ads)
+
+    def check(self, budget: int) -> Callable[[Transaction], None]:
+        """Raises 422 unless the budget is at least the smallest there is, and still left."""
+
+        def holds(transaction: Transaction) -> None:
+            left, least = self.left(transaction), self.policy.allocation.min_daily_budget
+            if not least <= budget <= left:
+                raise ApiError(
+                    422,
+                    f"daily_budget must be from {least} to the {max(left, 0)} (minor units a day) "
+                    f"that campaign {self.campaign.id} has left: say each ad's share",
+                )
+
+        return holds
 
 
 def _ad_payload(
@@ -245,6 +289,7 @@ def _queued(
     *,
     change_id: str = "",
     more: Mapping[str, Any] | None = None,
+    check: Callable[[Transaction], None] | None = None,
 ) -> PendingChange:
     """The change with its history, its task and what it needs, all or nothing."""
     change_id = change_id or f"ch-{uuid.uuid4().hex[:20]}"
@@ -259,7 +304,7 @@ def _queued(
         requested_by=call.caller or "api",
         reasoning=reasoning,
     )
-    queue(call, change, f"api:{change.id}", more)
+    queue(call, change, f"api:{change.id}", more, check)
     return change
 
 

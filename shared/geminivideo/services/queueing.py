@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from geminivideo.cloud.documents import Transaction
@@ -46,16 +46,23 @@ def wake_up(change: PendingChange, cause: str, now: float) -> outbox.OutboxRow:
 
 
 def queue(
-    call: Call, change: PendingChange, cause: str, more: Mapping[str, Any] | None = None
+    call: Call,
+    change: PendingChange,
+    cause: str,
+    more: Mapping[str, Any] | None = None,
+    check: Callable[[Transaction], None] | None = None,
 ) -> None:
     """Create the change, its first history row, what it needs (``more``, by path) and its task.
 
-    A change that waits for a person has no task. Raises ``AlreadyExistsError``.
+    ``check`` reads in the same transaction what must hold, and raises when it does not. A change
+    that waits for a person has no task. Raises ``AlreadyExistsError``.
     """
     waits = change.needs_approval and not change.approved_by
     rows = [] if waits else [wake_up(change, cause, change.created_at)]
 
     def body(transaction: Transaction) -> None:
+        if check is not None:
+            check(transaction)
         for path, record in (more or {}).items():
             transaction.create(path, record)
         transaction.create(path_of(change.id), change)

@@ -6,6 +6,7 @@ from geminivideo.records import (
     Account,
     AdState,
     Campaign,
+    ChangeStatus,
     ChangeType,
     FeedbackEvent,
     PendingChange,
@@ -304,6 +305,28 @@ def test_an_ad_with_a_video_of_metas_becomes_a_change(world, account):
     assert (change.payload["adset_id"], change.payload["video_id"]) == (body["adset_id"], "9000")
     video = change.payload["creative"]["object_story_spec"]["video_data"]
     assert (video["title"], video["message"]) == ("Look", "At this")
+
+
+def test_the_ads_of_a_campaign_share_its_budget(world, account):
+    """Two ads never have more a day than their campaign; what a failed one had is free again."""
+    made = world.post("meta_publisher", "/api/meta/campaigns", {"name": "s", "daily_budget": 5000})
+    ad = {"campaign_id": made.json["id"], "creative": {"video_id": "9000", "title": "Look"}}
+
+    def ask(**members):
+        return world.post("meta_publisher", "/api/meta/ads", ad | members)
+
+    def budget_of(answer):
+        path = f"pending_ad_changes/{answer.json['change_id']}"
+        return world.documents.require(path, PendingChange).payload["adset"]["daily_budget"]
+
+    first, rest = ask(daily_budget=2000), ask()
+    assert (budget_of(first), budget_of(rest)) == (2000, 3000)
+    for more in ({}, {"daily_budget": 1}, {"daily_budget": -5}, {"daily_budget": 3000}):
+        refused = ask(**more)
+        assert (refused.status, "daily_budget" in refused.json["error"]) == (422, True)
+    path = f"pending_ad_changes/{first.json['change_id']}"
+    world.documents.update(path, {"status": ChangeStatus.FAILED})
+    assert budget_of(ask()) == 2000
 
 
 @pytest.mark.parametrize(
