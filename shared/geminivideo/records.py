@@ -362,11 +362,15 @@ class Brief:
     proven: tuple[str, ...] = field(default=(), repr=False)
 
 
+# Into a shot: at once, or through black inside the two shots' own time.
+TRANSITIONS = ("cut", "fade")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Shot:
     """One piece of the source used in a blueprint: from-to, text over it, how it is entered.
 
-    ``transition`` into this shot: ``cut`` or ``fade``.
+    ``transition`` into this shot is one of ``TRANSITIONS``.
     """
 
     scene_id: str

@@ -251,6 +251,7 @@ def _draft(
     choice: Choice,
 ) -> Blueprint:
     shots = shots_for(material, policy, hook, choice.order(material), choice.length_s)
+    shots = entered(shots, hook.type)
     return Blueprint(
         id=f"{material.flow_id}-bp{index:02d}",
         flow_id=material.flow_id,
@@ -280,6 +281,15 @@ def shots_for(
             break
         shots += _pieces(scene, policy, left, taken=shots)
     return tuple(shots) or (_whole(material),)
+
+
+def entered(shots: tuple[Shot, ...], kind: HookType) -> tuple[Shot, ...]:
+    """How each shot is entered: by a cut, and after the turn of a transformation through black,
+    as films say that time has passed."""
+    if kind is not HookType.TRANSFORMATION or len(shots) < 2:
+        return shots
+    turn = (len(shots) + 1) // 2
+    return (*shots[:turn], replace(shots[turn], transition="fade"), *shots[turn + 1 :])
 
 
 def _quoted_shot(material: Material, policy: CouncilPolicy, hook: Hook) -> Shot | None:

@@ -4,9 +4,10 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from geminivideo.language import Completion
 from geminivideo.policy import CouncilPolicy
 from geminivideo.records import Brief, HookType, Shot, Verdict
-from geminivideo.titan_core import council, director, session
+from geminivideo.titan_core import council, director, gemini, session
 from geminivideo.titan_core.critics import RULE_COUNCIL
 from geminivideo.titan_core.material import words_of
 from hypothesis import HealthCheck, given, settings
@@ -29,6 +30,36 @@ def test_says_that_it_is_the_default_strategy(make_material):
 def test_same_video_same_plan(make_material):
     """Two sessions on the same material give the same blueprints to the last member."""
     assert hold(make_material()) == hold(make_material())
+
+
+def test_time_passes_in_a_transformation_and_nowhere_else(make_material):
+    """Its second half is entered through black, once; every other plan has cuts alone."""
+    brief = Brief(pain_points=("sore feet",), desires=("long walks",))
+    plans = director.plan(make_material(brief=brief, lengths=(3.0,) * 6, scores=(0.5,) * 6), POLICY)
+    for plan in plans:
+        fades = [n for n, shot in enumerate(plan.shots) if shot.transition == "fade"]
+        turn = (len(plan.shots) + 1) // 2
+        assert fades == ([turn] if plan.hook_type is HookType.TRANSFORMATION else [])
+        assert {shot.transition for shot in plan.shots} <= {"cut", "fade"}
+    assert any(plan.hook_type is HookType.TRANSFORMATION for plan in plans)
+
+
+def test_a_model_says_how_a_shot_is_entered(make_material):
+    """A fade is taken over; a transition that the renderer does not make is a cut."""
+    material = make_material()
+    first = material.scenes[0]
+    shots = [
+        gemini.DraftShot(scene_id=first.id, start_s=0.0, end_s=1.0, transition=one)
+        for one in ("cut", "fade", "star wipe")
+    ]
+    draft = gemini.Draft(
+        title="t", hook_text="h", hook_type=HookType.STORY, shots=shots, cta_text="c",
+        cta_type="learn_more", caption="c",
+    )  # fmt: skip
+    plan = gemini.blueprint_of(draft, 0, material, Completion(data={}, model_version="m"))
+    assert [shot.transition for shot in plan.shots] == ["cut", "fade", "cut"]
+    shown = gemini.schema_of(gemini.Draft)["properties"]["shots"]["items"]["properties"]
+    assert shown["transition"]["type"] == "string"
 
 
 def test_different_videos_give_different_plans(make_material, make_words):

@@ -52,7 +52,9 @@ def rich(make_material, make_words):
 
 
 def digest(plans):
-    shown = [(p.id, p.hook_text, p.shots, p.grade, p.cta_text, p.title) for p in plans]
+    """Of what the Director chooses; how its shots are entered was no choice then."""
+    cut = [replace(p, shots=tuple(replace(s, transition="cut") for s in p.shots)) for p in plans]
+    shown = [(p.id, p.hook_text, p.shots, p.grade, p.cta_text, p.title) for p in cut]
     return hashlib.sha256(msgspec.json.encode(shown)).hexdigest()[:16]
 
 
