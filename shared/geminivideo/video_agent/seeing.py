@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # A tile is the mean of so many lines and columns: film grain is gone in it, motion is not.
 _TILE = 16
+_PLAIN = ("yuv420p", "yuvj420p", "gray")
 _BLACK_LUMA = 20
 _RING = 0.08
 _OPAQUE = 230
@@ -23,10 +24,11 @@ STILL, MOVING = 0.3, 1.0
 
 
 def luma(frame: Any) -> np.ndarray:
-    """The luma plane (height, width) as it lies in memory; 8-bit planar formats, as we encode."""
+    """The luma plane (height, width) as it lies in memory; other formats than those in which we
+    mostly encode (ProRes has 10 bits, GIF is packed) are made grey first."""
     import numpy as np
 
-    plane = frame.planes[0]
+    plane = (frame if frame.format.name in _PLAIN else frame.reformat(format="gray")).planes[0]
     return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[
         : frame.height, : frame.width
     ]

@@ -77,6 +77,18 @@ def test_every_codec_makes_a_file_that_decodes_and_is_what_it_says(codec, clip, 
     assert [r for r in made.degraded if r.startswith("sound")] == dropped
 
 
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_black_file_fails_in_every_codec(codec, derive, tmp_path):
+    """Whatever the depth and layout of its pixels: nothing is seen in it, and the check says so."""
+    dark = derive(
+        "dark.mp4", "-an", "-vf", "scale=160:90,lutyuv=y=16:u=128:v=128", "-preset", "ultrafast",
+        before=("-ss", "12.3", "-t", "0.4"),
+    )  # fmt: skip
+    asked = PlatformRender(codec=codec, quality="draft", aspect_ratio="source")
+    found = check_of(render_for_platform(asked, dark, tmp_path, POLICY), "picture")
+    assert (found.passed, found.measured) == (False, "100.0% black")
+
+
 def test_a_small_source_is_not_enlarged_in_silence(clip, tmp_path, monkeypatch):
     """A small video stays small and says so; asked to, it is enlarged and says by how much."""
     frame = replace(PLATFORMS["facebook"], width=640, height=360)
