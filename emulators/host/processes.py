@@ -28,6 +28,7 @@ GRACE_S = 10.0
 MEMORY_CHECK_S = 0.5
 MIB = 2**20
 _HERE = Path(__file__).parent
+_LINUX_CHILDREN = Path("/proc/thread-self/children")
 
 
 @dataclass
@@ -211,13 +212,39 @@ def memory_of(pid: int, enough: int = 0) -> int:
     When plain resident sizes already sum to less than ``enough`` that sum (an upper bound) is
     returned, because exact accounting is much slower.
     """
-    try:
-        leader = psutil.Process(pid)
-        family = [leader, *leader.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return 0
+    family = _family_of(pid)
     resident = sum(_size(process, exact=False) for process in family)
     return resident if resident < enough else sum(_size(p, exact=True) for p in family)
+
+
+def _family_of(pid: int) -> list[psutil.Process]:
+    """A process and its descendants, as far as they still run."""
+    pids = [pid]
+    for parent in pids:
+        pids.extend(_children_of(parent))
+    family = []
+    for each in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            family.append(psutil.Process(each))
+    return family
+
+
+def _children_of(pid: int) -> list[int]:
+    """The pids of a process's children.
+
+    Linux keeps them by the thread that started them. psutil reads the parent of every process of
+    the machine instead, which for a dozen functions, looked at all the time, was a fifth of what
+    the whole cloud cost.
+    """
+    if not _LINUX_CHILDREN.exists():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return [child.pid for child in psutil.Process(pid).children()]
+        return []
+    threads, found = Path(f"/proc/{pid}/task"), list[int]()
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for thread in os.listdir(threads):
+            found += map(int, (threads / thread / "children").read_text().split())
+    return found
 
 
 def _size(process: psutil.Process, *, exact: bool) -> int:
