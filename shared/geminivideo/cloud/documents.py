@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from geminivideo.cloud import writing
 from geminivideo.decoding import learned
 
 if TYPE_CHECKING:
     from google.cloud import firestore
+    from google.cloud.firestore_v1.types.write import Write
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -157,15 +159,15 @@ class Transaction:
 
     def create(self, path: str, record: Any) -> None:
         """Write a document that must not exist yet (the commit raises when it does)."""
-        self._inner.create(self._documents.reference(path), encode(record))
+        self._inner._add_write_pbs([self._documents.written(path, record, exists=False)])
 
     def set(self, path: str, record: Any) -> None:
         """Write the whole document."""
-        self._inner.set(self._documents.reference(path), encode(record))
+        self._inner._add_write_pbs([self._documents.written(path, record)])
 
     def update(self, path: str, changes: Mapping[str, Any]) -> None:
         """Change members of a document that must exist; keys may be dotted field paths."""
-        self._inner.update(self._documents.reference(path), encode(dict(changes)))
+        self._inner._add_write_pbs(self._documents.changed(path, changes))
 
     def delete(self, path: str) -> None:
         """Remove a document."""
@@ -272,24 +274,21 @@ class Documents:
         from google.api_core.exceptions import AlreadyExists
 
         try:
-            self.reference(path).create(encode(record), **self._patience)
+            self._commit([self.written(path, record, exists=False)])
         except AlreadyExists as error:
             raise AlreadyExistsError(f"{path} exists") from error
 
     def set(self, path: str, record: Any) -> None:
         """Write the whole document."""
-        self.reference(path).set(encode(record), **self._patience)
+        self._commit([self.written(path, record)])
 
     def update(self, path: str, changes: Mapping[str, Any]) -> None:
         """Change members of an existing document; keys may be dotted field paths."""
-        self.reference(path).update(encode(dict(changes)), **self._patience)
+        self._commit(self.changed(path, changes))
 
     def set_all(self, records: Mapping[str, Any]) -> None:
         """Write whole documents by path, all in one commit."""
-        batch = self.client.batch()
-        for path, record in records.items():
-            batch.set(self.reference(path), encode(record))
-        batch.commit(**self._patience)
+        self._commit(self.written(path, record) for path, record in records.items())
 
     def set_many(
         self, records: Iterable[tuple[str, Any]], members: Iterable[str] | None = None
@@ -302,16 +301,19 @@ class Documents:
         only = None if members is None else list(members)
         written = 0
         for chunk in _chunks(records):
-            batch = self.client.batch()
-            for path, record in chunk:
-                data = encode(record)
-                if only is None:
-                    batch.set(self.reference(path), data)
-                else:
-                    batch.set(self.reference(path), {k: data[k] for k in only}, merge=only)
-            batch.commit(**self._patience)
+            if only is None:
+                self.set_all(dict(chunk))
+            else:
+                self._merge(chunk, only)
             written += len(chunk)
         return written
+
+    def _merge(self, records: Iterable[tuple[str, Any]], only: list[str]) -> None:
+        batch = self.client.batch()
+        for path, record in records:
+            data = encode(record)
+            batch.set(self.reference(path), {key: data[key] for key in only}, merge=only)
+        batch.commit(**self._patience)
 
     def get_many(self, paths: Iterable[str], kind: type[T]) -> dict[str, T]:
         """The documents among ``paths`` that exist, by their path."""
@@ -342,9 +344,19 @@ class Documents:
 
     def update_all(self, paths: Iterable[str], changes: Mapping[str, Any]) -> None:
         """Change the same members of existing documents, all in one commit."""
+        self._commit(write for path in paths for write in self.changed(path, changes))
+
+    def written(self, path: str, record: Any, exists: bool | None = None) -> Write:
+        """The write that makes a document of a record."""
+        return writing.set_to(self.reference(path)._document_path, encode(record), exists)
+
+    def changed(self, path: str, changes: Mapping[str, Any]) -> list[Write]:
+        """The write that changes members of a document."""
+        return writing.change(self.reference(path)._document_path, encode(dict(changes)))
+
+    def _commit(self, writes: Iterable[Write]) -> None:
         batch = self.client.batch()
-        for path in paths:
-            batch.update(self.reference(path), encode(dict(changes)))
+        batch._add_write_pbs(list(writes))
         batch.commit(**self._patience)
 
     def query(self, query: Query, kind: type[T]) -> list[T]:

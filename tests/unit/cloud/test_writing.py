@@ -1,0 +1,64 @@
+"""Firestore's writes as the product fills them, beside those of Google's own client."""
+
+from datetime import UTC, datetime
+
+import pytest
+from geminivideo.cloud import writing
+from google.cloud.firestore_v1 import _helpers
+from google.cloud.firestore_v1.types.write import Write
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+NAME = "projects/p/databases/(default)/documents/shapes/one"
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats()
+    | st.text(max_size=6)
+    | st.binary(max_size=6)
+    | st.datetimes(timezones=st.just(UTC), min_value=datetime(1, 1, 2))
+)
+names = st.text("aä.`_ 1", min_size=1, max_size=4)
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3)
+)
+
+
+def sent(write: Write) -> bytes:
+    return Write.pb(write).SerializeToString(deterministic=True)
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.dictionaries(names, values, max_size=4))
+def test_a_whole_document_is_sent_as_googles_client_sends_it(data):
+    """Any plain value, nested or empty, is the same bytes; so is the precondition."""
+    assert sent(writing.set_to(NAME, data)) == sent(_helpers.pbs_for_set_no_merge(NAME, data)[0])
+    created = _helpers.pbs_for_create(NAME, data)[0]
+    assert sent(writing.set_to(NAME, data, exists=False)) == sent(created)
+
+
+@settings(max_examples=100, deadline=None)
+@given(changes=st.dictionaries(st.text("ab_1", min_size=1, max_size=3), values, min_size=1))
+def test_changed_members_are_sent_as_googles_client_sends_them(changes):
+    """The mask names what is changed, and the document must exist; odd names are quoted."""
+    try:
+        theirs = _helpers.pbs_for_update(NAME, dict(changes), None)
+    except ValueError:  # a name that only a quoted path may have
+        with pytest.raises(ValueError):
+            writing.change(NAME, changes)
+        return
+    assert [sent(write) for write in writing.change(NAME, changes)] == list(map(sent, theirs))
+
+
+def test_a_dotted_key_changes_a_member_of_a_member():
+    """Such a change is left to Google's client, which knows the paths."""
+    (write,) = writing.change(NAME, {"counts.done": 3})
+    assert list(write.update_mask.field_paths) == ["counts.done"]
+    assert write.update.fields["counts"].map_value.fields["done"].integer_value == 3
+
+
+def test_what_is_no_plain_value_is_refused_by_name():
+    """A record is encoded first; what was not is said before anything is sent."""
+    with pytest.raises(TypeError, match="complex"):
+        writing.set_to(NAME, {"x": [1j]})
