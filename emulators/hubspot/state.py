@@ -209,12 +209,14 @@ class Portal:
             answer["paging"] = {"next": {"after": str(after + limit)}}
         return answer
 
-    def list(self, limit: int, after: str, names: Sequence[str]) -> dict[str, Any]:
-        """Live deals by id."""
+    def list(
+        self, limit: int, after: str, names: Sequence[str], archived: bool = False
+    ) -> dict[str, Any]:
+        """Live or archived deals by id."""
         with self._lock:
             rows = self._database.execute(
-                "SELECT * FROM deals WHERE archived = 0 AND id > ? ORDER BY id LIMIT ?",
-                (after, limit + 1),
+                "SELECT * FROM deals WHERE archived = ? AND id > ? ORDER BY id LIMIT ?",
+                (int(archived), after, limit + 1),
             ).fetchall()
             results = [self._shown(row, names, ()) for row in rows[:limit]]
         more = {"paging": {"next": {"after": results[-1]["id"]}}} if len(rows) > limit else {}
@@ -391,6 +393,8 @@ class Portal:
             "updatedAt": iso(row["modified_ms"]),
             "archived": bool(row["archived"]),
         }
+        if row["archived"]:
+            answer["archivedAt"] = iso(row["modified_ms"])
         if histories:
             answer["propertiesWithHistory"] = {n: self._history(row["id"], n) for n in histories}
         return answer

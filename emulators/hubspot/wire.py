@@ -80,7 +80,7 @@ class Wire:
             request.match_info["deal"],
             _names(query.getall("properties", [])),
             _names(query.getall("propertiesWithHistory", [])),
-            query.get("archived") == "true",
+            _yes(query.get("archived")),
         )
         return web.json_response(found)
 
@@ -88,7 +88,12 @@ class Wire:
         limit = int(request.query.get("limit", "10"))
         names = _names(request.query.getall("properties", []))
         return web.json_response(
-            self._portal.list(min(limit, 100), request.query.get("after", ""), names)
+            self._portal.list(
+                min(limit, 100),
+                request.query.get("after", ""),
+                names,
+                _yes(request.query.get("archived")),
+            )
         )
 
     async def _search(self, request: web.Request) -> web.Response:
@@ -134,6 +139,11 @@ def scripted(request: web.Request, rule: Rule) -> web.StreamResponse:
         status = rule.code if isinstance(rule.code, int) else 500
         error = ApiError(status, rule.message or "internal error", "INTERNAL_ERROR")
     return web.json_response(error.body(f"{rule.id} {request.path}"), status=error.status)
+
+
+def _yes(given: str | None) -> bool:
+    """HubSpot's own client writes ``True``."""
+    return (given or "").lower() == "true"
 
 
 def _names(given: list[str]) -> list[str]:

@@ -577,6 +577,7 @@ class RevenuePolicy:
     ip_property: str = "gv_ip_address"
     user_agent_property: str = "gv_user_agent"
     poll_overlap_s: float = 300.0
+    poll_deleted_pages: int = 10  # of a hundred deleted deals each: one poll's part of all
     poll_first_s: float = 30 * 86400.0
 
 

@@ -1025,11 +1025,15 @@ class CrmEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class Reconciliation:
-    """``reconciliations/{portal_id}``: up to when (UTC epoch s) the poll has seen every deal."""
+    """``reconciliations/{portal_id}``: up to when (UTC epoch s) the poll has seen every deal.
+
+    ``deleted_after`` is how far the present walk through the deleted deals has come.
+    """
 
     id: str
     seen_until_at: float
     polled_at: float
+    deleted_after: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,6 +32,8 @@ def _polled(portal_id: int, account_id: str, step: Step) -> list[DealTouched]:
     since = last.seen_until_at - policy.poll_overlap_s if last else now - policy.poll_first_s
     try:
         found = list(islice(deals.deals_of().modified_since(since), MOST))
+        mark = last.deleted_after if last else ""
+        deleted, after = deals.deals_of().deleted(mark, policy.poll_deleted_pages)
     except HubSpotUnavailableError as error:
         raise Transient(str(error)) from error
     except HubSpotRefusedError as error:
@@ -40,8 +42,11 @@ def _polled(portal_id: int, account_id: str, step: Step) -> list[DealTouched]:
     if not drained:
         step.degrade(f"more-than:{MOST}")
     until = now if drained else found[-1].at + policy.poll_overlap_s
-    step.put(path, Reconciliation(id=str(portal_id), seen_until_at=until, polled_at=now))
-    missed = _missed(portal_id, found, step)
+    polled = Reconciliation(
+        id=str(portal_id), seen_until_at=until, polled_at=now, deleted_after=after
+    )
+    step.put(path, polled)
+    missed = _missed(portal_id, found, step) + _gone(portal_id, deleted, step)
     step.log("polled", deals=len(found), missed=len(missed), since=since, until=until)
     return [
         DealTouched(
@@ -50,6 +55,17 @@ def _polled(portal_id: int, account_id: str, step: Step) -> list[DealTouched]:
             cause=f"poll-{round(one.at * 1000)}",
         )
         for one in missed
+    ]
+
+
+def _gone(portal_id: int, deleted: list[str], step: Step) -> list[Modified]:
+    """Deals that we still count and HubSpot has deleted: that webhook was lost."""
+    path_of = {f"deals/{crediting.deal_id_of(portal_id, one)}": one for one in deleted}
+    known = step.documents.get_many(path_of, Deal)
+    return [
+        Modified(deal_id=path_of[path], at=deal.updated_at)
+        for path, deal in known.items()
+        if not deal.is_deleted
     ]
 
 

@@ -21,6 +21,7 @@ MERGED = "hs_merged_object_ids"  # the deals that were merged into it, separated
 HISTORIES = (STAGE, AMOUNT, PIPELINE)
 SEARCH_LIMIT = 10_000
 PAGE = 200
+LIST_PAGE = 100
 TIMEOUT_S = 20.0
 _SAME_MOVE_S = 1.0  # a move to another pipeline writes stage and pipeline one after the other
 
@@ -87,6 +88,15 @@ class Deals:
         self._host = host
 
     @cached_property
+    def _basic(self) -> Any:
+        """The client makes a pool of connections each time that it is asked for an API."""
+        return self.client.crm.deals.basic_api
+
+    @cached_property
+    def _search(self) -> Any:
+        return self.client.crm.deals.search_api
+
+    @cached_property
     def client(self) -> HubSpot:
         """The real client; whoever calls retries, so it does not."""
         from hubspot import HubSpot
@@ -101,7 +111,7 @@ class Deals:
         Raises ``HubSpotUnavailableError`` and ``HubSpotRefusedError``.
         """
         try:
-            found = self.client.crm.deals.basic_api.get_by_id(
+            found = self._basic.get_by_id(
                 deal_id,
                 properties=[*HISTORIES, CREATED, MODIFIED, CURRENCY, MERGED, *properties],
                 properties_with_history=list(HISTORIES),
@@ -165,11 +175,32 @@ class Deals:
             **({"after": after} if after else {}),
         }
         try:
-            return self.client.crm.deals.search_api.do_search(
+            return self._search.do_search(
                 public_object_search_request=request, _request_timeout=TIMEOUT_S
             )
         except Exception as error:  # noqa: BLE001 - told apart, or raised again
             _raise(error)
+
+    def deleted(self, after: str, pages: int) -> tuple[list[str], str]:
+        """The deals in the recycling bin, by page: their ids, and where the next call goes on.
+
+        Searches leave them out, and the list of them knows no time: empty ``after`` begins it, and
+        is given back at its end.
+        """
+        found: list[str] = []
+        for _ in range(pages):
+            try:
+                page = self.client.crm.deals.basic_api.get_page(
+                    archived=True, limit=LIST_PAGE, _request_timeout=TIMEOUT_S,
+                    **({"after": after} if after else {}),
+                )  # fmt: skip
+            except Exception as error:  # noqa: BLE001 - told apart, or raised again
+                _raise(error)
+            found += [str(result.id) for result in page.results if result.archived]
+            after = page.paging.next.after if page.paging and page.paging.next else ""
+            if not after:
+                break
+        return found, after
 
 
 def moments(deal: CrmDeal) -> tuple[Moment, ...]:

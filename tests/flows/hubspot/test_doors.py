@@ -237,6 +237,30 @@ def test_a_poll_leaves_alone_what_was_read_since_it_changed(documents, servers):
     assert told not in touched_now
 
 
+def test_a_poll_finds_deals_whose_deletion_nobody_told(documents, servers):
+    """Searches leave deleted deals out: the poll walks through them, and touches what we count."""
+    crm, ad = servers[2], "130"
+    account(documents)
+    documents.set(
+        f"ad_states/{ad}", AdState(id=ad, account_id="acc", currency="USD", updated_at=1.0)
+    )
+    deal = crm.create(dealstage="closedwon", amount="1000", utm_content=ad)
+    never_ours = crm.create(dealstage="lead")
+    credit(deal)
+    poll = door_of(load("reconcile_deals").main)
+    for one in (deal, never_ours):
+        crm.archive(one)
+    assert poll.work(ReconciliationDue(tick="deleted-1")).outcome == "completed"
+    touches = [row for row in documents.query(Query("outbox"), OutboxRow) if deal in row.body]
+    assert [row.topic for row in touches] == ["deals-touched"]
+    assert credit(deal, "poll").outcome == "completed"
+    state = documents.require(f"ad_states/{ad}", AdState)
+    assert (state.pipeline_value, state.deals) == (0, 0)
+    poll.work(ReconciliationDue(tick="deleted-2"))
+    again = [row for row in documents.query(Query("outbox"), OutboxRow) if deal in row.body]
+    assert len(again) == 1
+
+
 def test_two_portals_on_one_token_are_said(documents):
     """Guessing whose deals they are is not an option."""
     account(documents, "a", hubspot_portal_id=7)
