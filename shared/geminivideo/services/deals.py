@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 
 from geminivideo import money
 from geminivideo.crm.deals import CURRENCY, CrmDeal, Deals, moments
@@ -23,7 +24,13 @@ def deals_of(environ: Mapping[str, str] = os.environ) -> Deals:
     token = environ.get(variable_of(Need.HUBSPOT_TOKEN), "")
     if token in ("", NOT_CONFIGURED):
         raise Permanent("deals cannot be read: set the stack's hubspotToken to a private app's")
-    return Deals(token, environ.get(URL, ""))
+    return _opened(token, environ.get(URL, ""))
+
+
+@lru_cache(maxsize=4)
+def _opened(token: str, url: str) -> Deals:
+    """One client with its connections for all events of a process."""
+    return Deals(token, url)
 
 
 def evidence_properties(policy: RevenuePolicy) -> dict[str, str]:
