@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -10,9 +11,7 @@ from geminivideo.policy import Policy
 from geminivideo.services.pro_task import Made, MadeFile, Task, Tool
 from geminivideo.services.pro_tools import made_of
 from geminivideo.video_agent import winning_ads_generator as ads
-from geminivideo.video_agent.grades import GRADES
-from geminivideo.video_agent.options import UnknownOptionError, known
-from geminivideo.video_agent.pro_renderer import platform_of
+from geminivideo.video_agent.options import UnknownOptionError
 
 _MAX_CLIPS = 30
 
@@ -72,19 +71,14 @@ def _ad(asked: WinningAdBody) -> ads.WinningAd:
 
 
 def _check(asked: WinningAdBody) -> None:
-    known("template", asked.template, ads.TEMPLATES)
-    platform_of(asked.platform)
     if not 1 <= len(asked.video_clips) <= _MAX_CLIPS:
         raise UnknownOptionError(f"video_clips must be 1 to {_MAX_CLIPS}")
-    if asked.aspect is not None:
-        known("aspect", asked.aspect, ads.ASPECTS)
-    if asked.hook_style is not None:
-        known("hook_style", asked.hook_style, ads.HOOK_STYLES)
-    for grade in [*asked.ab_grades, *([asked.grade] if asked.grade else [])]:
-        known("grade", grade, GRADES)
     if asked.roles and len(asked.roles) != len(asked.video_clips):
         raise UnknownOptionError("roles must name one for each of video_clips, or be left out")
-    _variants(asked, Policy())
+    # How long an ad may be is said by the account's policy, which is read with its media.
+    any_length = replace(Policy().ad, min_duration_s=0.0, max_duration_s=math.inf)
+    for one in _variants(asked, Policy()):
+        ads.validate(one, any_length)
 
 
 def _variants(asked: WinningAdBody, policy: Policy) -> tuple[ads.WinningAd, ...]:

@@ -202,6 +202,12 @@ def test_what_a_timeline_refuses(world, members, status, said):
         ("render-winning-ad", {"video_clips": ["a"], "template": "viral"}, "testimonial"),
         ("render-winning-ad", {"video_clips": ["a"], "roles": ["x", "y"]}, "roles"),
         ("render-winning-ad", {"video_clips": ["a"], "ab_grades": ["x"]}, "grade"),
+        ("render-winning-ad", {"video_clips": ["a"], "transition": "star"}, "template, cut, fade"),
+        ("render-winning-ad", {"video_clips": ["a"], "grade_intensity": 3}, "grade_intensity"),
+        ("render-winning-ad", {"video_clips": ["a"], "caption_style": "x"}, "hormozi"),
+        ("render-winning-ad", {"video_clips": ["a"], "texts": {"encore": "x"}}, "story"),
+        ("render-winning-ad", {"video_clips": ["a"], "hook_style": "promise"}, "desire"),
+        ("render-winning-ad", {"video_clips": ["a"], "duration_target": 4000}, "90"),
     ],
 )
 def test_unknown_options(world, route, body, said):

@@ -6,6 +6,7 @@ from geminivideo.video_agent.winning_ads_generator.asking import (
     MissingTextError,
     WinningAd,
     ab_batch,
+    validate,
 )
 from geminivideo.video_agent.winning_ads_generator.casting import Casting, Clip, Piece, cast
 from geminivideo.video_agent.winning_ads_generator.composing import (
@@ -43,4 +44,5 @@ __all__ = [
     "make_ad",
     "make_batch",
     "timed",
+    "validate",
 ]

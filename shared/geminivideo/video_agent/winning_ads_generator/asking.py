@@ -93,6 +93,8 @@ def validate(asked: WinningAd, limits: AdPolicy) -> None:
     known("grade", asked.grade or "natural", GRADES)
     known("caption_style", asked.caption_style, STYLES)
     known("transition", asked.transition, TRANSITIONS)
+    if asked.hook_style is not None:
+        known("hook_style", asked.hook_style, HOOK_STYLES)
     longest = platform_of(asked.platform).max_duration_s or limits.max_duration_s
     longest = min(longest, limits.max_duration_s)
     if not limits.min_duration_s <= asked.duration_target <= longest:
@@ -123,7 +125,6 @@ def hook_text(asked: WinningAd) -> str:
     """The hook, or that of its style; raises MissingTextError when the style lacks its words."""
     if asked.hook_text.strip() or asked.hook_style is None:
         return " ".join(asked.hook_text.split())
-    known("hook_style", asked.hook_style, HOOK_STYLES)
     text, missing = _filled(HOOK_STYLES[asked.hook_style], asked)
     if missing:
         raise MissingTextError(f"the hook style {asked.hook_style} needs {', '.join(missing)}")
