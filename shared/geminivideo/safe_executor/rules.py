@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from geminivideo.policy import ExecutionMode, ExecutorPolicy
-from geminivideo.records import Account, PendingChange
+from geminivideo.records import Account, ChangeStatus, PendingChange
 from geminivideo.safe_executor.ledger import Breaker, Entry, Pause, RateWindow
+from geminivideo.safe_executor.saga import OPEN
 
 HOUR_S = 3600.0
 
@@ -91,15 +92,27 @@ def account_health(situation: Situation) -> RuleResult:
 
 
 def approval(situation: Situation) -> RuleResult:
-    """``observe`` lets nothing out; ``approve`` what a person confirmed; ``auto`` the rest too."""
+    """``observe`` lets nothing out; ``approve`` what a person confirmed; ``auto`` the rest too.
+
+    A change that was let out, and whose outcome got lost, goes on whatever the mode became: nobody
+    could approve it, and others wait for what became of it.
+    """
     change, mode = situation.change, situation.policy.mode
+    begun = change.status is ChangeStatus.UNKNOWN or _has_open_step(change)
     if mode is ExecutionMode.OBSERVE:
-        return _held("approval", "the account only observes: nothing leaves", None)
+        again = situation.now + HOUR_S if begun or change.approved_by else None
+        return _held("approval", "the account only observes: nothing leaves", again)
     if change.approved_by:
         return _passed("approval", f"approved by {change.approved_by}")
+    if begun:
+        return _passed("approval", "it was let out before: what became of it is to be settled")
     if mode is ExecutionMode.AUTO and not change.needs_approval:
         return _passed("approval", "the account's mode is auto")
     return _held("approval", "waits for a person to approve it", None)
+
+
+def _has_open_step(change: PendingChange) -> bool:
+    return any(step.get("state") in OPEN for step in change.steps.values())
 
 
 def pace(situation: Situation) -> RuleResult:

@@ -24,6 +24,9 @@ class StepState(StrEnum):
     REMOVED = "REMOVED"
 
 
+OPEN = frozenset({StepState.INTENT, StepState.UNKNOWN})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """One step as it is stored in ``steps``; ``sent`` never holds a secret or file bytes."""
@@ -39,7 +42,7 @@ class Step:
     @property
     def open(self) -> bool:
         """Whether a call may have been made whose outcome is not known."""
-        return self.state in (StepState.INTENT, StepState.UNKNOWN)
+        return self.state in OPEN
 
 
 class Move(StrEnum):

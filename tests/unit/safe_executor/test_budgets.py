@@ -88,6 +88,29 @@ def test_drift_is_adopted_as_the_new_start(world: Any) -> None:
     assert world.budget_of(made) == 16000
 
 
+@pytest.mark.parametrize("mode", [ExecutionMode.APPROVE, ExecutionMode.OBSERVE])
+@pytest.mark.parametrize("drop", ["before", "after"])
+def test_a_lost_answer_is_settled_whatever_the_mode_became(
+    world: Any, mode: Any, drop: str
+) -> None:
+    """Nobody can approve an UNKNOWN change, and others wait for it: observe keeps it for later."""
+    made = world.live_ad(5000)
+    change = world.raise_to(made, 5400)
+    world.meta.fault(UPDATE, drop=drop)
+    world.step()
+    assert world.change(change.id).status is ChangeStatus.UNKNOWN
+    world.policy = Policy(executor=ExecutorPolicy(mode=mode))
+    world.step()
+    if mode is ExecutionMode.OBSERVE:
+        assert world.change(change.id).status is ChangeStatus.UNKNOWN
+        assert len(world.budget_writes()) == (drop == "after")
+        world.policy = Policy(executor=ExecutorPolicy(mode=ExecutionMode.AUTO))
+    world.drain()
+    assert world.change(change.id).status is ChangeStatus.COMPLETED
+    assert len(world.budget_writes()) == 1
+    world.check_invariants()
+
+
 def test_what_was_decided_too_long_ago_lapses(world: Any) -> None:
     """Held back for two days, it is not executed on the signals of then: CANCELLED, and why."""
     made = world.live_ad(5000)

@@ -79,6 +79,9 @@ def test_approval() -> None:
     assert held_by(change=approved) is None
     assert held_by(change=needs) == "approval"
     assert held_by(change=approved, policy=observe) == "approval"
+    later = check(dataclasses.replace(FREE, change=approved, policy=observe))[-1]
+    assert later.until_at == NOW + HOUR_S  # approved: it goes out once the mode lets it
+    assert check(dataclasses.replace(FREE, policy=observe))[-1].until_at is None
 
 
 def test_a_pause_that_is_over_holds_nothing() -> None:
