@@ -91,10 +91,8 @@ def _clips(asked: TransitionsBody) -> Mapping[str, str]:
 
 
 def _check_transitions(asked: TransitionsBody) -> None:
-    transitions_library.effect(asked.transition_type)
-    transitions_library.easing(asked.easing)
-    if not 2 <= len(asked.clips) <= transitions_library.MAX_CLIPS:
-        raise UnknownOptionError(f"clips must be 2 to {transitions_library.MAX_CLIPS}")
+    number, kind = len(asked.clips), asked.transition_type
+    transitions_library.check(number, kind, asked.duration, asked.easing)
 
 
 def _join(task: Task) -> Made:

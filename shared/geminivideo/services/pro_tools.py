@@ -17,6 +17,7 @@ from geminivideo.video_agent import (
     smart_crop,
 )
 from geminivideo.video_agent.encoders import CODECS
+from geminivideo.video_agent.geometry import ratio
 from geminivideo.video_agent.options import known
 
 if TYPE_CHECKING:
@@ -358,6 +359,8 @@ def _check_render(asked: RenderBody) -> None:
     known("quality", asked.quality, QUALITIES)
     if asked.codec is not None:
         known("codec", asked.codec, CODECS)
+    if asked.aspect_ratio is not None:
+        ratio(asked.aspect_ratio, 1, 1)
 
 
 def _check_grade(asked: GradeBody) -> None:

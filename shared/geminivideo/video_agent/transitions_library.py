@@ -266,6 +266,16 @@ def sound_fades(frames_in: int, frames_out: int, total: int, fps: Fraction) -> l
     ]
 
 
+def check(clips: int, transition_type: str, duration: float, easing_name: str) -> None:
+    """Raise UnknownOptionError for what ``join`` would refuse of so many clips, whichever."""
+    effect(transition_type)
+    easing(easing_name)
+    if not 2 <= clips <= MAX_CLIPS:
+        raise UnknownOptionError(f"{clips} clips: give 2 to {MAX_CLIPS}")
+    if not (math.isfinite(duration) and 0.04 <= duration <= 10):
+        raise UnknownOptionError(f"duration {duration} s is not between 0.04 and 10")
+
+
 def join(
     clips: Sequence[Path],
     workdir: Path,
@@ -301,12 +311,7 @@ def joined_timeline(
     """The timeline that ``join`` renders."""
     from geminivideo.video_agent import timeline_engine
 
-    effect(transition_type)
-    easing(easing_name)
-    if not 2 <= len(clips) <= MAX_CLIPS:
-        raise UnknownOptionError(f"{len(clips)} clips: give 2 to {MAX_CLIPS}")
-    if not (math.isfinite(duration) and 0.04 <= duration <= 10):
-        raise UnknownOptionError(f"duration {duration} s is not between 0.04 and 10")
+    check(len(clips), transition_type, duration, easing_name)
     return timeline_engine.in_row(
         clips,
         policy,

@@ -192,6 +192,8 @@ def test_what_a_timeline_refuses(world, members, status, said):
         ("transitions", {"clips": ["a"]}, "clips"),
         ("transitions", {"clips": ["a", "b"], "transition_type": "beam"}, "beam"),
         ("transitions", {"clips": ["a", "b"], "easing": "elastic"}, "easing"),
+        ("transitions", {"clips": ["a", "b"], "duration": 0}, "duration"),
+        ("render", {"input_path": "a", "aspect_ratio": "wide"}, "9:16"),
         ("motion-graphics", {"type": "hologram", "text": "x"}, "hologram"),
         ("motion-graphics", {"text": "x", "ink": "#ffffff", "ground": "#fefefe"}, "contrast"),
         ("motion-graphics", {"text": "x", "width": 5}, "width"),
