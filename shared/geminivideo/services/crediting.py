@@ -466,6 +466,12 @@ def _moved(
     )
 
 
+def with_insights(state: AdState) -> AdState:
+    """The state of an ad that Meta or a caller has told something of by now."""
+    left = tuple(reason for reason in state.degraded if reason != NO_INSIGHTS)
+    return replace(state, degraded=left)
+
+
 def _loose_total(
     transaction: Transaction, account: Account, by: tuple[int, int], now: float
 ) -> Unattributed | None:

@@ -125,7 +125,8 @@ def take_row(call: Call) -> RowTaken:
         seen = max(at, state.insights_at or 0.0)
         grown = history.absorb(state, [history.ad_day(day)], kept)
         transaction.set(f"performance_metrics/{day.id}", day)
-        transaction.set(f"ad_states/{ad_id}", replace(grown, updated_at=now, insights_at=seen))
+        told = crediting.with_insights(replace(grown, updated_at=now, insights_at=seen))
+        transaction.set(f"ad_states/{ad_id}", told)
         return "recorded"
 
     try:

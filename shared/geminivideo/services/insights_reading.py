@@ -22,6 +22,7 @@ from geminivideo.records import Account, AccountReading, AdState, InsightsReport
 from geminivideo.runtime.failures import Permanent, Rejected, Transient
 from geminivideo.safe_executor.classify import Reaction, classify
 from geminivideo.safe_executor.ledger import AccountTotal, Pause, ad_state_path
+from geminivideo.services import crediting
 
 if TYPE_CHECKING:
     from geminivideo.cloud.documents import Documents
@@ -351,7 +352,7 @@ class AccountReader:
             updated_at=reading.read_at,
             insights_at=reading.read_at,
         )
-        shown = structure.ads.get(ad_id)
+        state, shown = crediting.with_insights(state), structure.ads.get(ad_id)
         return _shown_in(state, shown, structure) if shown else replace(state, status="GONE")
 
     def _tell(self, days: Days) -> None:

@@ -155,10 +155,13 @@ def test_credited_value_survives_a_reading(world, make):
     """What deals were credited to an ad is not Meta's to overwrite."""
     (ad,) = world.meta.seed(make.act, 1, 5000)
     world.read_through("t1")
-    world.documents.update(f"ad_states/{ad}", {"pipeline_value": 225000, "deals": 1})
+    credited = {"pipeline_value": 225000, "deals": 1, "degraded": ["no-insights"]}
+    world.documents.update(f"ad_states/{ad}", credited)
     world.clock.sleep(6 * make.hour)
     world.read_through("t2")
-    assert (world.state(ad).pipeline_value, world.state(ad).deals) == (225000, 1)
+    state = world.state(ad)
+    assert (state.pipeline_value, state.deals) == (225000, 1)
+    assert state.degraded == ()  # what was credited before the first reading said so
 
 
 def test_the_accounts_total_is_what_is_live(world, make):
