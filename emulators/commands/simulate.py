@@ -14,6 +14,7 @@ from emulators.commands.console import JsonOption, console
 if TYPE_CHECKING:
     from emulators.simulation.drifting import Drifted
     from emulators.simulation.outcome import Outcome
+    from emulators.simulation.poisoning import Poisoned
     from emulators.simulation.scenario import Scenario
     from emulators.simulation.season import Season
     from emulators.simulation.seeds import Run
@@ -46,6 +47,13 @@ def simulate(
         float | None,
         typer.Option(help="With --learning on: taste turns on this day; what becomes of it."),
     ] = None,
+    poison: Annotated[
+        str | None,
+        typer.Option(
+            help="With --learning on: a day is told wrongly; what becomes of it beside the clean "
+            "season. x5, x20, x1.5, zeroed, shuffled, swapped, or all."
+        ),
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the outcome into this PNG.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -55,6 +63,11 @@ def simulate(
     """
     from emulators.simulation.scenario import Contender, Scenario
 
+    if poison is not None:
+        if learning != "on" or drift_day is not None:
+            raise typer.BadParameter("--poison goes with --learning on, and without --drift-day")
+        _poisons(poison, seed, days, max(1, seeds), workers, as_json)
+        return
     if drift_day is not None:
         if learning != "on":
             raise typer.BadParameter("--drift-day goes with --learning on")
@@ -115,6 +128,42 @@ def _drifts(
         f"{sum(change < 0 for change in changes)} of {len(changes)}; found in "
         f"{sum(one.found_day is not None for one in played)} of {len(played)} seasons",
         highlight=False,
+    )
+
+
+def _poisons(
+    poison: str, seed: int, days: int | None, seeds: int, workers: int, as_json: bool
+) -> None:
+    """Seasons in which a day is told wrongly, each told as it ends, and what they come to."""
+    from emulators.simulation import poisoning
+    from emulators.simulation.poison import Poison
+
+    try:
+        kinds = poisoning.KINDS if poison == "all" else (Poison(poison),)
+    except ValueError as error:
+        known = ", ".join(Poison)
+        raise typer.BadParameter(f"--poison {poison!r}: choose of {known}, all") from error
+
+    def told(played: list[Poisoned]) -> None:
+        for one in played:
+            if not as_json:
+                typer.echo(_poison_told(one))
+
+    season = poisoning.season_of(seed, days or poisoning.DAYS)
+    played = poisoning.play_many(season, kinds, range(seed, seed + seeds), workers, told)
+    if as_json:
+        typer.echo(json.dumps(poisoning.as_members(played)))
+        return
+    from emulators.simulation.table import harms_table
+
+    console.print(harms_table(poisoning.harms(played)))
+
+
+def _poison_told(one: Poisoned) -> str:
+    error = "no champion" if one.error is None else f"error {one.error:.4f}"
+    return (
+        f"seed {one.seed}, {one.poison}: {one.believed} of {one.lies} lies believed, of "
+        f"{one.trained} challengers {one.poisoned} poisoned, {one.promoted} promoted, {error}"
     )
 
 

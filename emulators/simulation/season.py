@@ -8,17 +8,17 @@ learning off the documented heuristic chooses, and priors stay as they are.
 
 from __future__ import annotations
 
+import copy
 import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-import msgspec
 from geminivideo.budget import gathering
 from geminivideo.budget.choosing import choose
 from geminivideo.budget.decision import Request
 from geminivideo.budget.gate import AccountHealth
-from geminivideo.budget.history import days_of, packed
 from geminivideo.budget.scoring import decide
 from geminivideo.cloud.documents import Documents
 from geminivideo.degraded import HEURISTIC_RANK
@@ -55,6 +55,7 @@ from emulators.simulation.functions import load
 from emulators.simulation.haste import without_collections, without_heartbeats
 from emulators.simulation.ledger import Ledger
 from emulators.simulation.memory import MemoryDocuments, MemoryFiles
+from emulators.simulation.poison import Poison, told_wrong
 from emulators.simulation.ports import SteppedClock, StepPorts
 from emulators.simulation.scenario import (
     ACCOUNT,
@@ -68,7 +69,6 @@ from emulators.simulation.scenario import (
 LEARNS_AT_S = 5 * 3600.0  # of the day, before its second decision
 LAUNCHES_AT_S = 9 * 3600.0
 BEFORE_S = 120.0  # predictions are made so long before their ads
-POISON = 20  # as many times the clicks are told on a poisoned day
 _REVIEWED_S = 3 * DAY_S  # an ad younger than this is not paused for another
 _LOOPS = (ActualsDue, AccuracyDue, RetrainDue, PatternsDue)
 
@@ -80,9 +80,9 @@ class Season(Scenario):
     ``drift_day``. From ``settled_day`` on low accuracy asks for no training any more: only a drift
     that loop 2 finds does.
 
-    In the morning of ``poisoned_day`` the clicks of the day before are told ``poison`` times over,
-    of every ``poisons_every``-th ad; with ``poison_stays`` that day is told so ever after. What is
-    launched on ``swapped_day`` is recorded with the features of another of the same batch.
+    In the morning of ``poisoned_day`` the day before is told wrongly (``poison``) of every
+    ``poisons_every``-th ad; with ``poison_stays`` that day is told so ever after. With
+    ``Poison.SWAPPED`` what is launched on that day is recorded with others' features instead.
     """
 
     days: float = 60
@@ -93,10 +93,9 @@ class Season(Scenario):
     launched: int = 8
     explored: int = 1
     poisoned_day: int | None = None
-    poison: int = POISON
+    poison: Poison = Poison.TWENTYFOLD
     poisons_every: int = 1
     poison_stays: bool = False
-    swapped_day: int | None = None
     drift_day: float | None = None
     settled_day: float | None = None
 
@@ -185,19 +184,38 @@ class SeasonWorld:
         self.documents.set(f"accounts/{ACCOUNT}", account_of(season))
         self.documents.set(f"policies/{ACCOUNT}", self.policy)
         self.loops = self._loops() if season.learning else {}
+        self._reached = season.start
         self._announce(list(self.market.launched), "batch-0")
 
     # The passing of time -------------------------------------------------------------------------
 
     def run_through(self) -> None:
         """Play the season to its end."""
+        self.run_until(math.inf)
+        self.clock.move(self.season.end)
+        self.delivery.advance(self.season.end)
+
+    def run_until(self, until: float) -> None:
+        """Play what happens before ``until`` and was not played yet."""
+        due = [one for one in self._calendar() if self._reached <= one[0] < until]
         with without_heartbeats(), without_collections():
-            for at, happens in self._calendar():
+            for at, happens in due:
                 self.clock.move(at)
                 self.ledger.update(at)
                 happens(at)
-        self.clock.move(self.season.end)
-        self.delivery.advance(self.season.end)
+        self._reached = until
+
+    def branch(self, season: Season) -> SeasonWorld:
+        """A world of its own in which the same was played, and the rest is ``season``'s.
+
+        The market's luck is drawn by day and ad: two branches differ by what is done in them.
+        """
+        locks = (self.budgets._lock, self.delivery._lock)
+        shared: dict[int, Any] = {id(lock): threading.RLock() for lock in locks}
+        shared |= {id(self.season): season, id(self.loops): {}}
+        found = copy.deepcopy(self, shared)
+        found.loops = found._loops() if season.learning else {}
+        return found
 
     def _calendar(self) -> list[tuple[float, Callable[[float], None]]]:
         found: list[tuple[float, Callable[[float], None]]] = []
@@ -288,8 +306,9 @@ class SeasonWorld:
             self.documents.set(f"pending_ad_changes/{change.id}", change)
 
     def _swaps(self, at: float) -> bool:
-        day = self.season.swapped_day
-        return day is not None and math.floor((at - self.season.start) / DAY_S) == day
+        season = self.season
+        day = math.floor((at - season.start) / DAY_S)
+        return season.poison is Poison.SWAPPED and day == season.poisoned_day
 
     def _predicted(
         self,
@@ -391,29 +410,34 @@ class SeasonWorld:
 
     def _tell(self, at: float) -> None:
         """Every ad's document, as the insights' reading leaves it; on a poisoned day with lies."""
-        day = round((at - LEARNS_AT_S - self.season.start) / DAY_S)
-        lied = self._lied_of(day)
-        for ad, one in self.ads.items():
-            base = AdState(
-                id=one.id,
-                account_id=ACCOUNT,
-                currency=self.market.currency,
-                updated_at=at,
-                campaign_id=one.batch,
-                adset_id=f"set-{one.id}",
-                status="ACTIVE" if ad in self.live else "PAUSED",
-                created_at=one.at,
-                daily_budget=int(self.budgets.live(ad, at)) or None,
-            )
-            state = self.ledger.state(ad, base, at)
-            lies = lied is not None and ad % self.season.poisons_every == 0
-            told = told_wrong(state, self.season.poison, lied) if lies and lied else state
-            self.documents.set(f"ad_states/{one.id}", told)
+        season, states = self.season, [self._state(ad, at) for ad in self.ads]
+        lied = self.lied_of(round((at - LEARNS_AT_S - season.start) / DAY_S))
+        if lied is not None:
+            states = told_wrong(states, season.poison, lied, season.poisons_every, season.seed)
+        for state in states:
+            self.documents.set(f"ad_states/{state.id}", state)
 
-    def _lied_of(self, day: int) -> float | None:
+    def _state(self, ad: int, at: float) -> AdState:
+        one = self.ads[ad]
+        base = AdState(
+            id=one.id,
+            account_id=ACCOUNT,
+            currency=self.market.currency,
+            updated_at=at,
+            campaign_id=one.batch,
+            adset_id=f"set-{one.id}",
+            status="ACTIVE" if ad in self.live else "PAUSED",
+            created_at=one.at,
+            daily_budget=int(self.budgets.live(ad, at)) or None,
+        )
+        return self.ledger.state(ad, base, at)
+
+    def lied_of(self, day: int) -> float | None:
         """The time whose day is told wrongly on a day; None: nothing is."""
         poisoned = self.season.poisoned_day
-        if poisoned is None or day < poisoned or (day > poisoned and not self.season.poison_stays):
+        if poisoned is None or self.season.poison is Poison.SWAPPED:
+            return None
+        if day < poisoned or (day > poisoned and not self.season.poison_stays):
             return None
         return self.season.start + (poisoned - 0.5) * DAY_S
 
@@ -428,17 +452,6 @@ def quick() -> Policy:
     policy = Policy()
     few = replace(policy.patterns, shuffles=200, max_shuffles=1000, max_pairs=40)
     return replace(policy, patterns=few)
-
-
-def told_wrong(state: AdState, times: int, at: float) -> AdState:
-    """The clicks of the day of ``at`` as so many times what they were, within impressions."""
-    days = [
-        msgspec.structs.replace(day, clicks=min(day.impressions, day.clicks * times))
-        if day.begins_at <= at < day.begins_at + DAY_S
-        else day
-        for day in days_of(state)
-    ]
-    return replace(state, clicks=sum(one.clicks for one in days), days=packed(days))
 
 
 def heuristic(features: CreativeFeatures) -> float:

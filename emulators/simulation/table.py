@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
@@ -11,6 +12,9 @@ from emulators.market.market import CURRENCIES
 from emulators.simulation.learning import Effect
 from emulators.simulation.outcome import Outcome
 from emulators.simulation.seeds import Summary
+
+if TYPE_CHECKING:
+    from emulators.simulation.poisoning import Harm
 
 
 def table_of(outcomes: Sequence[Outcome]) -> Table:
@@ -51,6 +55,26 @@ def effects_table(effects: Sequence[Effect]) -> Table:
             f"{one.mean:+.2%}",
             f"{one.low:+.2%} to {one.high:+.2%}",
             f"{one.better} of {one.seeds}",
+        )
+    return view
+
+
+def harms_table(harms: Sequence[Harm]) -> Table:
+    """What a day of wrong actuals comes to, by what was told."""
+    view = Table(title="a day told wrongly, against the clean season", title_justify="left")
+    for heading in ("", "seasons", "believed in", "promoted in", "95 % interval", "later error",
+                    "95 % interval", "farther in"):  # fmt: skip
+        view.add_column(heading)
+    for one in harms:
+        view.add_row(
+            one.poison,
+            str(one.seasons),
+            str(one.believing),
+            str(one.promoting),
+            f"{one.interval[0]:.0%} to {one.interval[1]:.0%}",
+            f"{one.change:+.2%}",
+            f"{one.low:+.2%} to {one.high:+.2%}",
+            str(one.farther),
         )
     return view
 

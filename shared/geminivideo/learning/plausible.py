@@ -1,9 +1,11 @@
 """Which days of an account's actuals cannot be true: they must neither judge nor teach a model.
 
-Three kinds are found. A day on which an ad has more clicks than impressions contradicts itself. A
+Four kinds are found. A day on which an ad has more clicks than impressions contradicts itself. A
 day on which the click-through rates of (nearly) all ads jump together by a factor that no creative
-explains tells of the measuring (a broken pixel, a filter that was off), not of the ads. And a day
-on which several ads' rates leap up at once, each far beyond its own other days, tells so of these.
+explains tells of the measuring (a broken pixel, a filter that was off), not of the ads. A day on
+which ads disagree (some do far better or worse than on the days before and after it, others do not)
+is a day of wrong actuals of some, and nobody knows of which. And a day on which several ads' rates
+leap up at once, each far beyond its own other days, tells so of these.
 """
 
 from __future__ import annotations
@@ -17,8 +19,10 @@ from geminivideo.policy import PlausibilityPolicy
 
 CONTRADICTS = "clicks-exceed-impressions"
 JUMPED = "all-ads-jumped"
+DISAGREE = "ads-disagree"
 LEAPT = "several-ads-jumped"
 _SMOOTHING = 0.5
+_MAD_TO_SPREAD = 1.4826  # a normal distribution's standard deviation by its median deviation
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,8 @@ class Doubt:
 def doubts(days: Iterable[AdDay], policy: PlausibilityPolicy) -> tuple[Doubt, ...]:
     """Every day that is not to be believed, in order of time.
 
-    Jumps are looked for one after another, the largest first: each is compared with the days that
-    are still believed.
+    Days of all ads are looked for one after another, the worst first, jumps before disagreements:
+    each is compared with the days that are still believed.
     """
     every = list(days)
     impossible = [day for day in every if not 0 <= day.clicks <= day.impressions]
@@ -52,11 +56,71 @@ def doubts(days: Iterable[AdDay], policy: PlausibilityPolicy) -> tuple[Doubt, ..
     bad = {(day.ad_id, day.date) for day in impossible}
     left = [day for day in every if (day.ad_id, day.date) not in bad]
     jumped: list[Doubt] = []
-    while len(jumped) < policy.max_jumps and (found := _largest_jump(left, policy)) is not None:
-        jumped.append(found)
-        left = [day for day in left if day.date != found.date]
+    for worst in (_largest_jump, _worst_disagreement):
+        while len(jumped) < policy.max_jumps and (found := worst(left, policy)) is not None:
+            jumped.append(found)
+            left = [day for day in left if day.date != found.date]
     leapt = _leaps(left, policy)
     return tuple(sorted([*single, *jumped, *leapt], key=lambda one: (one.date, one.ad_id or "")))
+
+
+# Disagreement: some ads' day is odd, and others' is not -------------------------------------------
+
+
+def _worst_disagreement(days: Sequence[AdDay], policy: PlausibilityPolicy) -> Doubt | None:
+    """The date of which most ads are odd beside the others, if those are enough of them.
+
+    Odd are those ``odd_sigmas`` off the median ad, which tells what happened to all that day;
+    where days differ by more than counting does, by as many of the account's own deviations.
+    """
+    by_date = _deviations(days, policy)
+    every = [abs(one) for found in by_date.values() for one in found]
+    spread = max(1.0, _MAD_TO_SPREAD * median(every)) if every else 1.0
+    worst, most = None, 0
+    for date, found in sorted(by_date.items()):
+        middle = median(found)
+        odd = sum(abs(one - middle) >= policy.odd_sigmas * spread for one in found)
+        enough = max(policy.min_odd_ads, policy.min_odd_share * len(found))
+        if len(found) >= policy.min_ads and odd >= enough and odd > most:
+            worst, most = Doubt(date, f"{DISAGREE}:{odd} of {len(found)}"), odd
+    return worst
+
+
+def _deviations(days: Sequence[AdDay], policy: PlausibilityPolicy) -> dict[str, list[float]]:
+    """By date, how far each ad's day is from its neighbours (standard deviations of counting)."""
+    by_ad: dict[str, list[AdDay]] = {}
+    for day in sorted(days, key=lambda one: (one.ad_id, one.date)):
+        if day.impressions >= policy.min_day_impressions:
+            by_ad.setdefault(day.ad_id, []).append(day)
+    found: dict[str, list[float]] = {}
+    for ordered in by_ad.values():
+        for place in range(1, len(ordered)):
+            off = _deviation(ordered, place, policy.neighbours)
+            found.setdefault(ordered[place].date, []).append(off)
+    return found
+
+
+def _deviation(ordered: Sequence[AdDay], place: int, neighbours: int) -> float:
+    """From the nearer of the days before and those after; 0 between the two.
+
+    So an ad that changes and stays so is not odd once the days after tell it. The latest day has
+    none after: it waits for them when it is. A first day, which has none before, tells nothing.
+    """
+    before = ordered[max(0, place - neighbours) : place]
+    after = ordered[place + 1 : place + 1 + neighbours]
+    off = [_sigmas(ordered[place], near) for near in (before, after) if near]
+    return 0.0 if min(off) < 0 < max(off) else min(off, key=abs)
+
+
+def _sigmas(day: AdDay, others: Sequence[AdDay]) -> float:
+    """The logarithm of the day's clicks over what others let expect, by its standard deviation."""
+    clicks = sum(one.clicks for one in others) + _SMOOTHING
+    shown = sum(one.impressions for one in others) + 2 * _SMOOTHING
+    expected = clicks / shown * day.impressions + _SMOOTHING
+    return math.log((day.clicks + _SMOOTHING) / expected) / math.sqrt(1 / expected + 1 / clicks)
+
+
+# Leaps of single ads ------------------------------------------------------------------------------
 
 
 def _leaps(days: Sequence[AdDay], policy: PlausibilityPolicy) -> list[Doubt]:
@@ -83,6 +147,9 @@ def _leap(
     sigmas = (day.clicks - expected) / math.sqrt(max(expected, 1.0))
     factor = day.clicks / expected
     return factor if factor >= policy.jump_factor and sigmas >= policy.jump_sigmas else None
+
+
+# Jumps of all ads ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from geminivideo.learning.plausible import CONTRADICTS, JUMPED, LEAPT, AdDay, Doubt, doubts
+from geminivideo.learning.plausible import (
+    CONTRADICTS,
+    DISAGREE,
+    JUMPED,
+    LEAPT,
+    AdDay,
+    Doubt,
+    doubts,
+)
 from geminivideo.policy import PlausibilityPolicy
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -38,18 +46,39 @@ def test_a_day_on_which_all_ads_jump_is_doubted(factor):
     assert found.reason.startswith(JUMPED)
 
 
-@pytest.mark.parametrize("factor", [5, 20])
-def test_a_day_on_which_half_of_the_ads_leap_is_doubted_of_these(factor):
-    """Wrong clicks of every other ad on one day: these ads' day is left out, nobody else's."""
-    bad = {f"ad{n}" for n in range(0, 12, 2)}
-    rows = [
-        AdDay(r.ad_id, r.date, r.impressions, min(r.impressions, r.clicks * factor))
-        if r.date == day(9) and r.ad_id in bad
+def told(rows, date, clicks):
+    """The rows with the clicks of every other ad on a date as ``clicks(row)`` has them."""
+    return [
+        AdDay(r.ad_id, r.date, r.impressions, min(r.impressions, round(clicks(r))))
+        if r.date == date and int(r.ad_id[2:]) % 2 == 0
         else r
-        for r in market(1)
+        for r in rows
     ]
-    found = doubts(rows, POLICY)
-    assert {(one.date, one.ad_id) for one in found} == {(day(9), ad) for ad in bad}
+
+
+@pytest.mark.parametrize("number", [2, 9, 14])
+@pytest.mark.parametrize("factor", [0, 5, 20])
+def test_a_day_on_which_ads_disagree_is_doubted(factor, number):
+    """Clicks lost, or told many times, of every other ad: that day is left out, of all ads."""
+    (found,) = doubts(told(market(1), day(number), lambda r: r.clicks * factor), POLICY)
+    assert (found.date, found.ad_id) == (day(number), None)
+    assert found.reason.startswith(DISAGREE)
+
+
+def test_ads_that_change_for_good_are_believed_once_later_days_say_so():
+    """Half of the ads do a third as well from a day on: doubted that day, and never after."""
+    rows = market(8)
+    for number in range(9, 15):
+        rows = told(rows, day(number), lambda r: r.clicks / 3)
+    first = [row for row in rows if row.date <= day(9)]
+    assert [one.date for one in doubts(first, POLICY)] == [day(9)]
+    assert doubts(rows, POLICY) == ()
+
+
+def test_ads_that_leap_before_days_can_be_compared_are_doubted_of_these():
+    """On its first day an ad has no day before: only those that leap far are left out."""
+    found = doubts(told(market(1), day(1), lambda r: r.clicks * 20), POLICY)
+    assert {(one.date, one.ad_id) for one in found} == {(day(1), f"ad{n}") for n in range(0, 12, 2)}
     assert all(one.reason.startswith(LEAPT) for one in found)
 
 
