@@ -405,9 +405,19 @@ def laid(graph: Graph, below: str, text: str, overlay: Overlay, fps: Fraction) -
     shown = f"enable='gte(t,{start:.4f})*lt(t,{end:.4f})'"
     place = f"overlay=x={overlay.box.x}:y={overlay.box.y}:{shown}:eof_action=repeat:format=yuv420"
     if overlay.kind != "caption" and start > 0:
-        still = (
-            f"format=rgba,loop=loop=-1:size=1,setpts=N/({fps})/TB,fps=fps={fps},"
-            f"trim=end={end:.4f},fade=t=in:st={start:.4f}:d={_POP_S}:alpha=1"
-        )
-        text = graph.node(still, text)
+        text = graph.node(_appearing(start, end, fps), text)
     return graph.node(place, below, text)
+
+
+def _appearing(start: float, end: float, fps: Fraction) -> str:
+    """A text's picture as the few frames in which it fades in; the last of them stays.
+
+    It is in the picture's own format before it is split, and no frame is made in which it is not
+    seen yet. None is later than ``end``: it would make the picture longer.
+    """
+    first = math.floor(start * fps)
+    count = math.ceil(_POP_S * fps) + 4  # a picture's ticks are coarse: two frames may be lost
+    return (
+        f"format=rgba,loop=loop={count}:size=1,setpts=(N+{first})/({fps})/TB,fps=fps={fps},"
+        f"trim=end={end:.4f},fade=t=in:st={start:.4f}:d={_POP_S}:alpha=1,format=yuva420p"
+    )

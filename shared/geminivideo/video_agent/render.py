@@ -33,6 +33,7 @@ _POSTER_QUALITY = 88
 # From so many captions on they are one input instead of one each.
 _TRACK_FROM = 24
 _SOUND_SHARE = 0.1
+_AAC = ("-c:a", "aac", "-b:a", "128k", "-ar", "48000")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,6 +215,7 @@ class _Studio:
     workdir: Path
     _sounds: dict[object, Path] = field(default_factory=dict)
     _levels: dict[tuple[Path, float], str | None] = field(default_factory=dict)
+    _encoded: dict[tuple[Path, str | None, Fraction], Path] = field(default_factory=dict)
     _texts: dict[Overlay, Path] = field(default_factory=dict)
 
     def planned(self, request: RenderRequest, sound: Path | None) -> _Output:
@@ -222,14 +224,15 @@ class _Studio:
         width, height = shapes[0].width, shapes[0].height
         overlays, losses = layout(request, width, height, graph.bands_of(request, shapes))
         heard = sound or self._sound(request)
+        normalise = self._level(heard, request.policy) if heard else None
         return _Output(
             request=request,
             path=self.workdir / f"{request.name}.mp4",
             shapes=shapes,
             overlays=overlays,
             losses=losses,
-            sound=heard,
-            normalise=self._level(heard, request.policy) if heard else None,
+            sound=self._coded(heard, normalise, request) if heard else None,
+            normalise=normalise,
             sources=self.paths,
         )
 
@@ -246,6 +249,14 @@ class _Studio:
         if key not in self._levels:
             self._levels[key] = loudness.normalising(sound, policy.loudness_lufs, policy)
         return self._levels[key]
+
+    def _coded(self, sound: Path, normalise: str | None, request: RenderRequest) -> Path:
+        """A sound at its level, encoded once for all the files that have it."""
+        key = (sound, normalise, request.frames / request.fps)
+        if key not in self._encoded:
+            to = self.workdir / f"{request.name}.m4a"
+            self._encoded[key] = coded_sound(sound, normalise, request, to)
+        return self._encoded[key]
 
     def compiled(self, output: _Output, to: graph.Graph, number: int) -> list[str]:
         """Add an output to the graph; the arguments that map it to its file."""
@@ -266,10 +277,9 @@ class _Studio:
             shown = to.node(laid, shown, to.open(["-f", "mov", "-i", f"file:{path}"]))
         maps = ["-map", to.end(shown, f"picture{number}")]
         if output.sound:
-            chain = f"{output.normalise or 'anull'},atrim=end={request.duration_s:.6f}"
-            heard = to.node(chain, to.open(ffmpeg.source(output.sound), sound=True), sound=True)
-            maps += ["-map", to.end(heard, f"sound{number}")]
-        return [*maps, *encoding(request, output.path, with_sound=output.sound is not None)]
+            heard = to.open(ffmpeg.source(output.sound), sound=True)
+            maps += ["-map", heard, "-c:a", "copy"]
+        return [*maps, *encoding(request, output.path, with_sound=False)]
 
     def _drawn(self, overlay: Overlay) -> Path:
         """A text's picture; the same one for the same letters of the same look."""
@@ -308,12 +318,27 @@ def cut_sound(
     return path
 
 
+def coded_sound(sound: Path, normalise: str | None, request: RenderRequest, to: Path) -> Path:
+    """A sound at its level as AAC, as long as the picture; copied into a file it is what is heard.
+
+    Raises RenderFailedError when it cannot be read or encoded.
+    """
+    chain = f"{normalise or 'anull'},atrim=end={request.duration_s:.6f}"
+    ffmpeg.run(
+        [
+            *(*ffmpeg.source(sound), "-map", "0:a:0", "-af", chain),
+            *(*_AAC, "-map_metadata", "-1", "-fflags", "+bitexact", str(to)),
+        ],
+        timeout_s=request.policy.timeout_s,
+    )
+    return to
+
+
 def encoding(request: RenderRequest, path: Path, *, with_sound: bool) -> list[str]:
     """How a picture (and a sound) that were mapped become a file."""
     policy: RenderPolicy = request.policy
-    sound = ["-c:a", "aac", "-b:a", "128k", "-ar", "48000"]
     return [
-        *(sound if with_sound else []),
+        *(_AAC if with_sound else []),
         *("-c:v", "libx264", "-preset", policy.preset, "-crf", str(policy.crf)),
         *("-threads:v", str(policy.encoder_threads), "-pix_fmt", "yuv420p"),
         *("-g", str(round(2 * request.fps)), "-r", str(request.fps)),
