@@ -302,7 +302,7 @@ class RenderPolicy:
     min_contrast: float = 3.0
     timeout_s: float = 900.0
     encoder_threads: int = 2
-    outputs_per_task: int = 3
+    outputs_per_task: int = 5
     progress_every_s: float = 3.0
 
     def at(self, quality: str) -> RenderPolicy:
