@@ -95,6 +95,7 @@ INPUT_REASONS: dict[str, str] = {
 RENDER_REASONS: dict[str, str] = {
     "no-transcript": "Nothing is known of what is said, so there are no captions.",
     "silent-track": "A sound file was silent and was left out of the mix.",
+    "sound-cut": "A sound lasts longer than the video, and what comes after its end is not heard.",
     "language-differs": "What is said is in another language than the captions were asked for.",
     "silent-audio": "The sound is silent, so there was no loudness to bring to its target.",
     "no-focus": "Nothing in the picture draws the eye, so the crop stays in the middle.",

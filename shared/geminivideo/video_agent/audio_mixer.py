@@ -65,6 +65,7 @@ _VOICE_WINDOW_S = 0.05
 # A window counts as spoken when it is at most this far below the voice's loud windows.
 _SPOKEN_DB = 15.0
 _MIN_ABOVE_DB = 8.0
+_CUT_S = 0.1
 _MOST_DENOISE_DB = 24.0
 _NOISE_MARGIN_DB = 6.0
 _EVEN = f"aresample={_RATE},aformat=sample_fmts=flt:channel_layouts=stereo"
@@ -201,13 +202,23 @@ def mix(source: Path, workdir: Path, policy: RenderPolicy, request: MixRequest) 
     result = made(asked, source, workdir, sound=stems.mix)
     above = stems.voice_above_bed()
     silent = [f"silent-track:{one.track.kind}" for one in leveled if one.gain_db is None]
+    cut = [
+        f"sound-cut:{one.track.kind}"
+        for one in leveled
+        if one.track.path != source and _ends(one) > asked.duration_s + _CUT_S
+    ]
     return MixResult(
         rendered=result.rendered,
         checks=(*result.checks, *_ducking(above, ducked=request.auto_duck)),
-        degraded=(*result.degraded, *dict.fromkeys(silent)),
+        degraded=(*result.degraded, *dict.fromkeys((*silent, *cut))),
         voice_above_bed_db=above,
         levels=tuple(round(one.gain_db or 0.0, 2) for one in leveled),
     )
+
+
+def _ends(one: Leveled) -> float:
+    """When a sound that is heard once is over (s of the video)."""
+    return 0.0 if one.track.repeated else one.track.starts_s + one.length_s
 
 
 def _ducking(above: float | None, *, ducked: bool) -> list[Check]:

@@ -295,6 +295,20 @@ def test_a_voiceover_makes_the_own_sound_a_bed(clip, speech):
     assert audio_mixer.tracks_of(clip, replace(voiced, own=None)) == voiced.tracks
 
 
+def test_a_voice_that_is_cut_off_is_named(silent, speech, synth, tmp_path):
+    """Six seconds over two are not all heard; music is laid under, and a short sound fits."""
+    short = synth("short.wav", "sine=500:r=48000:d=0.5")
+    tracks = (
+        Track(path=speech, kind=Kind.VOICEOVER),
+        Track(path=speech, kind=Kind.MUSIC),
+        Track(path=short, kind=Kind.SFX, starts_s=1.4),
+    )
+    made = mix(silent, tmp_path, POLICY, MixRequest(tracks=tracks))
+    assert made.degraded == ("sound-cut:voiceover",)
+    late = replace(tracks[2], starts_s=1.8)
+    assert "sound-cut:sfx" in mix(silent, tmp_path, POLICY, MixRequest(tracks=(late,))).degraded
+
+
 def test_a_silent_track_is_named(clip, synth, tmp_path):
     """A file of digital silence is left out of the mix, and the result says so."""
     nothing = synth("nothing.wav", "anullsrc=r=48000:d=1")
