@@ -174,8 +174,14 @@ LEARNING_REASONS: dict[str, str] = {
         "Ads whose insights are old or lack days were counted with what is known of them."
     ),
     ACTUALS_UNBELIEVABLE: "Ads were left out, because nothing that is told of them can be true.",
-    DAY_DOUBTED: "A day was left out: nearly all ads' click rates jumped together on it.",
-    ADS_CONTRADICT: "Days of ads with more clicks than impressions were left out.",
+    DAY_DOUBTED: (
+        "A day was left out: nearly all ads' click rates jumped together on it, or some ads' did "
+        "and went back, while others' stayed."
+    ),
+    ADS_CONTRADICT: (
+        "Days of ads with more clicks than impressions, or whose click rates leapt up together, "
+        "were left out."
+    ),
     NOT_MADE_HERE: "Ads have no prediction that preceded them, so they judge no model.",
     OTHER_MODELS: (
         "The model in use has predicted too few ads: the accuracy is that of all that predicted."
