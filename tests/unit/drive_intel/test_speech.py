@@ -154,8 +154,8 @@ class Segment:
 
 
 class Multilingual(Models):
-    """Stands for a configured multilingual model, of which no package ships one: it hears one
-    sentence in a language that it is fairly or hardly sure of, and keeps what it was asked."""
+    """Stands for a configured multilingual model, which is not installed: it hears one sentence in
+    a language that it is fairly or hardly sure of, and keeps what it was asked."""
 
     def __init__(self, folder, sure):
         super().__init__(speech_model=folder)
