@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _MIN_FONT_PX = 14
 _LINE_HEIGHT = 1.16
 _SHRINK = 0.93
+# What OpenCV draws for a character that the typeface does not have.
+_PLACEHOLDER = "?"
 # How far accented capitals rise above the line and a "j" reaches before it.
 _OVERHANG = 0.1
 _SUPERSAMPLE = 4
@@ -433,7 +435,8 @@ def _drawable(character: str) -> bool:
     if kind in ("So", "Sk", "Cs", "Co", "Cn", "Cf", "Cc", "Mn", "Me"):
         return character in "°©®™№"
     turned = unicodedata.bidirectional(character) in ("R", "AL", "AN")
-    return not turned and (character.isspace() or _ink(character) != _no_glyph())
+    own = character.isspace() or character == _PLACEHOLDER
+    return not turned and (own or _ink(character) != _no_glyph())
 
 
 @lru_cache(maxsize=1)

@@ -118,6 +118,7 @@ def test_emoji_and_right_to_left_are_named():
     """What the typeface cannot draw is left out, and the result says so."""
     assert drawable("Sale \U0001f525 now") == "Sale now"
     assert drawable("\u05e9\u05dc\u05d5\u05dd") == ""
+    assert drawable("Ready? \u00bfYa?") == "Ready? \u00bfYa?"
     _, reasons = layout(request([title("hook", "Sale \U0001f525 now")]), 720, 1280)
     assert reasons == ("undrawable-characters",)
 
