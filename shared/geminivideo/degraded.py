@@ -32,6 +32,7 @@ CHAMPION_UNREADABLE = "champion-unreadable"
 ACTUALS_REFUSED = "actuals-refused"
 PROMOTIONS_LEFT = "promotions-left"
 SHADOW_UNREADABLE = "shadow-unreadable"
+THRESHOLDS_FOREIGN = "thresholds-of-another-currency"
 INSIGHTS_NOT_CONFIGURED = "insights-not-configured"
 INDEX_REBUILT = "winner-index-rebuilt"
 WINNERS_NOT_COMPARED = "winners-not-compared"
@@ -145,12 +146,17 @@ BUDGET_REASONS: dict[str, str] = {
     ),
     "insights-rows-refused": "Rows of Meta's report could not be read and were left out.",
     "insights-contradict": (
-        "Days of Meta's report contradict themselves; their ads keep their budgets."
+        "Days of Meta's report contradict themselves: late clicks count to the day before, and ads "
+        "whose numbers cannot be true keep their budgets."
     ),
     "budgets-undecidable": (
         "Budgets were left as they are: they sit on a campaign, or Meta has not shown their ads."
     ),
     "no-value-credited": "No deal was credited yet, so clicks alone decided.",
+    THRESHOLDS_FOREIGN: (
+        "The account's currency has no cents, and the policy's amounts are the defaults, made for "
+        "cents: set ignorance_spend, kill_spend and min_daily_budget in policies/ID."
+    ),
     "changes-beyond-cycle": (
         "More changes were decided than one cycle queues: the smallest moves wait for the next."
     ),

@@ -1,6 +1,7 @@
 """Scoring: an account's signals become one decision over all its budgets, kept to be replayed."""
 
 from geminivideo.budget.scoring import decide
+from geminivideo.degraded import THRESHOLDS_FOREIGN
 from geminivideo.events import AdsScored, SignalsReceived
 from geminivideo.records import Account, BudgetCycle
 from geminivideo.runtime.step import Step, step
@@ -17,6 +18,8 @@ def main(event: SignalsReceived, step: Step) -> AdsScored | None:
     if not found.signals:
         step.finish_flow(reason=f"no budget to decide: {len(found.undecided)} cannot be decided")
         return None
+    if decisions.has_foreign_thresholds(account, step.policy):
+        step.degrade(f"{THRESHOLDS_FOREIGN}:{account.currency}")
     record = decide(decisions.request_of(found, step.policy, event.flow_id))
     for reason in record.degraded:
         step.degrade(reason)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from geminivideo import money
 from geminivideo.budget import gathering, lag
 from geminivideo.budget.decision import DecisionRecord, Request
 from geminivideo.budget.gate import Outcome
@@ -17,7 +18,7 @@ from geminivideo.budget.lag import Delay
 from geminivideo.budget.revenue import StageMap
 from geminivideo.budget.signals import HOUR_S, AdSignals, LagCurve
 from geminivideo.cloud.documents import Query
-from geminivideo.policy import Policy
+from geminivideo.policy import GatePolicy, Policy
 from geminivideo.records import (
     Account,
     AccountReading,
@@ -179,6 +180,20 @@ def _ripening(
         policy.ripening.max_days,
     )
     return lag.learn(rises, policy.ripening)
+
+
+def has_foreign_thresholds(account: Account, policy: Policy) -> bool:
+    """Whether amounts that were set for cents decide in a currency without them.
+
+    100.00 before a cut and 200.00 before a stop would be 10,000 and 20,000 whole units there: much
+    in yen, and less than a dollar in dong.
+    """
+    default = GatePolicy()
+    ours = (policy.gate.ignorance_spend, policy.gate.kill_spend)
+    return money.decimals(account.currency) == 0 and ours == (
+        default.ignorance_spend,
+        default.kill_spend,
+    )
 
 
 def request_of(found: Found, policy: Policy, flow_id: str) -> Request:

@@ -328,6 +328,20 @@ def test_no_ad_is_stopped_where_nobody_reports_value(world, make):
     assert [c for c in world.changes() if c.change_type is ChangeType.STATUS_CHANGE] == []
 
 
+@pytest.mark.parametrize("own", [False, True])
+def test_thresholds_made_for_cents_are_told_in_a_currency_without(world, make, own):
+    """20,000 dong are less than a dollar: the flow says so until the account sets its own."""
+    world.account(currency="VND")
+    world.meta.configure(make.act, "VND", "Asia/Ho_Chi_Minh")
+    gate = GatePolicy(ignorance_spend=2_500_000, kill_spend=5_000_000) if own else GatePolicy()
+    world.policy(replace(make.auto, gate=gate))
+    ads = world.meta.seed(make.act, 2, 500_000)
+    world.show(*(world.row(ad, spend=500_000) for ad in ads))
+    world.cycle_through()
+    told = [r for r in world.flow().degraded if r.startswith("thresholds-of-another-currency")]
+    assert told == ([] if own else ["thresholds-of-another-currency:VND"])
+
+
 def test_no_running_ad_ends_the_cycle(world, make):
     """Without anything to decide the flow is COMPLETED and says so."""
     world.read_through("t1")
