@@ -28,6 +28,7 @@ from geminivideo.services.pro_task import (
     suffix_of,
 )
 from geminivideo.video_agent.ffmpeg import SAFE_OPTIONS
+from geminivideo.video_agent.source import played_s
 
 if TYPE_CHECKING:
     from geminivideo.cloud.documents import Documents
@@ -107,7 +108,8 @@ def seconds_of(role: str, path: Path) -> float:
 
     try:
         with av.open(str(path), container_options=dict(SAFE_OPTIONS)) as container:
-            return float(container.duration or 0) / 1e6
+            said = float(container.duration or 0) / 1e6
+        return said or played_s(path)
     except (av.FFmpegError, OSError) as error:
         with path.open("rb") as file:
             if _STILL.match(file.read(16)):

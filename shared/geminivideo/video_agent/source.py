@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from geminivideo.video_agent.ffmpeg import SAFE_OPTIONS, RenderFailedError
 
+_LENGTH = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 _HD_LINES = 700
 _BT601 = (5, 6)
 _BT2020 = (9, 10)
@@ -43,9 +45,29 @@ def look(path: Path) -> Source:
             frame = next(container.decode(stream), None)
             if frame is None:
                 raise RenderFailedError(f"{path.name} has no picture that can be decoded")
-            return _source(stream, frame, container)
+            seen = _source(stream, frame, container)
+        return seen if seen.duration_s > 0 else replace(seen, duration_s=played_s(path))
     except av.FFmpegError as error:
         raise RenderFailedError(f"{path.name} cannot be read: {error}") from error
+
+
+def played_s(path: Path) -> float:
+    """How long a file that does not say so plays, by its packets: a browser's recording has no
+    length, because it was written before it ended. Raises ``av.FFmpegError``."""
+    import av
+
+    with av.open(str(path), container_options=dict(SAFE_OPTIONS)) as container:
+        streams: Any = container.streams.video[:1] or container.streams.audio[:1]
+        times = [
+            (packet.pts * packet.time_base, (packet.duration or 0) * packet.time_base)
+            for packet in container.demux(*streams)
+            if packet.pts is not None
+        ]
+        shown_s = float(1 / (streams[0].average_rate or 25)) if container.streams.video else 0.0
+    if not times:
+        return 0.0
+    last, lasting = max(times)
+    return float(last - min(times)[0]) + (float(lasting) or shown_s)
 
 
 def _source(stream: Any, frame: Any, container: Any) -> Source:
@@ -66,9 +88,16 @@ def _source(stream: Any, frame: Any, container: Any) -> Source:
 
 
 def _duration(stream: Any, container: Any) -> float:
-    """The picture's own length; sound may run on after it."""
+    """The picture's own length; sound may run on after it. 0 where nothing says it.
+
+    Matroska has it as a tag of the track (``00:00:03.008000000``).
+    """
     if stream.duration:
         return float(stream.duration * stream.time_base)
+    tagged = _LENGTH.fullmatch(stream.metadata.get("DURATION", ""))
+    if tagged:
+        hours, minutes, seconds = (float(part) for part in tagged.groups())
+        return hours * 3600 + minutes * 60 + seconds
     return float(container.duration or 0) / 1e6
 
 
