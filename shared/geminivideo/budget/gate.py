@@ -210,7 +210,7 @@ def velocity(case: Case) -> RuleResult:
         return _passed("velocity", "a stop is no change of budget")
     base = case.window.start_budget if case.window.start_budget is not None else case.current
     if not base:
-        return _passed("velocity", "no budget before: nothing to measure against")
+        return _held("velocity", "what is live is not known, so the limit cannot be kept")
     limits = case.policy.executor
     least = math.ceil(base * (1 - limits.max_budget_change) - 1e-9)
     most = math.floor(base * (1 + limits.max_budget_change) + 1e-9)

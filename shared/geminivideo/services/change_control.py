@@ -18,7 +18,7 @@ from geminivideo.cloud.documents import (
     Query,
     Transaction,
 )
-from geminivideo.records import ChangeStatus, HistoryRow, PendingChange
+from geminivideo.records import ChangeStatus, ChangeType, HistoryRow, PendingChange
 from geminivideo.runtime import dead_letters, outbox
 from geminivideo.runtime.http import Api, ApiError, Call, identifier, unavailable
 from geminivideo.safe_executor import ledger
@@ -256,7 +256,7 @@ def _queued(call: Call, of: PendingChange, change_id: str, by: str, **members: A
         change_id,
         of.account_id,
         campaign_id=of.campaign_id,
-        ad_id=of.meta_id if of.ad_id is None else of.ad_id,
+        ad_id=_ad_of(of),
         requested_by=by,
         variation_id=of.variation_id,
         priority=of.priority,
@@ -267,6 +267,12 @@ def _queued(call: Call, of: PendingChange, change_id: str, by: str, **members: A
     except AlreadyExistsError:
         change = _known(call, change_id)
     return _decided(change, by, of.id)
+
+
+def _ad_of(change: PendingChange) -> str | None:
+    """The ad that it was about, or made; a budget that several share is no ad's."""
+    made = change.meta_id if change.change_type is ChangeType.CREATE_AD else None
+    return change.ad_id or made
 
 
 # Everything ----------------------------------------------------------------------------------

@@ -160,6 +160,15 @@ def test_a_rollback_is_a_change_back(world, queue):
     assert due(queue) == [back.id]
 
 
+def test_the_way_back_of_a_shared_budget_names_no_ad(world, queue):
+    """Meta's id of such a change is its ad set's: no ad is called by it."""
+    sent = {"daily_budget": 6000, "before": 5000}
+    step = {"state": "DONE", "name": "adset 9", "owner": "ch-1", "epoch": 1, "at": 2.0}
+    steps = {"budget": step | {"meta_id": "9", "sent": sent}}
+    change_of(world, status=ChangeStatus.COMPLETED, steps=steps, ad_id=None, meta_id="9")
+    assert stored(world, decide(world, "rollback").json["id"]).ad_id is None
+
+
 def test_what_was_not_done_cannot_be_rolled_back(world, queue):
     """A pending change has nothing to take back: 409 says so."""
     change_of(world)

@@ -238,3 +238,11 @@ def test_yen_are_told_as_yen(judged):
     verdict = judged(wish(9000), currency="JPY")
     assert "6000 JPY" in rule(verdict, "velocity").reason
     assert ".00 JPY" not in " ".join(result.reason for result in verdict.rules)
+
+
+@pytest.mark.parametrize("old", [None, 0])
+def test_a_budget_that_is_not_known_is_not_raised(judged, old):
+    """From nothing there is no fifth: any sum would pass, so none does."""
+    verdict = judged(wish(10**12, old=old), daily_budget=old)
+    assert verdict.outcome is Outcome.HELD
+    assert rule(verdict, "velocity").result is RuleOutcome.HELD
