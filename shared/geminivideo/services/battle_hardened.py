@@ -37,6 +37,8 @@ from geminivideo.services.insights_intake import (
 from geminivideo.services.prior_moves import Known
 
 MOST_ADS = 5000
+# Ages alone place an ad's days, so that the same question with the same seed has the same answer.
+DECIDED_AT = 1e9
 BOUNDS_BEYOND = "bounds-exceed-total"
 CLICKS_CUT = "clicks-exceed-impressions"
 DEFAULT_MAP = "default-stage-map"
@@ -65,7 +67,11 @@ class AdTotals:
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """A daily budget to be split over ads; ``mode``: pipeline (services) or direct (cash)."""
+    """A daily budget to be split over ads; ``mode``: pipeline (services) or direct (cash).
+
+    The same question with the same ``seed`` has the same answer, whenever it is asked again; the
+    answer names the one that was taken.
+    """
 
     ad_states: list[AdTotals]
     total_budget: float
@@ -199,16 +205,17 @@ def select(call: Call) -> Selected:
     asked: Selection = call.body
     owner = _owner(call, asked.account_id)
     total = minor(asked.total_budget, owner.currency, "total_budget")
+    total -= money.major(total, owner.currency) > asked.total_budget  # never more than was given
     _check(asked, total)
     now = call.ports.clock.now()
     warnings = {ad.ad_id: _warnings(ad) for ad in asked.ad_states}
     reported = _actuals(call, owner, asked)
     ads = [_signals(ad, owner, asked.creative_dna_scores or {}, reported) for ad in asked.ad_states]
-    remembered = _remembered(call, owner, ads, now)
+    remembered = _remembered(call, owner, ads)
     policy = _with_mode(owner.policy, asked, remembered)
     known = prior_moves.known_of(call.ports.documents, owner.id, remembered, policy, now)
     moved = prior_moves.moved_by(known, remembered, {}, policy)
-    record = _decided(asked, owner, policy, moved, total, now)
+    record = _decided(asked, owner, policy, moved, total)
     return _selected(record, warnings, policy.sampler.mode, _heard(known, moved))
 
 
@@ -271,14 +278,14 @@ def _share(score: float | None) -> float | None:
     return score
 
 
-def _remembered(call: Call, owner: _Owner, ads: list[AdSignals], now: float) -> list[AdSignals]:
+def _remembered(call: Call, owner: _Owner, ads: list[AdSignals]) -> list[AdSignals]:
     """The ads with the days that earlier calls tell apart; this call is remembered too."""
     paths = {ad.ad_id: f"ad_memories/{owner.id}:{ad.ad_id}" for ad in ads}
     known = call.ports.documents.get_many(paths.values(), AdMemory)
     most = owner.policy.insights.max_correction
     memories = {ad.ad_id: _grown(known.get(paths[ad.ad_id]), ad, most) for ad in ads}
     call.ports.documents.set_many((paths[ad_id], memory) for ad_id, memory in memories.items())
-    return [_recalled(memories[ad.ad_id], ad, now) for ad in ads]
+    return [_recalled(memories[ad.ad_id], ad) for ad in ads]
 
 
 def _grown(memory: AdMemory | None, ad: AdSignals, most: float) -> AdMemory:
@@ -293,8 +300,8 @@ def _grown(memory: AdMemory | None, ad: AdSignals, most: float) -> AdMemory:
     return remember(memory, ad, at, max_correction=most)
 
 
-def _recalled(memory: AdMemory, ad: AdSignals, now: float) -> AdSignals:
-    birth = now - ad.age_hours * HOUR_S
+def _recalled(memory: AdMemory, ad: AdSignals) -> AdSignals:
+    birth = DECIDED_AT - ad.age_hours * HOUR_S
     found = recall(memory, ad)
     return replace(found, days=tuple(replace(day, at=birth + day.at) for day in found.days))
 
@@ -313,13 +320,12 @@ def _decided(
     policy: Policy,
     ads: tuple[AdSignals, ...],
     total: int,
-    now: float,
 ) -> DecisionRecord:
     direct = policy.sampler.mode == "direct"
     digest = hashlib.sha256(msgspec.json.encode(asked)).hexdigest()
     request = Request(
         account_id=owner.id,
-        decided_at=now,
+        decided_at=DECIDED_AT,
         ads=ads,
         lag=LagCurve.immediate() if direct else lag.learn((), policy.lag),
         seed=asked.seed if asked.seed is not None else seed_of(digest),

@@ -196,6 +196,22 @@ def test_calls_of_every_day_are_remembered_as_days(world, account):
     assert by_ad["steady"]["recommended_budget"] > by_ad["worn"]["recommended_budget"]
 
 
+def test_the_same_question_with_the_same_seed_has_the_same_answer(world, account):
+    """The seed in an answer is enough to come to it again; another one draws anew."""
+    ad = {"age_hours": 72.0, "impressions": 3000, "clicks": 60, "spend": 150.0}
+    body = {"ad_states": [ad | {"ad_id": f"same-{n}"} for n in range(3)], "total_budget": 99.999}
+
+    def ask(**members):
+        answer = world.post("ml_service", SELECT, body | members).json
+        shares = [r["recommended_budget"] for r in answer["recommendations"]]
+        assert round(sum(shares), 2) == 99.99
+        return answer["seed"], shares
+
+    first = ask()
+    assert ask() == first == ask(seed=first[0])
+    assert ask(seed=first[0] + 1)[1] != first[1]
+
+
 def test_a_total_below_what_the_bounds_allow_is_said(world, account):
     """Seven ads cannot have a dollar each of five: nothing is hidden about the two."""
     ads = [
