@@ -365,6 +365,7 @@ def credit(
     stages = stages_of(documents, account, policy.revenue)
 
     def body(transaction: Transaction) -> Settled:
+        transaction.read_ahead(*_needed(reading))
         known = transaction.get(reading.path, Deal)
         before = known or _new_deal(account, reading)
         after = merged(before, reading)
@@ -384,6 +385,12 @@ def credit(
         return settled
 
     return documents.transact(body)
+
+
+def _needed(reading: Reading) -> list[str]:
+    """The documents that a crediting most likely reads: the deal's, and that of the ad it names."""
+    named = (reading.touch or {}).get("utm_content", "")
+    return [reading.path, *([f"ad_states/{named}"] if named and "/" not in named else [])]
 
 
 def _new_deal(account: Account, reading: Reading) -> Deal:
