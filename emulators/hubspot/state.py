@@ -95,6 +95,8 @@ class Portal:
         self._calls: deque[float] = deque()
         self._searches: deque[float] = deque()
         database.executescript(_SCHEMA)
+        row = database.execute("SELECT value FROM facts WHERE name = 'fed'").fetchone()
+        self._fed: float | None = row["value"] if row else None
 
     # Deals -----------------------------------------------------------------------------------
 
@@ -294,14 +296,13 @@ class Portal:
 
     def fed_until(self) -> float | None:
         """Up to when a feed has been poured in; None: never."""
-        with self._lock:
-            row = self._database.execute("SELECT value FROM facts WHERE name = 'fed'").fetchone()
-        return row["value"] if row else None
+        return self._fed
 
     def fed(self, until: float) -> None:
         """Remember it."""
         with self._lock:
             self._database.execute("INSERT OR REPLACE INTO facts VALUES ('fed', ?)", (until,))
+            self._fed = until
 
     # Small parts -----------------------------------------------------------------------------
 
