@@ -139,8 +139,9 @@ def shots(
     coarse = is_coarse(media.own_duration(stream) or 0.0, policy)
     media.watched(stream, key_frames_only=coarse)
     detector, roll = CutDetector(policy.cuts, key_frames_only=coarse), Roll(policy)
-    patience = deadline.share(policy.whole_share)
+    patience, still = deadline.share(policy.whole_share), 0.0
     for at, frame in media.frames(container, stream):
+        still = 0.0 if coarse else media.still_end_s(frame)
         if patience.passed and not coarse and not roll.hurried:
             media.hurried(stream)
             roll.hurried = (COARSE_CUTS,)
@@ -155,7 +156,8 @@ def shots(
     if not roll.began:
         raise media.NoFrameError(f"no frame of {Path(container.name).name} could be decoded")
     yield from (roll.cut(cut.at_s) for cut in detector.finish())
-    yield roll.cut(max(media.own_duration(stream) or roll.end_s, roll.last_s))
+    ends = roll.end_s if still and not roll.hurried else media.own_duration(stream) or roll.end_s
+    yield roll.cut(max(ends, roll.last_s))
 
 
 class Roll:

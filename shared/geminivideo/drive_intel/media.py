@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _MICROSECONDS = 1_000_000
 _SEEK_OVER_S = 5.0  # about a group of pictures: a shorter gap is decoded through
 _ROUNDING_S = 0.001
+STILL_END_S = 1.0
 
 
 class NoVideoStreamError(ValueError):
@@ -89,6 +90,15 @@ def own_duration(stream: av.VideoStream) -> float | None:
     except ValueError:
         return None
     return hours * 3600 + minutes * 60 + seconds or None
+
+
+def still_end_s(frame: av.VideoFrame) -> float:
+    """How long (s) a last picture stands after it was shown, when that is long enough to count.
+
+    Recordings of a screen end so. Nothing can be cut from there: no picture begins in it.
+    """
+    stands = float((frame.duration or 0) * (frame.time_base or 0))
+    return stands if stands > STILL_END_S else 0.0
 
 
 def quarter_turns(frame: av.VideoFrame) -> int:

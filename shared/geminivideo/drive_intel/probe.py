@@ -32,6 +32,7 @@ class ProbeResult:
     """What the file is. Rotation is applied to width and height (pixels).
 
     ``rotation_deg`` is the clockwise turn that a player applies; ``audio_codec`` None: no sound.
+    A last picture that stands for more than a second counts once in ``duration_s``.
     """
 
     container: str
@@ -73,10 +74,11 @@ def _inspect(container: InputContainer, size: int, policy: IngestPolicy) -> Prob
     declared = _declared_duration(container, stream)
     _check_duration(declared, policy)
     first = _first_frame(container, stream)
-    picture_end, any_end = _ends(container, stream, declared)
+    picture_end, any_end, still = _ends(container, stream, declared)
     own = media.own_duration(stream)
-    _check_complete(own or declared or any_end, picture_end if own else any_end, policy)
-    duration = own or picture_end
+    last_s = (picture_end if own else any_end) + still
+    _check_complete(own or declared or any_end, last_s, policy)
+    duration = picture_end if still else own or picture_end
     _check_shortest(duration, policy)
     turns = media.quarter_turns(first)
     width, height = (first.width, first.height)[:: -1 if turns % 2 else 1]
@@ -159,19 +161,23 @@ def _first_frame(container: InputContainer, stream: av.VideoStream) -> av.VideoF
 
 def _ends(
     container: InputContainer, stream: av.VideoStream, declared: float | None
-) -> tuple[float, float]:
-    """Where the decodable picture, and any track, truly end: decodes the end of the file."""
+) -> tuple[float, float, float]:
+    """Where the decodable picture, and any track, truly end, and how long the last one stands.
+
+    Decodes the end of the file.
+    """
     media.seek(container, max(0.0, (declared or 0.0) - _TAIL_S))
-    origin, picture_end, any_end = media.start_of(container), 0.0, 0.0
+    origin, picture_end, any_end, still = media.start_of(container), 0.0, 0.0, 0.0
     for packet in media.packets(container):
         if packet is None or packet.stream is stream:
             for frame in media.decoded(stream, packet):
-                picture_end = max(picture_end, (frame.time or 0.0) - origin)
+                if (at := (frame.time or 0.0) - origin) >= picture_end:
+                    picture_end, still = at, media.still_end_s(frame)
         elif packet.pts is not None and packet.size:
             end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
             any_end = max(any_end, end - origin)
     picture_end += 1.0 / _frame_rate(stream) if picture_end else 0.0
-    return picture_end, max(any_end, picture_end)
+    return picture_end, max(any_end, picture_end), still
 
 
 def _frame_rate(stream: av.VideoStream) -> float:

@@ -7,9 +7,11 @@ import struct
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import pytest
 from geminivideo.drive_intel.probe import UnusableVideoError, probe
-from geminivideo.policy import IngestPolicy
+from geminivideo.drive_intel.scenes import detect_scenes
+from geminivideo.policy import IngestPolicy, ScenePolicy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -69,6 +71,30 @@ def test_sound_that_outlasts_the_picture_is_no_damage(shots, ffmpeg, tmp_path):
         tone = ["-f", "lavfi", "-i", "sine=d=8"]
         ffmpeg("-i", shots, *tone, "-map", "0:v", "-map", "1:a", "-c:v", "copy", long)
         assert probe(long, POLICY).duration_s == pytest.approx(3.8, abs=0.05)
+
+
+def test_a_still_end_is_no_damage(shots, ffmpeg, tmp_path):
+    """A recording of a screen whose last picture stands for three seconds is whole; nothing can be
+    cut from a picture that stands, so it counts once, and the scenes end where the video does."""
+    still = tmp_path / "still.mp4"
+    long = "setts=duration='if(gte(PTS*TB,1.95),3/TB,DURATION)'"
+    ffmpeg(
+        *("-i", shots, "-t", "2", "-an", "-bf", "0", "-preset", "ultrafast"),
+        *("-bsf:v", long, still),
+    )
+    found = probe(still, POLICY)
+    assert found.duration_s == pytest.approx(2.0, abs=0.5)
+    assert own_length(still) == pytest.approx(5.0, abs=0.2)
+    (*_, (_, end)) = detect_scenes(still, ScenePolicy())
+    assert end == pytest.approx(2.0, abs=0.1)
+    assert end <= found.duration_s + 0.05
+
+
+def own_length(path):
+    """What the picture's track says (s)."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        return float(stream.duration * stream.time_base)
 
 
 def test_an_empty_file_is_refused(tmp_path):
