@@ -368,7 +368,7 @@ class ExecutorPolicy:
     ``backoff_first_s * 4 ** (n - 1)``, at most ``backoff_max_s``. A limit without a time of its own
     waits ``limited_wait_s``; from ``usage_pause_percent`` of Meta's usage header on, the account
     pauses. A video is polled ``video_polls`` times, then the change is deferred by
-    ``video_defer_s``, until it is ``video_deadline_s`` old.
+    ``video_defer_s``, until ``video_deadline_s`` after its upload.
     """
 
     mode: ExecutionMode = ExecutionMode.APPROVE

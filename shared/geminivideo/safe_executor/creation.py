@@ -102,9 +102,16 @@ class Creation:
                 return state.picture
             if state.status == "error":
                 raise Fails(f"Meta could not process video {video}")
-        if self.work.clock.now() > self.work.change.created_at + rules.video_deadline_s:
+        if self.work.clock.now() > self._uploaded_at() + rules.video_deadline_s:
             raise Fails(f"video {video} was not ready after {rules.video_deadline_s:.0f} s")
         raise Waits(self.work.clock.now() + rules.video_defer_s, "the video is being processed")
+
+    def _uploaded_at(self) -> float:
+        """When Meta had the video: the change may have waited for a person for days before."""
+        if "video_id" in self.work.change.payload:
+            return self.work.change.created_at
+        uploaded = self.work.change.steps.get("video")
+        return step_of(uploaded).at if uploaded else self.work.clock.now()
 
     def _image(self, poster: dict[str, Any]) -> str:
         """Upload the thumbnail; a repeated upload gives the same hash, so nothing is looked up."""

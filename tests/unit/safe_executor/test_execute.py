@@ -259,6 +259,16 @@ def test_a_slow_video_defers_the_change(build: Callable[..., Any]) -> None:
     assert world.created() == ONE_TREE
 
 
+def test_an_ad_that_was_approved_days_later_waits_for_its_video(build: Callable[..., Any]) -> None:
+    """The time that Meta has for a video begins when it was uploaded, not when it was planned."""
+    world = build(pace=Pace(video_processing_s=120))
+    (change,) = world.plan()
+    world.clock.at += 3 * 86_400
+    world.drain()
+    assert world.change(change.id).status is ChangeStatus.COMPLETED
+    assert world.created() == ONE_TREE
+
+
 def test_a_video_that_never_gets_ready_fails(build: Callable[..., Any]) -> None:
     """There is an end to waiting."""
     world = build(pace=Pace(video_processing_s=1e9))
