@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
+Version = Any  # of a document: when it was written last, as a protobuf timestamp
 
 _MAX_TRANSACTION_ATTEMPTS = 40
 _OWN_TYPES = (bytes,)
@@ -269,14 +270,18 @@ class Documents:
         """The document at ``path``; raises ``DocumentMissingError`` when there is none."""
         return _there(path, self.get(path, kind))
 
-    def create(self, path: str, record: Any) -> None:
-        """Write a new document; raises ``AlreadyExistsError`` when there is one."""
+    def create(self, path: str, record: Any) -> Version:
+        """Write a new document and return its version for ``set_all_since``.
+
+        Raises ``AlreadyExistsError`` when there is one.
+        """
         from google.api_core.exceptions import AlreadyExists
 
         try:
-            self._commit([self.written(path, record, exists=False)])
+            (result,) = self._commit([self.written(path, record, exists=False)])
         except AlreadyExists as error:
             raise AlreadyExistsError(f"{path} exists") from error
+        return type(result).pb(result).update_time
 
     def set(self, path: str, record: Any) -> None:
         """Write the whole document."""
@@ -289,6 +294,23 @@ class Documents:
     def set_all(self, records: Mapping[str, Any]) -> None:
         """Write whole documents by path, all in one commit."""
         self._commit(self.written(path, record) for path, record in records.items())
+
+    def set_all_since(self, version: Version, path: str, records: Mapping[str, Any]) -> bool:
+        """Write whole documents, all in one commit, if the one at ``path`` has this version still.
+
+        False when it has another one, or is gone: then nothing was written. ``path`` is one of
+        those that are written.
+        """
+        from google.api_core.exceptions import FailedPrecondition, NotFound
+
+        writes = {each: self.written(each, record) for each, record in records.items()}
+        found = writes[path]
+        type(found).pb(found).current_document.update_time.CopyFrom(version)
+        try:
+            self._commit(writes.values())
+        except (FailedPrecondition, NotFound):
+            return False
+        return True
 
     def set_many(
         self, records: Iterable[tuple[str, Any]], members: Iterable[str] | None = None
@@ -354,10 +376,10 @@ class Documents:
         """The write that changes members of a document."""
         return writing.change(self.reference(path)._document_path, encode(dict(changes)))
 
-    def _commit(self, writes: Iterable[Write]) -> None:
+    def _commit(self, writes: Iterable[Write]) -> list[Any]:
         batch = self.client.batch()
         batch._add_write_pbs(list(writes))
-        batch.commit(**self._patience)
+        return list(batch.commit(**self._patience))
 
     def query(self, query: Query, kind: type[T]) -> list[T]:
         """The documents a query finds, in its order."""

@@ -17,7 +17,7 @@ from geminivideo.records import FlowStatus
 from geminivideo.runtime.failures import LeaseLostError
 
 if TYPE_CHECKING:
-    from geminivideo.cloud.documents import Documents, Transaction
+    from geminivideo.cloud.documents import Documents, Transaction, Version
     from geminivideo.runtime.clock import Clock
 
 LEASE_S = 30.0
@@ -86,10 +86,14 @@ def run_id_of(step: str, key: str) -> str:
 
 @dataclass(frozen=True)
 class Claim:
-    """The answer to a claim: the run as it now stands, and whether it is ours to do."""
+    """The answer to a claim: the run as it now stands, and whether it is ours to do.
+
+    ``version`` is that of the run's document, where it is known.
+    """
 
     run: StepRun
     ours: bool
+    version: Version | None = None
 
 
 def claim(
@@ -104,8 +108,7 @@ def claim(
     run_id = run_id_of(step, key)
     first = _first(run_id, step, key, flow_id, item, clock.now())
     with contextlib.suppress(AlreadyExistsError):
-        documents.create(first.path, first)
-        return Claim(first, ours=True)
+        return Claim(first, ours=True, version=documents.create(first.path, first))
 
     def body(transaction: Transaction) -> Claim:
         found = transaction.get(path_of(run_id), StepRun)
