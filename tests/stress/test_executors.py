@@ -32,6 +32,7 @@ class Executors:
         self._argv = [sys.executable, str(CHILD), PROJECT, meta_url, TOKEN, str(THREADS)]
         self.processes = []
         self.said = Counter()
+        self.in_hand = Counter()  # by process: what was delivered and is not answered
         self.lock = threading.Lock()
 
     def start(self, count=PROCESSES):
@@ -44,8 +45,10 @@ class Executors:
 
     def _listen(self, child):
         for line in child.stdout:
+            said = line.split()[1]
             with self.lock:
-                self.said[line.split()[1]] += 1
+                self.said[said] += 1
+                self.in_hand[child.pid] -= said not in ("AGAIN", "DEAD-LETTER")
 
     def deliver(self, change_id, draw):
         """Give a change to one of the living processes."""
@@ -56,10 +59,13 @@ class Executors:
             child.stdin.flush()
         except (BrokenPipeError, ValueError):
             return
+        with self.lock:
+            self.in_hand[child.pid] += 1
 
     def kill_one(self):
-        """SIGKILL with whatever it has in hand."""
-        victim = next(child for child in self.processes if child.poll() is None)
+        """SIGKILL with what it has in hand: the one that has the most."""
+        alive = [child for child in self.processes if child.poll() is None]
+        victim = max(alive, key=lambda child: self.in_hand[child.pid])
         victim.kill()
         victim.wait()
 

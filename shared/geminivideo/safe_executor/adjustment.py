@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
+
 from geminivideo.records import AdState, Campaign, ChangeStatus, ChangeType, PendingChange
 from geminivideo.safe_executor import ledger
 from geminivideo.safe_executor.claim import TERMINAL
@@ -26,7 +28,7 @@ from geminivideo.safe_executor.limits import (
 from geminivideo.safe_executor.ports import GraphLostError, GraphRefusedError, Transaction
 from geminivideo.safe_executor.rules import RuleResult
 from geminivideo.safe_executor.saga import Step, StepState
-from geminivideo.safe_executor.work import Work, step_of
+from geminivideo.safe_executor.work import Closing, Work, step_of
 
 Params = dict[str, Any]
 Shown = dict[str, Any]
@@ -148,7 +150,7 @@ class BudgetChange:
         except (GraphRefusedError, Fails):
             self._forget(setting)
             raise
-        self._settle_window(setting, value, done=True)
+        self.work.closing = self._closing(setting, value)
         return setting.object_id, shown
 
     def _adset(self) -> str:
@@ -239,36 +241,55 @@ class BudgetChange:
             until = now + self.work.policy.executor.settle_s + self.work.change.jitter_s
             raise Waits(until, f"{entry.change_id} is changing the same budget")
 
-    def _settle_window(self, setting: Setting, value: int, *, done: bool = False) -> None:
-        """Count the change from now (it may have been applied this late), and remember the budget.
+    def _closing(self, setting: Setting, value: int) -> Closing:
+        """The change is counted, its step done and its end written in one transaction.
 
-        The account's total moves with it, so that the cap holds between two readings. With
-        ``done`` our step ends in the same transaction.
+        What dies before it is adopted from what Meta shows.
         """
-        path, change = ledger.adset_window_path(setting.object_id), self.work.change
-        total_path, now = ledger.total_path(change.account_id), self.work.clock.now()
-        state_path = ledger.ad_state_path(change.ad_id) if change.ad_id else None
 
-        read = [ledger.change_path(change.id), path, total_path, *filter(None, [state_path])]
+        def write(transaction: Transaction, change: PendingChange) -> PendingChange:
+            done = self.work.ended(change.steps, STEP, StepState.DONE, setting.object_id)
+            self._count(transaction, setting, value)
+            return replace(change, steps=change.steps | {STEP: msgspec.to_builtins(done)})
+
+        return Closing(reads=self._counted_in(setting), write=write)
+
+    def _settle_window(self, setting: Setting, value: int) -> None:
+        own = ledger.change_path(self.work.change.id)
 
         def body(transaction: Transaction) -> None:
-            transaction.read_ahead(*read)
+            transaction.read_ahead(own, *self._counted_in(setting))
             self.work.held.fenced(transaction)
-            window = transaction.get(path, BudgetWindow) or BudgetWindow()
-            mine = next((e for e in window.entries if e.change_id == change.id and e.open), None)
-            total = transaction.get(total_path, AccountTotal)
-            state = transaction.get(state_path, AdState) if state_path else None
-            if mine is not None:
-                transaction.set(path, _with(window, replace(mine, open=False, at=now)))
-            if mine is not None and total is not None:
-                moved = replace(total, minor=total.minor + mine.after - mine.before)
-                transaction.set(total_path, moved)
-            if state_path and state is not None:
-                transaction.update(state_path, {"daily_budget": value})
-            if done:
-                self.work.settle_in(transaction, setting.step, StepState.DONE, setting.object_id)
+            self._count(transaction, setting, value)
 
         self.work.ports.documents.transact(body)
+
+    def _counted_in(self, setting: Setting) -> tuple[str, ...]:
+        """The paths of window and total, and of the ad's state where the change names an ad."""
+        change = self.work.change
+        state = [ledger.ad_state_path(change.ad_id)] if change.ad_id else []
+        window = ledger.adset_window_path(setting.object_id)
+        return (window, ledger.total_path(change.account_id), *state)
+
+    def _count(self, transaction: Transaction, setting: Setting, value: int) -> None:
+        """Count the change from now (it may have been applied this late), and remember the budget.
+
+        The account's total moves with it, so that the cap holds between two readings.
+        """
+        path, total_path, *state_path = self._counted_in(setting)
+        window = transaction.get(path, BudgetWindow) or BudgetWindow()
+        own = (e for e in window.entries if e.change_id == self.work.change.id and e.open)
+        mine = next(own, None)
+        total = transaction.get(total_path, AccountTotal)
+        known = [at for at in state_path if transaction.get(at, AdState) is not None]
+        if mine is not None:
+            counted = replace(mine, open=False, at=self.work.clock.now())
+            transaction.set(path, _with(window, counted))
+        if mine is not None and total is not None:
+            moved = replace(total, minor=total.minor + mine.after - mine.before)
+            transaction.set(total_path, moved)
+        for at in known:
+            transaction.update(at, {"daily_budget": value})
 
     def _forget(self, setting: Setting) -> None:
         """Meta refused, or shows no effect: nothing was changed, so nothing is counted."""

@@ -321,11 +321,14 @@ class Execution:
         """Write the terminal state and the one terminal row together, then tell everybody."""
 
         campaign = ledger.campaign_path(str(self.change.campaign_id))
+        closing = self.work.closing
+        also = closing.reads if closing else ()
 
         def body(transaction: Transaction) -> PendingChange:
-            transaction.read_ahead(ledger.change_path(self.change.id), campaign)
+            transaction.read_ahead(ledger.change_path(self.change.id), campaign, *also)
             change = self.work.held.fenced(transaction)
             shared = transaction.get(campaign, Campaign)
+            change = closing.write(transaction, change) if closing else change
             said = "; ".join(filter(None, [reason, *_left_open(change)])) or None
             finished = replace(
                 change,

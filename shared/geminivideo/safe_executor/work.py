@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,6 +26,17 @@ def step_of(raw: Any) -> Step:
     return msgspec.convert(raw, learned(Step), strict=False)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Closing:
+    """What is written in the transaction that ends the change as completed.
+
+    ``write`` is given the change as it was read, and returns it with its step ended.
+    """
+
+    reads: tuple[str, ...]
+    write: Callable[[Transaction, PendingChange], PendingChange]
+
+
 @dataclass
 class Work:
     """One claimed change while it is worked on.
@@ -40,6 +52,7 @@ class Work:
     answer: dict[str, Any] | None = None
     results: tuple[RuleResult, ...] = ()
     lost: threading.Event = field(default_factory=threading.Event)
+    closing: Closing | None = None
 
     def __post_init__(self) -> None:
         assert self.claimed.change is not None
@@ -137,18 +150,22 @@ class Work:
 
     def settle(self, name: str, state: StepState, meta_id: str | None = None) -> None:
         """Write how a step of ours ended; raises ``ClaimLostError`` when it was taken over."""
-        self.ports.documents.transact(lambda t: self.settle_in(t, name, state, meta_id))
 
-    def settle_in(
-        self, transaction: Transaction, name: str, state: StepState, meta_id: str | None = None
-    ) -> None:
-        """The same as a part of a transaction that has read what it needs."""
-        change = self.held.fenced(transaction)
-        step = step_of(self.steps_of(name, transaction, change)[name])
+        def body(transaction: Transaction) -> None:
+            change = self.held.fenced(transaction)
+            steps = self.steps_of(name, transaction, change)
+            self.write_step(transaction, change, name, self.ended(steps, name, state, meta_id))
+
+        self.ports.documents.transact(body)
+
+    def ended(
+        self, steps: dict[str, Any], name: str, state: StepState, meta_id: str | None = None
+    ) -> Step:
+        """How a step of ours ended; raises ``ClaimLostError`` when it was taken over."""
+        step = step_of(steps[name])
         if (step.owner, step.epoch) != (self.change.id, self.change.claim_epoch):
             raise ClaimLostError(f"step {name} was taken over by {step.owner}")
-        ended = replace(step, state=state, meta_id=meta_id, at=self.clock.now())
-        self.write_step(transaction, change, name, ended)
+        return replace(step, state=state, meta_id=meta_id, at=self.clock.now())
 
     def write_step(
         self, transaction: Transaction, change: PendingChange, name: str, step: Step

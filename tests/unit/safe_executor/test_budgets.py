@@ -257,8 +257,10 @@ def test_a_killed_executor_is_continued(world: Any, point: str) -> None:
 def test_killed_between_the_effect_and_its_audit(
     world: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The budget is set and counted, the terminal row is not written: COMPLETED, sent once."""
+    """The budget is set and read back, its end not written: COMPLETED, sent and counted once."""
     made = world.live_ad(5000)
+    total = AccountTotal(minor=10_000, as_of_at=world.clock.now())
+    world.documents.set(ledger.total_path("demo"), total)
     change = world.raise_to(made, 5400)
     world.clock.at = change.not_before_at
 
@@ -269,11 +271,15 @@ def test_killed_between_the_effect_and_its_audit(
         patched.setattr("geminivideo.safe_executor.executor.Execution._finish", die)
         with pytest.raises(Killed):
             world.execute(change.id)
-    assert world.change(change.id).steps["budget"]["state"] == "DONE"
+    assert world.change(change.id).steps["budget"]["state"] == "INTENT"
+    assert world.documents.require(ledger.total_path("demo"), AccountTotal) == total
     world.execute(change.id)
     world.drain()
-    assert world.change(change.id).status is ChangeStatus.COMPLETED
+    ended = world.change(change.id)
+    assert (ended.status, ended.steps["budget"]["state"]) == (ChangeStatus.COMPLETED, "DONE")
     assert len(world.budget_writes()) == 1
+    moved = world.documents.require(ledger.total_path("demo"), AccountTotal).minor - total.minor
+    assert moved == ended.steps["budget"]["sent"]["daily_budget"] - 5000
     world.check_invariants()
 
 
