@@ -491,9 +491,9 @@ class InsightsPolicy:
 
     ``window_days`` are read again each time, because Meta still corrects them, and once a day
     ``conversion_days``, in which clicks may still convert (Meta's default window: 7 days after the
-    click); an account that is seen for the first time is read ``first_days`` back. ``kept_days`` stay in the ad's state day
-    by day. A report is asked after ``polls`` times, ``poll_s`` apart, then the delivery is given
-    back; after ``report_deadline_s`` it is given up for this cycle. From
+    click); an account that is seen for the first time is read ``first_days`` back. ``kept_days``
+    stay in the ad's state day by day. A report is asked after ``polls`` times, ``poll_s`` apart,
+    then the delivery is given back; after ``report_deadline_s`` it is given up for this cycle. From
     ``usage_pause_percent`` of Meta's limit on, reading waits; ``pause_s`` when Meta says no time.
     ``reads_per_hour`` bounds what callers of the HTTP route may read of one account. Totals that a
     caller sends and that went back by up to ``max_correction`` (a share) were corrected; by more,
