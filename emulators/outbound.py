@@ -131,7 +131,7 @@ class Outbound:
         """The machine seconds that a request of ``seconds`` product time is waited for."""
         by_clock = self.clock.real_seconds(seconds)
         if math.isinf(by_clock):  # the clock stands: it can be moved on, an answer has to come
-            return max(seconds, self._least_timeout_s)
+            return seconds
         return max(by_clock, min(seconds, self._least_timeout_s))
 
     def bearer(self, audience: str, service_account: str) -> dict[str, str]:
