@@ -8,7 +8,14 @@ import time
 from pathlib import Path
 
 import pytest
-from geminivideo.runtime.clock import FILE_SIZE, Clock, ClockFileError, Reading, SharedClock
+from geminivideo.runtime.clock import (
+    FILE_SIZE,
+    Clock,
+    ClockFileError,
+    Reading,
+    SharedClock,
+    sleepers,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -113,6 +120,20 @@ def test_a_sleeper_wakes_when_the_clock_is_moved(standing):
     standing.advance(HOUR)
     sleeper.join(2)
     assert not sleeper.is_alive()
+
+
+def test_who_sleeps_on_a_standing_clock_says_until_when(standing):
+    """Whoever moves it finds the time in the list while the sleep lasts, and not after."""
+    clock = follower(standing)
+    until = standing.now() + HOUR
+    sleeper = threading.Thread(target=clock.sleep, args=(HOUR,), daemon=True)
+    sleeper.start()
+    while not sleepers(standing.path):
+        sleeper.join(0.001)
+    assert sleepers(standing.path) == [until]
+    standing.advance(HOUR)
+    sleeper.join(2)
+    assert sleepers(standing.path) == []
 
 
 def test_a_move_that_is_too_short_does_not_wake(standing):
