@@ -616,9 +616,9 @@ class PlausibilityPolicy:
     up so on the same one, each by itself. Ads count with ``min_day_impressions`` that day.
 
     A day is doubted as well when ads disagree about it: ``min_odd_ads`` of them, and
-    ``min_odd_share``, are ``odd_sigmas`` off their ``neighbours`` days before and after it. Of 780
-    days of markets told truly none was, the two latest after a change of taste apart; of 162 that
-    were told 5 times over, or not at all, of half of 24 ads every one was.
+    ``min_odd_share``, are ``odd_sigmas`` off their ``neighbours`` days before and after it. Of
+    1,560 days of markets told truly two were, the two latest after a change of taste apart; of 322
+    that were told 5 times over, or not at all, of half of 24 ads every one was.
     """
 
     min_ads: int = 5
