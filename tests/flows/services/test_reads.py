@@ -228,7 +228,7 @@ def test_render_job_with_progress(world, make):
         ("status=COMPLETED", ["ch-1"]),
         ("flow_id=cf-b", ["ch-3"]),
         ("render_job_id=rj-1", ["ch-1", "ch-2"]),
-        ("status=NONSENSE", []),
+        ("status=CANCELLED", []),
     ],
 )
 def test_changes_by_filter(world, make, changes, query, expected):
