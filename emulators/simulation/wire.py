@@ -44,7 +44,7 @@ from emulators.stillness import Stillness
 from emulators.watch import Watcher
 
 _EVERY_MINUTE = "* * * * *"
-_BEFORE_CYCLES = "30 5,11,17,23 * * *"
+_WITH_CYCLES = "0 */6 * * *"
 _LEARNING = f"/topics/{LearningDue.TOPIC}"
 _RECONCILIATION = f"/topics/{ReconciliationDue.TOPIC}"
 _PATIENCE_S = 120.0
@@ -101,7 +101,7 @@ class Wire:
         The sweeper wakes each minute for what crashes leave: 43,200 times in 30 days. Learning has
         a season of its own (``season``): here nothing but the deciding is compared. A leap of six
         hours would ask for twelve reconciliations at one moment, which HubSpot's limit of searches
-        refuses: there is one before each cycle.
+        refuses: there is one with each cycle, when the webhooks of the leap have been credited.
         """
         from google.cloud import scheduler_v1
         from google.cloud.scheduler_v1.services.cloud_scheduler import transports
@@ -116,7 +116,7 @@ class Wire:
             if job.schedule == _EVERY_MINUTE or topic.endswith(_LEARNING):
                 client.pause_job(name=job.name)
             elif topic.endswith(_RECONCILIATION):
-                job.schedule = _BEFORE_CYCLES
+                job.schedule = _WITH_CYCLES
                 client.update_job(job=job, update_mask={"paths": ["schedule"]})
         channel.close()
 
