@@ -30,8 +30,8 @@ __all__ = [
 ]
 
 _POSTER_QUALITY = 88
-# From so many captions on they are one input instead of one each.
-_TRACK_FROM = 24
+# From so many captions on they are one input: each of its own is a link that holds pictures.
+_TRACK_FROM = 4
 _SOUND_SHARE = 0.1
 _AAC = ("-c:a", "aac", "-b:a", "128k", "-ar", "48000")
 
