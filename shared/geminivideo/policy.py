@@ -497,7 +497,8 @@ class InsightsPolicy:
     ``usage_pause_percent`` of Meta's limit on, reading waits; ``pause_s`` when Meta says no time.
     ``reads_per_hour`` bounds what callers of the HTTP route may read of one account. Totals that a
     caller sends and that went back by up to ``max_correction`` (a share) were corrected; by more,
-    the ad is counted anew.
+    the ad is counted anew. Counts that fell on ``least_falls`` days, and on more than
+    ``falling_share`` of all days of a caller's ads, were never totals but each day's own.
     """
 
     window_days: int = 5
@@ -505,6 +506,8 @@ class InsightsPolicy:
     first_days: int = 28
     kept_days: int = 37
     max_correction: float = 0.2
+    least_falls: int = 2
+    falling_share: float = 0.25
     polls: int = 3
     poll_s: float = 2.0
     report_deadline_s: float = 4 * 3600.0

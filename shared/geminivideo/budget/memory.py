@@ -1,12 +1,16 @@
-"""What the service remembers of an ad whose caller sends only its totals, now and then.
+"""What the service remembers of an ad whose caller sends only its counts, now and then.
 
-Totals come day by day; the differences are its days. Value is counted to the day it was credited,
-because a total does not tell which click it came from.
+The counts are an ad's totals, whose differences are its days; or they are the day's own, each its
+day. Both are kept, until what came tells which they are: totals never go back but where Meta
+corrects them, the counts of one day are lower than those of the day before every other time. Value
+is counted to the day it was credited, because a total does not tell which click it came from.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from geminivideo.budget.signals import (
     DAY_S,
@@ -17,14 +21,22 @@ from geminivideo.budget.signals import (
     whole_life,
     with_late_clicks,
 )
+from geminivideo.policy import InsightsPolicy
 
 _KEPT_DAYS = 30
+_A_DAY_APART_S = 18 * HOUR_S
+_TOLD = InsightsPolicy()
 _COUNTS = ("impressions", "clicks", "spend")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdMemory:
-    """The last totals of an ad, when they were seen, and the days made of all before."""
+    """The last counts of an ad, when they were seen, and the days made of all before.
+
+    ``days`` are those of totals; ``windows`` those of counts that were the day's own. ``fell`` says
+    of each day in which something was delivered whether a count fell in it (``fell_since``: in the
+    one that began at ``marked_at``).
+    """
 
     ad_id: str
     seen_at: float
@@ -34,30 +46,126 @@ class AdMemory:
     pipeline_value: int
     cash_revenue: int
     days: tuple[Day, ...] = ()
+    windows: tuple[Day, ...] = ()
+    fell: tuple[bool, ...] = ()
+    marked_at: float = 0.0
+    fell_since: bool = False
 
 
 def remember(
-    memory: AdMemory | None, ad: AdSignals, at: float, *, max_correction: float = 0.2
+    memory: AdMemory | None,
+    ad: AdSignals,
+    at: float,
+    policy: InsightsPolicy = _TOLD,
+    *,
+    value_is_total: bool = False,
 ) -> AdMemory:
     """The memory after a caller sent ``ad`` at ``at`` (epoch seconds); days in ``ad`` win.
 
     Totals that went back by up to ``max_correction`` (a share) were corrected: what is missing is
-    taken from the latest days. By more, the ad is counted anew, which begins a new memory. A
-    sighting not later than the last changes nothing.
+    taken from the latest days. By more, the ad is counted anew, which begins new days of totals. A
+    sighting not later than the last changes nothing. ``value_is_total``: the pipeline value is the
+    ad's total, whatever its counts are.
     """
     if memory is not None and at <= memory.seen_at:
         return memory
-    if memory is None or _begins_anew(memory, ad, max_correction):
-        return _snapshot(ad, at, whole_life(ad, at))
-    days, new = _corrected(memory.days, _difference(memory, ad, at))
-    return _snapshot(ad, at, with_late_clicks(_joined(days, new, at)))
+    days = _days_of_totals(memory, ad, at, policy.max_correction)
+    return AdMemory(
+        ad_id=ad.ad_id,
+        seen_at=at,
+        impressions=ad.impressions,
+        clicks=ad.clicks,
+        spend=ad.spend,
+        pipeline_value=ad.pipeline_value,
+        cash_revenue=ad.cash_revenue,
+        days=_kept(days, at),
+        windows=_kept(_windows(memory, ad, at, value_is_total), at),
+        **_falls(memory, ad, at),
+    )
+
+
+def are_of_a_day(memories: Iterable[AdMemory], policy: InsightsPolicy = _TOLD) -> bool:
+    """Whether one caller's counts are each day's own, by how often they fell, over all its ads."""
+    pairs = [fell for memory in memories for fell in memory.fell]
+    return sum(pairs) >= policy.least_falls and sum(pairs) > policy.falling_share * len(pairs)
 
 
 def recall(memory: AdMemory, ad: AdSignals) -> AdSignals:
-    """The caller's signals with the remembered days; what the caller sent itself stands."""
+    """The caller's totals with the remembered days; what the caller sent itself stands."""
     if ad.days:
         return ad
     return replace(ad, days=memory.days, basis=ValueBasis.CREDIT)
+
+
+def recall_days(memory: AdMemory, ad: AdSignals) -> AdSignals:
+    """The ad of a caller who sends each day's own counts: the days, and their sums as totals."""
+    if ad.days:
+        return ad
+    days = with_late_clicks(memory.windows)
+    return replace(
+        ad,
+        days=days,
+        basis=ValueBasis.CREDIT,
+        impressions=sum(day.impressions for day in days),
+        clicks=sum(day.clicks for day in days),
+        spend=sum(day.spend for day in days),
+        pipeline_value=sum(day.pipeline_value for day in days),
+        cash_revenue=sum(day.cash_revenue for day in days),
+    )
+
+
+def _days_of_totals(
+    memory: AdMemory | None, ad: AdSignals, at: float, max_correction: float
+) -> tuple[Day, ...]:
+    if memory is None or _begins_anew(memory, ad, max_correction):
+        return whole_life(ad, at)
+    days, new = _corrected(memory.days, _difference(memory, ad, at))
+    return with_late_clicks(_joined(days, new, at))
+
+
+def _windows(
+    memory: AdMemory | None, ad: AdSignals, at: float, value_is_total: bool
+) -> tuple[Day, ...]:
+    """The days, had every sighting told of its own day: a later look at a day takes its place."""
+    if memory is None:
+        hours = min(ad.age_hours, 24.0)
+        return (_window(ad, at, hours, ad.pipeline_value),) if hours > 0 else ()
+    began, earlier, value = memory.seen_at, memory.windows, ad.pipeline_value
+    if value_is_total:
+        value -= memory.pipeline_value
+    if earlier and at - earlier[-1].at < DAY_S + _A_DAY_APART_S and not _is_lower(memory, ad):
+        began = earlier[-1].at
+        value += earlier[-1].pipeline_value if value_is_total else 0
+        earlier = earlier[:-1]
+    return (*earlier, _window(ad, at, min((at - began) / HOUR_S, 24.0), value))
+
+
+def _window(ad: AdSignals, at: float, hours: float, value: int) -> Day:
+    return Day(
+        at=at - hours * HOUR_S,
+        hours=hours,
+        impressions=ad.impressions,
+        clicks=ad.clicks,
+        spend=ad.spend,
+        pipeline_value=value,
+        cash_revenue=ad.cash_revenue,
+    )
+
+
+def _falls(memory: AdMemory | None, ad: AdSignals, at: float) -> dict[str, Any]:
+    if memory is None:
+        return {"marked_at": at}
+    here = {"fell": memory.fell, "marked_at": memory.marked_at}
+    if not (memory.impressions or ad.impressions):
+        return here
+    fell = memory.fell_since or _is_lower(memory, ad)
+    if at - memory.marked_at < _A_DAY_APART_S:
+        return here | {"fell_since": fell}
+    return {"fell": (*memory.fell, fell)[-_KEPT_DAYS:], "marked_at": at}
+
+
+def _is_lower(memory: AdMemory, ad: AdSignals) -> bool:
+    return any(getattr(ad, name) < getattr(memory, name) for name in _COUNTS)
 
 
 def _begins_anew(memory: AdMemory, ad: AdSignals, most: float) -> bool:
@@ -77,17 +185,8 @@ def _corrected(days: tuple[Day, ...], new: Day) -> tuple[tuple[Day, ...], Day]:
     return tuple(kept), new
 
 
-def _snapshot(ad: AdSignals, at: float, days: tuple[Day, ...]) -> AdMemory:
-    return AdMemory(
-        ad_id=ad.ad_id,
-        seen_at=at,
-        impressions=ad.impressions,
-        clicks=ad.clicks,
-        spend=ad.spend,
-        pipeline_value=ad.pipeline_value,
-        cash_revenue=ad.cash_revenue,
-        days=tuple(day for day in days if day.at + day.hours * HOUR_S > at - _KEPT_DAYS * DAY_S),
-    )
+def _kept(days: tuple[Day, ...], at: float) -> tuple[Day, ...]:
+    return tuple(day for day in days if day.at + day.hours * HOUR_S > at - _KEPT_DAYS * DAY_S)
 
 
 def _difference(memory: AdMemory, ad: AdSignals, at: float) -> Day:

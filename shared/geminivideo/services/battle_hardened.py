@@ -18,11 +18,11 @@ from geminivideo import money
 from geminivideo.budget import lag
 from geminivideo.budget.decision import DecisionRecord, Metrics, Recommendation, Request
 from geminivideo.budget.gathering import deciding_policy
-from geminivideo.budget.memory import AdMemory, recall, remember
+from geminivideo.budget.memory import AdMemory, are_of_a_day, recall, recall_days, remember
 from geminivideo.budget.revenue import change, stage_key
 from geminivideo.budget.scoring import decide
 from geminivideo.budget.signals import HOUR_S, AdSignals, LagCurve, SignalsError
-from geminivideo.policy import Policy
+from geminivideo.policy import InsightsPolicy, Policy
 from geminivideo.records import Account, Campaign, FeedbackEvent
 from geminivideo.runtime.http import Api, ApiError, Call, identifier
 from geminivideo.runtime.policies import policy_of
@@ -43,11 +43,12 @@ BOUNDS_BEYOND = "bounds-exceed-total"
 CLICKS_CUT = "clicks-exceed-impressions"
 DEFAULT_MAP = "default-stage-map"
 DEFAULT_ACCOUNT = "default"
+DAY_COUNTS = "counts-taken-as-days"
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdTotals:
-    """An ad's totals since it was created; money is in major units.
+    """An ad's totals since it was created, or counts of the day alone; money is in major units.
 
     With ``current_budget`` (a day) no more than the velocity limit is recommended away from it;
     without, the pace of its spend stands for it. ``ctr`` is only compared with the counts.
@@ -69,6 +70,10 @@ class AdTotals:
 class Selection:
     """A daily budget to be split over ads; ``mode``: pipeline (services) or direct (cash).
 
+    ``counts`` says what the ads' counts are: ``life``, totals since each ad was created, or
+    ``day``, those of the day alone. Without it they are taken for totals until they were seen to
+    fall as only counts of a day do; ``degraded`` then says ``counts-taken-as-days``.
+
     The same question with the same ``seed`` has the same answer, whenever it is asked again; the
     answer names the one that was taken.
     """
@@ -78,6 +83,7 @@ class Selection:
     creative_dna_scores: dict[str, float] | None = None
     account_id: str | None = None
     mode: str | None = None
+    counts: str | None = None
     seed: int | None = None
 
 
@@ -211,12 +217,14 @@ def select(call: Call) -> Selected:
     warnings = {ad.ad_id: _warnings(ad) for ad in asked.ad_states}
     reported = _actuals(call, owner, asked)
     ads = [_signals(ad, owner, asked.creative_dna_scores or {}, reported) for ad in asked.ad_states]
-    remembered = _remembered(call, owner, ads)
+    remembered, of_a_day = _remembered(call, owner, asked, ads)
     policy = _with_mode(owner.policy, asked, remembered)
     known = prior_moves.known_of(call.ports.documents, owner.id, remembered, policy, now)
     moved = prior_moves.moved_by(known, remembered, {}, policy)
     record = _decided(asked, owner, policy, moved, total)
-    return _selected(record, warnings, policy.sampler.mode, _heard(known, moved))
+    selected = _selected(record, warnings, policy.sampler.mode, _heard(known, moved))
+    guessed = [DAY_COUNTS] if of_a_day and asked.counts is None else []
+    return replace(selected, degraded=[*selected.degraded, *guessed])
 
 
 def _check(asked: Selection, total: int) -> None:
@@ -229,6 +237,8 @@ def _check(asked: Selection, total: int) -> None:
         raise ApiError(422, "total_budget must be above 0")
     if asked.mode not in (None, "pipeline", "direct"):
         raise ApiError(422, "mode must be pipeline or direct")
+    if asked.counts not in (None, "life", "day"):
+        raise ApiError(422, "counts must be life (totals since each ad was created) or day")
     if asked.seed is not None and not 0 <= asked.seed < 2**63:
         raise ApiError(422, "seed must be from 0 to 2**63 - 1")
 
@@ -278,32 +288,46 @@ def _share(score: float | None) -> float | None:
     return score
 
 
-def _remembered(call: Call, owner: _Owner, ads: list[AdSignals]) -> list[AdSignals]:
-    """The ads with the days that earlier calls tell apart; this call is remembered too."""
+def _remembered(
+    call: Call, owner: _Owner, asked: Selection, ads: list[AdSignals]
+) -> tuple[list[AdSignals], bool]:
+    """The ads with the days that earlier calls tell apart, and whether their counts are a day's.
+
+    This call is remembered too.
+    """
     paths = {ad.ad_id: f"ad_memories/{owner.id}:{ad.ad_id}" for ad in ads}
     known = call.ports.documents.get_many(paths.values(), AdMemory)
-    most = owner.policy.insights.max_correction
-    memories = {ad.ad_id: _grown(known.get(paths[ad.ad_id]), ad, most) for ad in ads}
+    policy = owner.policy.insights
+    silent = {ad.ad_id for ad in asked.ad_states if ad.pipeline_value is None}
+    memories = {
+        ad.ad_id: _grown(known.get(paths[ad.ad_id]), ad, policy, ad.ad_id in silent) for ad in ads
+    }
     call.ports.documents.set_many((paths[ad_id], memory) for ad_id, memory in memories.items())
-    return [_recalled(memories[ad.ad_id], ad) for ad in ads]
+    of_a_day = asked.counts == "day"
+    if asked.counts is None:
+        of_a_day = are_of_a_day(memories.values(), policy)
+    read = recall_days if of_a_day else recall
+    return [_placed(read(memories[ad.ad_id], ad)) for ad in ads], of_a_day
 
 
-def _grown(memory: AdMemory | None, ad: AdSignals, most: float) -> AdMemory:
+def _grown(
+    memory: AdMemory | None, ad: AdSignals, policy: InsightsPolicy, value_is_total: bool
+) -> AdMemory:
     """On the ad's own time line: seconds since its birth; one that is younger now begins anew."""
     at = ad.age_hours * HOUR_S
     if (
         memory is not None
         and at < memory.seen_at
-        and ad.impressions < (1 - most) * memory.impressions
+        and ad.impressions < (1 - policy.max_correction) * memory.impressions
     ):
         memory = None
-    return remember(memory, ad, at, max_correction=most)
+    return remember(memory, ad, at, policy, value_is_total=value_is_total)
 
 
-def _recalled(memory: AdMemory, ad: AdSignals) -> AdSignals:
+def _placed(ad: AdSignals) -> AdSignals:
+    """The ad's days, counted from its birth until here, at the moment that is decided for."""
     birth = DECIDED_AT - ad.age_hours * HOUR_S
-    found = recall(memory, ad)
-    return replace(found, days=tuple(replace(day, at=birth + day.at) for day in found.days))
+    return replace(ad, days=tuple(replace(day, at=birth + day.at) for day in ad.days))
 
 
 def _with_mode(policy: Policy, asked: Selection, ads: list[AdSignals]) -> Policy:

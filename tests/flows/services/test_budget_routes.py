@@ -196,6 +196,24 @@ def test_calls_of_every_day_are_remembered_as_days(world, account):
     assert by_ad["steady"]["recommended_budget"] > by_ad["worn"]["recommended_budget"]
 
 
+@pytest.mark.parametrize(("counts", "told"), [(None, True), ("day", False)])
+def test_each_days_own_counts_are_decided_on_as_days(world, account, counts, told):
+    """Who sends what each day brought is understood: the ad with ROAS 3 leads that with 0.2."""
+    worth = {"good": 150.0, "bad": 10.0}
+    for day in range(1, 13):
+        clicks = 50 + 3 * (-1) ** day
+        ads = [
+            {"ad_id": name, "impressions": 2000, "clicks": clicks, "spend": 50.0 + (-1) ** day,
+             "age_hours": 24.0 * day, "pipeline_value": value, "current_budget": None}
+            for name, value in worth.items()
+        ]  # fmt: skip
+        body = {"ad_states": ads, "total_budget": 100.0, "counts": counts, "seed": 7}
+        answer = world.post("ml_service", SELECT, body).json
+    share = {one["ad_id"]: one["recommended_budget"] for one in answer["recommendations"]}
+    assert share["good"] > 3 * share["bad"]
+    assert ("counts-taken-as-days" in answer["degraded"]) is told
+
+
 def test_the_same_question_with_the_same_seed_has_the_same_answer(world, account):
     """The seed in an answer is enough to come to it again; another one draws anew."""
     ad = {"age_hours": 72.0, "impressions": 3000, "clicks": 60, "spend": 150.0}
