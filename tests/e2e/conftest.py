@@ -119,11 +119,16 @@ def common_site(tmp_path_factory):
         yield start()
 
 
+def _follows_a_kind(item: pytest.Item) -> bool:
+    names = getattr(item, "fixturenames", ())
+    return item.path.parent == Path(__file__).parent and {"flows", "kind"} <= {*names}
+
+
 @pytest.fixture(scope="session")
 def flows(common_site, clips, request):
     """The clips that are asked for dropped together, each followed to its end; landscape always."""
-    asked = [getattr(item, "callspec", None) for item in request.session.items]
-    kinds = {spec.params.get("kind") for spec in asked if spec} & {*clips} | {"landscape"}
+    asked = [item.callspec.params for item in request.session.items if _follows_a_kind(item)]
+    kinds = {"landscape", *(params["kind"] for params in asked)}
     dropped = {kind: common_site.drop(clips[kind]) for kind in sorted(kinds)}
     return {kind: common_site.ended(flow_id) for kind, flow_id in dropped.items()}
 
