@@ -11,9 +11,10 @@ BENCH_STAMP := $(VENV)/.installed-bench
 demo: $(STAMP)
 	$(BIN)/geminivideo demo $(ARGS)
 
+# Three workers on two cores: every third moment a test waits for a process or a time-out.
 # Bytecode is kept also where the environment forbids it: half of what collecting takes.
 test: $(STAMP)
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n 2 -q $(ARGS)
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n 3 -q $(ARGS)
 
 contract: $(STAMP)
 	$(BIN)/pytest -n 2 -q tests/contract --google $(ARGS)
