@@ -170,14 +170,17 @@ def test_what_waits_is_sent_and_what_comes_follows(cloud, stream):
 
 
 def test_acknowledgements_travel_on_the_stream(cloud, stream):
-    """StreamingPullRequest.ack_ids: acknowledge what was received."""
+    """StreamingPullRequest.ack_ids: acknowledge what was received.
+
+    A window of one: the marker comes once the acknowledgement was read.
+    """
     topic = cloud.topic()
     name = cloud.subscription(topic)
     cloud.publish(topic)
-    open_stream = stream(name)
+    open_stream = stream(name, max_outstanding_messages=1)
     [received] = open_stream.receive(1)
-    open_stream.send(ack_ids=[received.ack_id])
     cloud.publish(topic, b"marker")
+    open_stream.send(ack_ids=[received.ack_id])
     open_stream.receive(1)
     cloud.advance(10.1)
     assert open_stream.receive(1)[0].message.data == b"marker"
@@ -222,14 +225,22 @@ def test_the_streams_deadline_is_the_lease(cloud, stream):
 
 
 def test_deadlines_are_extended_on_the_stream(cloud, stream):
-    """modify_deadline_seconds and _ack_ids: pairs of new deadlines."""
+    """modify_deadline_seconds and _ack_ids: pairs of new deadlines.
+
+    A window of two: the marker comes once the request that also acknowledges the other was read.
+    """
     topic = cloud.topic()
     name = cloud.subscription(topic)
     cloud.publish(topic)
-    open_stream = stream(name)
-    [received] = open_stream.receive(1)
-    open_stream.send(modify_deadline_seconds=[60], modify_deadline_ack_ids=[received.ack_id])
+    cloud.publish(topic, b"other")
+    open_stream = stream(name, max_outstanding_messages=2)
+    kept, other = sorted(open_stream.receive(2), key=lambda r: r.message.data, reverse=True)
     cloud.publish(topic, b"marker")
+    open_stream.send(
+        modify_deadline_seconds=[60],
+        modify_deadline_ack_ids=[kept.ack_id],
+        ack_ids=[other.ack_id],
+    )
     open_stream.receive(1)
     cloud.advance(30)
     assert [r.message.data for r in open_stream.receive(1)] == [b"marker"]
