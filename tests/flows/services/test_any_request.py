@@ -29,7 +29,7 @@ values = st.recursive(
     ),
     max_leaves=12,
 )
-EXAMPLES = int(os.environ.get("GV_EXAMPLES", "12"))  # of each route; `make stress` sends more
+EXAMPLES = int(os.environ.get("GV_EXAMPLES", "8"))  # of each route; `make stress` sends more
 often = settings(
     max_examples=EXAMPLES,
     deadline=None,

@@ -199,8 +199,16 @@ def test_an_imported_cube_is_laid_on_the_picture(clip, tmp_path, flat):
     assert np.abs(frame_at(half.rendered.path).astype(float) - 127.5).mean() < 4
 
 
-@pytest.mark.parametrize("flat", [True, False])
-@pytest.mark.parametrize(("low", "high"), [(-0.5, 1.5), (0.25, 0.75), (0.0, 2.0), (0.0, 0.5)])
+@pytest.mark.parametrize("flat", [True, pytest.param(False, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [
+        (-0.5, 1.5),
+        (0.25, 0.75),
+        pytest.param(0.0, 2.0, marks=pytest.mark.long),
+        pytest.param(0.0, 0.5, marks=pytest.mark.long),
+    ],
+)
 def test_a_domain_is_kept_on_the_picture(clip, tmp_path, flat, low, high):
     """ffmpeg's filters know no domain that begins elsewhere or ends early; the picture does."""
 

@@ -184,11 +184,20 @@ def test_sound_stays_with_the_picture(counted, tmp_path):
     ("name", "arguments", "size", "aspect", "output"),
     [
         ("portrait", ("-vf", "crop=404:720:500:0,scale=180:320"), (180, 320), "9:16", (180, 320)),
-        ("square", ("-vf", "crop=720:720,scale=180:180"), (180, 180), "9:16", (180, 320)),
+        pytest.param(
+            *("square", ("-vf", "crop=720:720,scale=180:180"), (180, 180), "9:16", (180, 320)),
+            marks=pytest.mark.long,
+        ),
         ("odd", ("-vf", "scale=321:181", "-pix_fmt", "yuv444p"), (321, 181), "9:16", (180, 320)),
         ("wide", ("-vf", "scale=320:180"), (320, 180), "1:1", (180, 180)),
-        ("feed", ("-vf", "scale=320:180"), (320, 180), "4:5", (180, 224)),
-        ("same", ("-vf", "scale=320:180"), (320, 180), "16:9", (320, 180)),
+        pytest.param(
+            *("feed", ("-vf", "scale=320:180"), (320, 180), "4:5", (180, 224)),
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            *("same", ("-vf", "scale=320:180"), (320, 180), "16:9", (320, 180)),
+            marks=pytest.mark.long,
+        ),
         (
             "deep",
             ("-vf", "scale=320:180", "-pix_fmt", "yuv420p10le"),
