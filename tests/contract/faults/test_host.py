@@ -9,7 +9,6 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import requests
 
@@ -18,6 +17,8 @@ from emulators.faults import Rule
 from emulators.faults.callers import Callers
 from emulators.identity import Issuer
 from emulators.topology.graph import FunctionSpec
+
+from ..ended import is_gone
 
 INVOKER = "invoker@test.iam.gserviceaccount.com"
 SOURCE = """
@@ -100,13 +101,6 @@ def site(tmp_path, faults):
     site.host.start()
     yield site
     site.host.stop()
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def test_a_code_at_the_edge_starts_no_process(site, faults):

@@ -22,6 +22,8 @@ from emulators.host.state import Backoff
 from emulators.run import LaunchSpec
 from emulators.topology.graph import JobSpec, SecretRef
 
+from ..ended import is_gone
+
 
 def wait_until(is_so, seconds: float = 15) -> None:
     """Poll a fact that another process makes true."""
@@ -29,14 +31,6 @@ def wait_until(is_so, seconds: float = 15) -> None:
     while not is_so():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.02)
-
-
-def is_gone(pid: int) -> bool:
-    """Whether a process has ended, waited for or not."""
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def test_a_process_that_dies_answers_its_caller_503_and_the_next_call_works(serve):

@@ -4,13 +4,14 @@ import json
 import signal
 import time
 
-import psutil
 import pytest
 from geminivideo.runtime.clock import Clock
 from google.api_core import exceptions
 from google.cloud import run_v2
 
 from emulators.run import NotReadyError, Server
+
+from ..ended import is_gone
 
 DUMP = """
 import json, os
@@ -46,13 +47,6 @@ def until(condition, seconds=20):
     while not condition():
         assert time.monotonic() < end, "the condition did not come true"
         time.sleep(0.02)
-
-
-def gone(pid):
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def number(path):
@@ -200,12 +194,12 @@ def test_timeout_is_per_attempt_and_takes_the_process_group(cloud, clock):
     first = number(cloud.workdir / "child")
     clock.advance(3601)
     until(lambda: number(cloud.workdir / "child") not in (None, first))
-    until(lambda: gone(first))
+    until(lambda: is_gone(first))
     clock.advance(3601)
     assert "timeout was reached" in str(operation.exception(timeout=20))
     (task,) = tasks_of(cloud, operation.metadata.name)
     assert task.last_attempt_result.term_signal == signal.SIGTERM
-    until(lambda: gone(number(cloud.workdir / "child")))
+    until(lambda: is_gone(number(cloud.workdir / "child")))
 
 
 def test_children_end_with_their_task(cloud):
@@ -213,7 +207,7 @@ def test_children_end_with_their_task(cloud):
     program = WITH_CHILD.replace("time.sleep(600)\n", "")
     job = cloud.create(program)
     cloud.run(job.name).result(timeout=20)
-    until(lambda: gone(number(cloud.workdir / "child")))
+    until(lambda: is_gone(number(cloud.workdir / "child")))
 
 
 def test_parallelism_is_held(cloud, launcher):
@@ -253,7 +247,7 @@ def test_cancel(cloud):
     assert (execution.cancelled_count, execution.succeeded_count) == (3, 0)
     reason = execution.conditions[0].execution_reason
     assert reason == run_v2.Condition.ExecutionReason.CANCELLED
-    until(lambda: gone(pid))
+    until(lambda: is_gone(pid))
     with pytest.raises(exceptions.BadRequest, match="already completed"):
         cloud.executions.cancel_execution(name=name)
 
@@ -340,7 +334,7 @@ def test_deleting_a_job_ends_its_processes(cloud):
     until(lambda: number(cloud.workdir / "running-0"))
     pid = number(cloud.workdir / "running-0")
     cloud.jobs.delete_job(name=job.name).result(timeout=10)
-    until(lambda: gone(pid))
+    until(lambda: is_gone(pid))
 
 
 def test_stop_ends_every_process(server, cloud):
@@ -350,7 +344,7 @@ def test_stop_ends_every_process(server, cloud):
     until(lambda: number(cloud.workdir / "child"))
     child = number(cloud.workdir / "child")
     server.stop()
-    until(lambda: gone(child))
+    until(lambda: is_gone(child))
 
 
 ON_TERM = """
@@ -386,7 +380,7 @@ def test_a_task_may_clean_up_before_it_is_ended(cloud):
     """Container contract: SIGTERM first, with ten seconds to end by itself."""
     operation, pid = started(cloud, CLEANS_UP)
     cloud.executions.cancel_execution(name=operation.metadata.name).result(timeout=10)
-    until(lambda: gone(pid))
+    until(lambda: is_gone(pid))
     assert (cloud.workdir / "clean").exists()
     assert operation.result(timeout=20).cancelled_count == 1
 
@@ -398,7 +392,7 @@ def test_a_task_that_does_not_end_is_killed(impatient):
     began = time.monotonic()
     cloud.executions.cancel_execution(name=operation.metadata.name).result(timeout=10)
     until(lambda: (cloud.workdir / "told").exists())
-    until(lambda: gone(pid))
+    until(lambda: is_gone(pid))
     assert time.monotonic() - began >= 0.5
 
 
@@ -420,7 +414,7 @@ def test_stop_tells_tasks_to_end_and_makes_them_again(tmp_path, clock, launcher,
     cloud = connect(server.port)
     _, first = started(cloud, CLEANS_UP, max_retries=0)
     server.stop()
-    assert gone(first)
+    assert is_gone(first)
     assert (cloud.workdir / "clean").exists()
     (cloud.workdir / "running-0").unlink()
     again = Server(state_dir=tmp_path / "state", clock=clock, launch=launcher)
@@ -452,7 +446,7 @@ def test_delete_of_a_running_execution_ends_it(cloud):
     """DeleteExecution ends what still runs."""
     operation, pid = started(cloud, MARK_AND_WAIT)
     cloud.executions.delete_execution(name=operation.metadata.name).result(timeout=10)
-    until(lambda: gone(pid))
+    until(lambda: is_gone(pid))
     with pytest.raises(exceptions.NotFound):
         cloud.executions.delete_execution(name=operation.metadata.name)
 

@@ -7,10 +7,11 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from emulators.run import Server
+
+from ..ended import is_gone
 
 ROOT = Path(__file__).resolve().parents[3]
 SERVE = """
@@ -50,13 +51,6 @@ def until(condition, seconds=20):
         time.sleep(0.02)
 
 
-def gone(pid):
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
 @pytest.fixture
 def crashing(tmp_path, workdir):
     """A server process that a test may kill, and its port."""
@@ -86,11 +80,11 @@ def test_running_tasks_start_again_after_kill_9(
     old = [int(pid) for mark in marks for pid in mark.read_text().split()]
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert not any(gone(pid) for pid in old)
+    assert not any(is_gone(pid) for pid in old)
     again = Server(state_dir=tmp_path / "state", clock=clock, launch=launcher)
     again.start()
     try:
-        until(lambda: all(gone(pid) for pid in old))
+        until(lambda: all(is_gone(pid) for pid in old))
         cloud = connect(again.port)
         until(lambda: cloud.executions.get_execution(name=execution).completion_time)
         found = cloud.executions.get_execution(name=execution)
