@@ -190,7 +190,7 @@ class Deals:
         found: list[str] = []
         for _ in range(pages):
             try:
-                page = self.client.crm.deals.basic_api.get_page(
+                page = self._basic.get_page(
                     archived=True, limit=LIST_PAGE, _request_timeout=TIMEOUT_S,
                     **({"after": after} if after else {}),
                 )  # fmt: skip
