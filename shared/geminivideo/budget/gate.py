@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from geminivideo import money
 from geminivideo.budget.decision import Move, Recommendation
 from geminivideo.budget.signals import HOUR_S, AdSignals
+from geminivideo.money import shown
 from geminivideo.policy import ExecutionMode, Policy
 
 
@@ -163,9 +163,9 @@ def data_fresh(case: Case) -> RuleResult:
 def ignorance_zone(case: Case) -> RuleResult:
     """No kill and no cut before the ad is old enough and has spent enough."""
     gate, ad = case.policy.gate, case.ad
-    known = f"{ad.age_hours:.0f} h old, {_money(ad.spend, ad.currency)} spent"
+    known = f"{ad.age_hours:.0f} h old, {shown(ad.spend, ad.currency)} spent"
     inside = ad.age_hours < gate.ignorance_hours or ad.spend < gate.ignorance_spend
-    least = f"{gate.ignorance_hours:g} h and {_money(gate.ignorance_spend, ad.currency)}"
+    least = f"{gate.ignorance_hours:g} h and {shown(gate.ignorance_spend, ad.currency)}"
     if inside and case.cuts:
         return _held("ignorance_zone", f"no cut in the ignorance zone: {known}, below {least}")
     return _passed("ignorance_zone", f"{known}; {'no cut' if inside else f'beyond {least}'}")
@@ -185,8 +185,8 @@ def kill(case: Case) -> RuleResult:
     gate, ad = case.policy.gate, case.ad
     roas = ad.cash_roas if case.policy.sampler.mode == "direct" else ad.pipeline_roas
     if ad.spend < gate.kill_spend or roas is None:
-        spent = _money(ad.spend, ad.currency)
-        return _held("kill", f"only {spent} spent of {_money(gate.kill_spend, ad.currency)}")
+        spent = shown(ad.spend, ad.currency)
+        return _held("kill", f"only {spent} spent of {shown(gate.kill_spend, ad.currency)}")
     words = f"ROAS {roas:.2f} against {gate.kill_roas:g}"
     return _passed("kill", words) if roas < gate.kill_roas else _held("kill", words)
 
@@ -216,7 +216,7 @@ def velocity(case: Case) -> RuleResult:
     most = math.floor(base * (1 + limits.max_budget_change) + 1e-9)
     words = (
         f"{limits.max_budget_change:.0%} within {limits.budget_window_hours:g} h of "
-        f"{_money(base, case.ad.currency)}"
+        f"{shown(base, case.ad.currency)}"
     )
     within = min(most, max(least, case.budget))
     if (within - case.current) * (case.budget - case.current) <= 0:
@@ -233,11 +233,11 @@ def spend_cap(case: Case) -> RuleResult:
         return _passed("spend_cap", "spends no more than before")
     if health.daily_cap is None:
         return _passed("spend_cap", "the account has no daily cap")
-    cap = _money(health.daily_cap, case.ad.currency)
+    cap = shown(health.daily_cap, case.ad.currency)
     if health.live_total is None:
         return _held("spend_cap", f"what is live is not known, so the cap of {cap} cannot be kept")
     room = max(0, health.daily_cap - health.live_total)
-    words = f"{_money(room, case.ad.currency)} left under the account's cap of {cap}"
+    words = f"{shown(room, case.ad.currency)} left under the account's cap of {cap}"
     if gain <= room:
         return _passed("spend_cap", words)
     return _clamped("spend_cap", words, case.current + room, case)
@@ -324,10 +324,6 @@ def _expected_roas(case: Case) -> float | None:
     return expected if expected is not None else case.ad.pipeline_roas
 
 
-def _money(minor: int, currency: str) -> str:
-    return money.shown(minor, currency)
-
-
 def _passed(rule: str, reason: str) -> RuleResult:
     return RuleResult(rule=rule, result=RuleOutcome.PASSED, reason=reason)
 
@@ -337,7 +333,7 @@ def _held(rule: str, reason: str) -> RuleResult:
 
 
 def _clamped(rule: str, reason: str, budget: int, case: Case) -> RuleResult:
-    amount = _money(budget, case.ad.currency)
+    amount = shown(budget, case.ad.currency)
     return RuleResult(
         rule=rule, result=RuleOutcome.CLAMPED, reason=f"{reason}: {amount}", budget=budget
     )
