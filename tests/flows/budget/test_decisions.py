@@ -209,19 +209,24 @@ def test_what_the_executor_has_taken_up_is_not_withdrawn(world, make, seasoned):
     assert now.status is ChangeStatus.CLAIMED
 
 
+def raised_a_minute_ago(world, account, ad_id, before, after):
+    """A completed raise (minor units) of the ad, counted in its ad set's window."""
+    adset, at = world.state(ad_id).adset_id, world.clock.now() - 60.0
+    done = PendingChange(
+        id="ch-old", change_type=ChangeType.BUDGET_INCREASE, status=ChangeStatus.COMPLETED,
+        account_id=account, campaign_id=None, ad_id=ad_id,
+        payload={"new_budget": after, "adset_id": adset}, requested_by="t", reasoning="",
+        created_at=1.0, not_before_at=1.0, jitter_s=3.0, finished_at=at,
+    )  # fmt: skip
+    world.documents.set("pending_ad_changes/ch-old", done)
+    entry = BudgetEntry(change_id="ch-old", at=at, before=before, after=after)
+    world.documents.set(f"rate_windows/adset-{adset}", BudgetWindow(entries=(entry,)))
+
+
 def test_the_velocity_window_is_that_of_the_ad_set(world, make, seasoned):
     """After a raise within six hours the next move is measured against the window's start."""
     world.read_through("t1")
-    adset = world.state(seasoned[0]).adset_id
-    done = PendingChange(
-        id="ch-old", change_type=ChangeType.BUDGET_INCREASE, status=ChangeStatus.COMPLETED,
-        account_id=make.account, campaign_id=None, ad_id=seasoned[0],
-        payload={"new_budget": 5000, "adset_id": adset}, requested_by="t", reasoning="",
-        created_at=1.0, not_before_at=1.0, jitter_s=3.0, finished_at=world.clock.now() - 60.0,
-    )  # fmt: skip
-    world.documents.set("pending_ad_changes/ch-old", done)
-    entry = BudgetEntry(change_id="ch-old", at=world.clock.now() - 60.0, before=4200, after=5000)
-    world.documents.set(f"rate_windows/adset-{adset}", BudgetWindow(entries=(entry,)))
+    raised_a_minute_ago(world, make.account, seasoned[0], before=4200, after=5000)
     credit_states(world, seasoned)
     world.score("t1")
     world.decide("t1")
@@ -231,16 +236,7 @@ def test_the_velocity_window_is_that_of_the_ad_set(world, make, seasoned):
 def test_what_a_person_set_by_hand_is_where_the_window_begins(world, make, seasoned):
     """After our 30.00 -> 31.00 somebody set 50.00: that is no step of ours to be undone."""
     world.read_through("t1")
-    adset = world.state(seasoned[0]).adset_id
-    done = PendingChange(
-        id="ch-old", change_type=ChangeType.BUDGET_INCREASE, status=ChangeStatus.COMPLETED,
-        account_id=make.account, campaign_id=None, ad_id=seasoned[0],
-        payload={"new_budget": 3100, "adset_id": adset}, requested_by="t", reasoning="",
-        created_at=1.0, not_before_at=1.0, jitter_s=3.0, finished_at=world.clock.now() - 60.0,
-    )  # fmt: skip
-    world.documents.set("pending_ad_changes/ch-old", done)
-    entry = BudgetEntry(change_id="ch-old", at=world.clock.now() - 60.0, before=3000, after=3100)
-    world.documents.set(f"rate_windows/adset-{adset}", BudgetWindow(entries=(entry,)))
+    raised_a_minute_ago(world, make.account, seasoned[0], before=3000, after=3100)
     credit_states(world, seasoned)
     world.score("t1")
     world.decide("t1")
