@@ -29,6 +29,8 @@ def changes(
     change: Annotated[str, typer.Argument(help="A change's id; without it, a list.")] = "",
     status: Annotated[str, typer.Option(help="PENDING, COMPLETED, FAILED, ...")] = "",
     account: Annotated[str, typer.Option(help="Only this account's.")] = "",
+    campaign: Annotated[str, typer.Option(help="Only this campaign's.")] = "",
+    kind: Annotated[str, typer.Option("--type", help="BUDGET_INCREASE, CREATE_AD, ...")] = "",
     as_json: JsonOption = False,
     state: StateOption = STATE,
     gateway: GatewayOption = "",
@@ -38,10 +40,14 @@ def changes(
         shown = get(f"/api/ad-change-history?{urlencode({'change_id': change})}", state, gateway)
         answer(shown, "", as_json) if as_json else console.print(_history(shown))
         return
-    wanted = {"status": status.upper(), "account_id": account}
-    query = urlencode({name: value for name, value in wanted.items() if value})
-    shown = get(f"/api/pending-ad-changes?{query}", state, gateway)
-    answer(shown, "", as_json) if as_json else console.print(_table(shown["changes"]))
+    wanted = {
+        "status": status.upper(),
+        "account_id": account,
+        "campaign_id": campaign,
+        "change_type": kind.upper(),
+    }
+    found = _listed({name: value for name, value in wanted.items() if value}, state, gateway)
+    answer({"changes": found}, "", as_json) if as_json else console.print(_table(found))
 
 
 def approve(
@@ -152,6 +158,18 @@ def post(path: str, body: dict[str, Any], state: Path, gateway: str) -> dict[str
 
     with told(GatewayError):
         return Gateway.at(gateway, state).post(path, body)
+
+
+def _listed(wanted: dict[str, str], state: Path, gateway: str) -> list[dict[str, Any]]:
+    """All that the filters let through, oldest first, however many pages it takes."""
+    found: list[dict[str, Any]] = []
+    asked = wanted
+    while True:
+        shown = get(f"/api/pending-ad-changes?{urlencode(asked)}", state, gateway)
+        found += shown["changes"]
+        if shown.get("next_cursor") is None:  # a gateway of before there were pages has none
+            return found
+        asked = {**wanted, "cursor": shown["next_cursor"]}
 
 
 def _table(found: list[dict[str, Any]]) -> Table:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from geminivideo.cloud.documents import Query
+from geminivideo.cloud.paging import CursorError, Place, page_of
 from geminivideo.records import (
     AdState,
     Campaign,
@@ -18,7 +20,8 @@ from geminivideo.records import (
 from geminivideo.runtime.http import Api, ApiError, Call, identifier
 from geminivideo.services.queueing import new_change, queue
 
-FILTERS = ("campaign_id", "status", "flow_id", "ad_id", "account_id")
+FILTERS = ("campaign_id", "status", "flow_id", "ad_id", "account_id", "change_type")
+MOST_CHANGES = 1000  # of one answer
 BUDGETS = (ChangeType.BUDGET_INCREASE, ChangeType.BUDGET_DECREASE)
 STATUSES = ("ACTIVE", "PAUSED", "ARCHIVED")
 MOST = 10**12  # minor units a day: no budget is larger
@@ -50,9 +53,10 @@ class ChangeQueued:
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """Pending changes, oldest first."""
+    """Pending changes, oldest first; ``next_cursor`` (for ``?cursor=``) when there are more."""
 
     changes: list[PendingChange]
+    next_cursor: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,15 +154,41 @@ def _maker_of(call: Call, ad_id: str) -> PendingChange | None:
 
 
 def list_changes(call: Call) -> Changes:
-    """Pending changes of a campaign, a flow, a render job, or with a status."""
+    """Pending changes by campaign, flow, render job, ad, account, type or status, page by page."""
     where = [(name, "==", call.query[name]) for name in FILTERS if name in call.query]
-    asked = call.query.get("status")
-    if asked is not None and asked not in tuple(ChangeStatus):
-        raise ApiError(422, f"status must be one of {', '.join(ChangeStatus)}, not {asked[:40]!r}")
+    _check_one_of(call, "status", ChangeStatus)
+    _check_one_of(call, "change_type", ChangeType)
     if "render_job_id" in call.query:
         where.append(("flow_id", "==", _flow_of(call, call.query["render_job_id"])))
-    found = call.ports.documents.query(Query("pending_ad_changes", where), PendingChange)
-    return Changes(changes=sorted(found, key=lambda change: (change.created_at, change.id)))
+    size = call.number("limit", default=MOST_CHANGES, low=1, high=MOST_CHANGES)
+    page = page_of(
+        call.ports.documents,
+        "pending_ad_changes",
+        where,
+        PendingChange,
+        "created_at",
+        _after(call),
+        size,
+    )
+    return Changes(changes=page.found, next_cursor=page.cursor)
+
+
+def _after(call: Call) -> Place | None:
+    cursor = call.query.get("cursor")
+    if not cursor:
+        return None
+    try:
+        place = Place.of_cursor(cursor)
+    except CursorError as error:
+        raise ApiError(422, f"cursor: {error}") from error
+    identifier(place.id, "cursor")
+    return place
+
+
+def _check_one_of(call: Call, name: str, known: type[StrEnum]) -> None:
+    asked = call.query.get(name)
+    if asked is not None and asked not in tuple(known):
+        raise ApiError(422, f"{name} must be one of {', '.join(known)}, not {asked[:40]!r}")
 
 
 def show_history(call: Call) -> ChangeHistory:
@@ -195,6 +225,6 @@ def _flow_of(call: Call, job_id: str) -> str:
 
 def serve_lists(api: Api) -> None:
     """What is to be changed and what became of it: of the gateway and of meta_publisher."""
-    query = ("render_job_id", *FILTERS)
+    query = ("render_job_id", *FILTERS, "limit", "cursor")
     api.get("/api/pending-ad-changes", answer=Changes, query=query)(list_changes)
     api.get("/api/ad-change-history", answer=ChangeHistory, query=("change_id",))(show_history)

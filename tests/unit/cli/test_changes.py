@@ -77,14 +77,18 @@ def run(gateway, *words):
     return CliRunner().invoke(app, [*words, "--gateway", gateway.url])
 
 
-def stored(gateway, change_id, **members):
+def change_of(change_id, **members):
     given = {
         "id": change_id, "change_type": ChangeType.BUDGET_INCREASE, "status": ChangeStatus.PENDING,
         "account_id": change_id, "campaign_id": None, "ad_id": "1202",
         "payload": {"new_budget": 6000}, "requested_by": "budget", "reasoning": "it earns",
         "created_at": 1.0, "not_before_at": 5.0, "jitter_s": 4.0, "needs_approval": True,
     }  # fmt: skip
-    gateway.documents.set(f"pending_ad_changes/{change_id}", PendingChange(**(given | members)))
+    return PendingChange(**(given | members))
+
+
+def stored(gateway, change_id, **members):
+    gateway.documents.set(f"pending_ad_changes/{change_id}", change_of(change_id, **members))
 
 
 def status_of(gateway, change_id):
@@ -102,6 +106,19 @@ def test_a_change_is_listed_approved_and_shown(gateway):
     shown = json.loads(run(gateway, "changes", "ch-a", "--json").stdout)
     assert [(row["status"], row["requested_by"]) for row in shown["rows"]] == [("APPROVED", "ann")]
     assert "APPROVED" in run(gateway, "changes", "ch-a").output
+
+
+def test_a_list_of_many_pages_is_shown_whole(gateway):
+    """More changes than one answer holds: every one once, in order, filtered by what was asked."""
+    many = [f"ch-many-{number:04d}" for number in range(1001)]
+    given = {"account_id": "many", "campaign_id": "ca-many", "status": ChangeStatus.COMPLETED}
+    gateway.documents.set_many(
+        (f"pending_ad_changes/{one}", change_of(one, **given)) for one in many
+    )
+    stored(gateway, "ch-many-x", **given | {"change_type": ChangeType.STATUS_CHANGE})
+    asked = ["changes", "--campaign", "ca-many", "--type", "budget_increase", "--json"]
+    shown = json.loads(run(gateway, *asked).stdout)
+    assert [one["id"] for one in shown["changes"]] == many
 
 
 def test_a_rejection_says_why_and_cannot_be_repeated(gateway):
