@@ -144,6 +144,10 @@ BUDGET_REASONS: dict[str, str] = {
     "account-timezone-unknown": (
         "Meta did not say the account's time zone: its days are taken as UTC days."
     ),
+    "account-timezone-fixed": (
+        "The account's time zone is not known here by its name: its days are counted with today's "
+        "offset, and those before clocks last changed may begin an hour off."
+    ),
     "insights-rows-refused": "Rows of Meta's report could not be read and were left out.",
     "insights-contradict": (
         "Days of Meta's report contradict themselves: late clicks count to the day before, and ads "

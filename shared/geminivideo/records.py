@@ -822,7 +822,8 @@ class PerformanceDay:
 
     The whole day is written each time it is read again, so overlapping windows never count twice.
     ``spend`` and ``conversion_value`` are minor units; ``frequency`` is impressions per person;
-    ``begins_at`` is the day's midnight in the account's time zone.
+    ``begins_at`` is the day's midnight in the account's time zone, ``hours`` its length: 23 or 25
+    where clocks change.
     """
 
     id: str
@@ -836,6 +837,7 @@ class PerformanceDay:
     source: str
     fetched_at: float
     begins_at: float | None = None
+    hours: float = 24.0
     conversions: float | None = None
     conversion_value: int | None = None
     frequency: float | None = None
@@ -892,8 +894,9 @@ class AdState:
 class AccountReading:
     """``account_readings/{account_id}``: the ad account as Meta showed it when last read.
 
-    ``utc_offset_hours`` is that of its time zone, which Meta's days follow; ``min_daily_budget``
-    is minor units; ``read_through`` is the last day (ISO) of its calendar that was read.
+    Meta's days follow ``time_zone`` (IANA; empty when Meta or the database here does not know it);
+    ``utc_offset_hours`` is that of its clocks when it was read. ``min_daily_budget`` is minor
+    units; ``read_through`` is the last day (ISO) of its calendar that was read.
     """
 
     id: str
@@ -904,6 +907,7 @@ class AccountReading:
     min_daily_budget: int | None = None
     ads: int = 0
     degraded: tuple[str, ...] = ()
+    time_zone: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

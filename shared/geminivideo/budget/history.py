@@ -15,7 +15,10 @@ from geminivideo.records import AdState, PerformanceDay, SettledTotals
 
 
 class AdDay(msgspec.Struct, array_like=True, frozen=True):
-    """One day as the state keeps it; money is minor units, ``begins_at`` its midnight (epoch)."""
+    """One day as the state keeps it; money is minor units, ``begins_at`` its midnight (epoch).
+
+    ``hours`` is how long it is: 23 or 25 where the account's clocks change on it.
+    """
 
     date: str
     begins_at: float
@@ -25,6 +28,7 @@ class AdDay(msgspec.Struct, array_like=True, frozen=True):
     conversions: float = 0.0
     cash_revenue: int = 0
     frequency: float | None = None
+    hours: float = 24.0
 
 
 _DAYS = msgspec.json.Decoder(tuple[AdDay, ...])
@@ -41,6 +45,7 @@ def ad_day(day: PerformanceDay) -> AdDay:
         conversions=day.conversions or 0.0,
         cash_revenue=day.conversion_value or 0,
         frequency=day.frequency,
+        hours=day.hours,
     )
 
 

@@ -6,10 +6,12 @@ A row's money is a decimal string in major units of the account's currency; coun
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
+from math import isfinite
 from typing import Any
 
 from geminivideo import money
+from geminivideo.budget.calendar import Calendar
 from geminivideo.records import PerformanceDay
 
 SOURCE = "meta-insights"
@@ -46,34 +48,20 @@ def day_id(ad_id: str, day: str) -> str:
     return f"{ad_id}-{day}"
 
 
-def begins_at(day: str, utc_offset_hours: float) -> float:
-    """The midnight at which a day (ISO) of a calendar begins, as UTC epoch seconds."""
-    return datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() - utc_offset_hours * 3600.0
-
-
-def day_of(at: float, utc_offset_hours: float) -> str:
-    """The day (ISO) of a calendar on which a moment falls."""
-    return datetime.fromtimestamp(at + utc_offset_hours * 3600.0, UTC).date().isoformat()
-
-
-def days_before(day: str, days: int) -> str:
-    """The day so many days earlier."""
-    return (date.fromisoformat(day) - timedelta(days=days)).isoformat()
-
-
 def performance_day(
     row: Mapping[str, Any],
     *,
     account_id: str,
     currency: str,
-    utc_offset_hours: float,
+    calendar: Calendar,
     fetched_at: float,
 ) -> PerformanceDay:
-    """One row as a day; raises ``InsightsError`` for what is missing or in another currency.
+    """One row as a day of the account's calendar.
 
-    A row over several days keeps its first: only its sums are used then.
+    Raises ``InsightsError`` for what is missing, is none, or is in another currency. A row over
+    several days keeps its first: only its sums are used then.
     """
-    ad_id, day = _text(row, "ad_id"), _text(row, "date_start")
+    ad_id, day = _text(row, "ad_id"), _day(row)
     shown = row.get("account_currency") or currency
     if shown != currency:
         raise CurrencyMismatchError(
@@ -93,7 +81,8 @@ def performance_day(
         currency=currency,
         source=SOURCE,
         fetched_at=fetched_at,
-        begins_at=begins_at(day, utc_offset_hours),
+        begins_at=calendar.begins_at(day),
+        hours=calendar.hours(day),
         conversions=_conversions(row),
         conversion_value=_value(row, currency),
         frequency=_number(row.get("frequency"), row) if row.get("frequency") else None,
@@ -152,9 +141,12 @@ def _count(row: Mapping[str, Any], member: str) -> int:
 
 def _number(raw: Any, row: Mapping[str, Any]) -> float:
     try:
-        return float(raw)
+        number = float(raw)
     except (TypeError, ValueError) as error:
         raise InsightsError(f"{_where(row)}: {raw!r} is no number") from error
+    if not isfinite(number):
+        raise InsightsError(f"{_where(row)}: {raw!r} is no number")
+    return number
 
 
 def _money(raw: Any, currency: str, row: Mapping[str, Any]) -> tuple[int, tuple[str, ...]]:
@@ -167,6 +159,14 @@ def _money(raw: Any, currency: str, row: Mapping[str, Any]) -> tuple[int, tuple[
         return money.minor(raw, currency), (f"{ROUNDED}:{raw}",)
     except money.AmountError as error:
         raise InsightsError(f"{_where(row)}: spend: {error}") from error
+
+
+def _day(row: Mapping[str, Any]) -> str:
+    day = _text(row, "date_start")
+    try:
+        return date.fromisoformat(day).isoformat()
+    except ValueError as error:
+        raise InsightsError(f"ad {row.get('ad_id')}: date_start {day!r} is no day") from error
 
 
 def _text(row: Mapping[str, Any], member: str) -> str:

@@ -12,7 +12,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from geminivideo import degraded as why
-from geminivideo.budget import history, insights
+from geminivideo.budget import history
+from geminivideo.budget.calendar import Calendar
 from geminivideo.cloud.documents import Query
 from geminivideo.learning import dispersion, plausible
 from geminivideo.learning_records import Actual, PredictionRecord
@@ -167,7 +168,7 @@ def _shown(state: AdState, policy: Policy, now: float) -> Shown | None:
 
 
 def _begins(day: history.AdDay) -> float:
-    return day.begins_at or insights.begins_at(day.date, 0.0)
+    return day.begins_at or Calendar().begins_at(day.date)
 
 
 def _stale(state: AdState, policy: Policy, now: float) -> bool:

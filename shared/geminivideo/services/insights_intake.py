@@ -17,7 +17,7 @@ from geminivideo.records import Account, AccountReading, AdState, FeedbackEvent,
 from geminivideo.runtime.http import Api, ApiError, Call, identifier
 from geminivideo.runtime.policies import policy_of
 from geminivideo.services import crediting
-from geminivideo.services.insights_reading import reading_path
+from geminivideo.services.insights_reading import calendar_of, reading_path
 
 if TYPE_CHECKING:
     from geminivideo.cloud.documents import Transaction
@@ -159,8 +159,8 @@ def _day(call: Call, row: InsightsRow, account: Account, at: float) -> Performan
     spend = minor(row.spend, account.currency, "spend")
     value = row.conversion_value
     reading = call.ports.documents.get(reading_path(account.id), AccountReading)
-    offset = reading.utc_offset_hours if reading else 0.0
-    date = insights.day_of(at, offset)
+    calendar = calendar_of(reading)
+    date = calendar.day_of(at)
     return PerformanceDay(
         id=insights.day_id(row.ad_id, date),
         ad_id=row.ad_id,
@@ -172,7 +172,8 @@ def _day(call: Call, row: InsightsRow, account: Account, at: float) -> Performan
         currency=account.currency,
         source=SOURCE,
         fetched_at=at,
-        begins_at=insights.begins_at(date, offset),
+        begins_at=calendar.begins_at(date),
+        hours=calendar.hours(date),
         conversions=_conversions(row),
         conversion_value=(
             None if value is None else minor(value, account.currency, "conversion_value")

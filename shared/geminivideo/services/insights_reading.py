@@ -14,6 +14,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from geminivideo.budget import history, insights
+from geminivideo.budget.calendar import Calendar, UnknownZoneError, days_before
 from geminivideo.budget.history import AdDay
 from geminivideo.cloud.meta_insights import PAGE, MetaInsights
 from geminivideo.meta_client import GraphLostError, GraphRefusedError, Usage
@@ -32,6 +33,7 @@ OLDEST_DAYS = 1050  # with the first days inside the 37 months that Meta keeps
 NOT_CREDITED_HERE = ("pipeline_value", "deals")  # those belong to whoever credits deals
 MEMBERS = tuple(f.name for f in fields(AdState) if f.name not in NOT_CREDITED_HERE)
 TIMEZONE_UNKNOWN = "account-timezone-unknown"
+TIMEZONE_FIXED = "account-timezone-fixed"
 ROWS_REFUSED = "insights-rows-refused"
 CONTRADICTIONS = "insights-contradict"
 _CHUNK = 400
@@ -64,6 +66,11 @@ def pause_path(account_id: str) -> str:
 def reading_path(account_id: str) -> str:
     """``account_readings/{account}``."""
     return f"account_readings/{account_id}"
+
+
+def calendar_of(reading: AccountReading | None) -> Calendar:
+    """The calendar of an account's days; of one that was never read, UTC's."""
+    return Calendar.of(reading.time_zone, reading.utc_offset_hours) if reading else Calendar()
 
 
 def pause_for(
@@ -168,18 +175,19 @@ class AccountReader:
                 f"account {account.id} is in {currency} at Meta and in {account.currency} here: "
                 f"set the currency of accounts/{account.id} to {currency}"
             )
-        offset = _utc_offset(shown, now)
-        if offset is None:
-            self._step.degrade(TIMEZONE_UNKNOWN)
+        name, calendar, degraded = _calendar(shown)
+        for reason in degraded:
+            self._step.degrade(reason)
         least = shown.get("min_daily_budget")
         return AccountReading(
             id=account.id,
             currency=currency,
-            utc_offset_hours=offset or 0.0,
+            utc_offset_hours=calendar.offset_hours(now),
             read_at=now,
-            read_through=insights.day_of(now, offset or 0.0),
+            read_through=calendar.day_of(now),
             min_daily_budget=int(least) if least is not None else None,
-            degraded=(TIMEZONE_UNKNOWN,) if offset is None else (),
+            degraded=degraded,
+            time_zone=name,
         )
 
     # Reports -----------------------------------------------------------------------------
@@ -208,8 +216,8 @@ class AccountReader:
 
     def _ask_before(self, since: str) -> str:
         """The report of all that was before the first reading's days, as one row per ad."""
-        until = insights.days_before(since, 1)
-        oldest = insights.days_before(since, OLDEST_DAYS)
+        until = days_before(since, 1)
+        oldest = days_before(since, OLDEST_DAYS)
         return self._meta.start_report(self._account.ad_account_id, oldest, until, by_day=False)
 
     def _since(self, reading: AccountReading) -> tuple[str, bool]:
@@ -217,10 +225,10 @@ class AccountReader:
         last = self._documents.get(reading_path(self._account.id), AccountReading)
         today, rules = reading.read_through, self._rules
         if last is None:
-            return insights.days_before(today, rules.first_days - 1), True
+            return days_before(today, rules.first_days - 1), True
         is_new_day = last.read_through < today
         days = max(rules.window_days, rules.conversion_days if is_new_day else 0)
-        again = insights.days_before(today, days - 1)
+        again = days_before(today, days - 1)
         return min(again, last.read_through), False
 
     def _await(self, report: InsightsReport) -> None:
@@ -271,13 +279,14 @@ class AccountReader:
         self, rows: Iterable[Mapping[str, Any]], reading: AccountReading, found: Days
     ) -> Iterator[PerformanceDay]:
         """Rows as days; one that cannot be read is set aside, another currency ends the cycle."""
+        calendar = calendar_of(reading)
         for row in rows:
             try:
                 yield insights.performance_day(
                     row,
                     account_id=self._account.id,
                     currency=self._account.currency,
-                    utc_offset_hours=reading.utc_offset_hours,
+                    calendar=calendar,
                     fetched_at=reading.read_at,
                 )
             except insights.CurrencyMismatchError as error:
@@ -342,7 +351,7 @@ class AccountReader:
             id=ad_id, account_id=self._account.id, currency=reading.currency, updated_at=0.0
         )
         if report.before_run_id is not None:
-            through = insights.days_before(report.since, 1)
+            through = days_before(report.since, 1)
             state = history.absorb_before(state, before.get(ad_id), through)
         state = history.absorb(state, days.by_ad.get(ad_id, ()), self._rules.kept_days)
         state = replace(
@@ -376,17 +385,18 @@ def _shown_in(state: AdState, shown: Mapping[str, Any], structure: Structure) ->
     )
 
 
-def _utc_offset(shown: Mapping[str, Any], now: float) -> float | None:
-    """The hours by which the account's clock is ahead of UTC now; unknown: None."""
-    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+def _calendar(shown: Mapping[str, Any]) -> tuple[str, Calendar, tuple[str, ...]]:
+    """An account's time zone by name, its calendar, and what is not known of them.
 
-    if shown.get("timezone_offset_hours_utc") is not None:
-        return float(shown["timezone_offset_hours_utc"])
+    The name decides: the offset that Meta shows is that of one moment.
+    """
+    name, offset = str(shown.get("timezone_name") or ""), shown.get("timezone_offset_hours_utc")
     try:
-        ahead = datetime.fromtimestamp(now, ZoneInfo(str(shown["timezone_name"]))).utcoffset()
-    except (KeyError, ValueError, ZoneInfoNotFoundError):
-        return None
-    return ahead.total_seconds() / 3600.0 if ahead is not None else None
+        return name, Calendar.of_zone(name), ()
+    except UnknownZoneError:
+        if offset is None:
+            return "", Calendar(), (TIMEZONE_UNKNOWN,)
+        return "", Calendar.of_offset(float(offset)), (TIMEZONE_FIXED,)
 
 
 def created_at(text: Any) -> float | None:

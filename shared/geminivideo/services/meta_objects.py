@@ -15,6 +15,7 @@ from typing import Any
 
 from geminivideo import money
 from geminivideo.budget import insights
+from geminivideo.budget.calendar import days_before
 from geminivideo.cloud.documents import Documents, Query, Transaction
 from geminivideo.cloud.meta_insights import MetaInsights
 from geminivideo.meta_client import GraphLostError, GraphRefusedError
@@ -37,7 +38,7 @@ from geminivideo.runtime.http import Api, ApiError, Call, identifier, service_un
 from geminivideo.runtime.policies import policy_of
 from geminivideo.safe_executor.ledger import Pause
 from geminivideo.services import crediting
-from geminivideo.services.insights_reading import pause_for, pause_path, reading_path
+from geminivideo.services.insights_reading import calendar_of, pause_for, pause_path, reading_path
 from geminivideo.services.queueing import new_change, queue
 from geminivideo.topology import NOT_CONFIGURED, Need, variable_of
 
@@ -387,13 +388,13 @@ def _live(
 ) -> list[PerformanceDay]:
     now = call.ports.clock.now()
     reading = call.ports.documents.get(reading_path(account.id), AccountReading)
-    offset = reading.utc_offset_hours if reading else 0.0
-    until = insights.day_of(now, offset)
+    calendar = calendar_of(reading)
+    until = calendar.day_of(now)
     try:
-        rows = meta.ad_rows(ad_id, insights.days_before(until, days - 1), until)
+        rows = meta.ad_rows(ad_id, days_before(until, days - 1), until)
         found = [
             insights.performance_day(
-                row, account_id=account.id, currency=account.currency, utc_offset_hours=offset,
+                row, account_id=account.id, currency=account.currency, calendar=calendar,
                 fetched_at=now,
             )
             for row in rows

@@ -1,15 +1,17 @@
 """Reading insights: whole days set to value, followed over deliveries, exact money."""
 
 from dataclasses import replace
+from datetime import UTC, date, datetime
 
 import pytest
-from geminivideo.budget import insights
+from geminivideo.budget import history
+from geminivideo.budget.calendar import Calendar, days_before
 from geminivideo.events import InsightsDue
 from geminivideo.policy import InsightsPolicy
 from geminivideo.records import Account, AccountReading, FlowStatus, InsightsReport
 from geminivideo.safe_executor.ledger import AccountTotal, Pause
 
-from emulators.meta import Conversion
+from emulators.meta import AdDay, Conversion
 
 
 def test_the_days_of_every_ad_are_written_whole(world, make):
@@ -58,7 +60,7 @@ def test_a_purchase_a_week_after_its_click_is_still_counted(world, make):
     asked = world.all("insights_reports", InsightsReport)
     world.read_through("t3")
     (third,) = [r for r in world.all("insights_reports", InsightsReport) if r not in asked]
-    assert third.since == insights.days_before(third.until, 4)
+    assert third.since == days_before(third.until, 4)
 
 
 def test_what_was_before_the_first_reading_is_in_the_totals(world, make):
@@ -220,3 +222,28 @@ def test_a_bad_token_ends_the_cycle_without_showing_it(world, make, monkeypatch)
     answer = world.read()
     assert answer.outcome == "dead"
     assert "EAAB" not in answer.reason + str(world.flow())
+
+
+@pytest.mark.parametrize(
+    ("zone", "today", "day", "begins", "hours"),
+    [
+        ("Europe/Berlin", "2026-10-27", "2026-10-25", "2026-10-24T22:00", 25.0),
+        ("America/New_York", "2026-03-10", "2026-03-07", "2026-03-07T05:00", 24.0),
+        ("Asia/Tokyo", "2026-10-27", "2026-10-25", "2026-10-24T15:00", 24.0),
+    ],
+)
+def test_days_before_a_change_of_clocks_begin_at_their_own_midnight(
+    world, make, zone, today, day, begins, hours
+):
+    """Meta's row says a date of the account's zone: it began at that date's offset, not today's,
+    for Meta's reading and for a caller's row alike."""
+    world.meta.configure(make.act, "USD", zone)
+    (ad,) = world.meta.seed(make.act, 1, 5000)
+    world.clock.at = Calendar.of_zone(zone).begins_at(today) + 12 * make.hour
+    world.show(AdDay(ad_id=ad, date=date.fromisoformat(day), impressions=9, clicks=1, spend=5))
+    world.read_through()
+    (stored,) = world.days(ad)
+    began = datetime.fromisoformat(begins).replace(tzinfo=UTC).timestamp()
+    assert (stored.date, stored.begins_at, stored.hours) == (day, began, hours)
+    (kept,) = history.days_of(world.state(ad))
+    assert (kept.begins_at, kept.hours) == (began, hours)

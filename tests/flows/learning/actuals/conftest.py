@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import flask
 import pytest
-from geminivideo.budget import history, insights
+from geminivideo.budget import history
+from geminivideo.budget.calendar import Calendar, days_before
 from geminivideo.cloud.documents import Documents, Query
 from geminivideo.cloud.files import Files
 from geminivideo.events import (
@@ -200,9 +201,9 @@ class World:
         for back in range(ago, ago - days, -1):
             if back in skip:
                 continue
-            date = insights.days_before(today, back)
+            date = days_before(today, back)
             seen = clicks(back) if callable(clicks) else clicks
-            begins = insights.begins_at(date, 0.0)
+            begins = Calendar().begins_at(date)
             rows.append(history.AdDay(date, begins, impressions, seen, spend=500))
         bare = AdState(
             id=ad_id, account_id=ACCOUNT, currency="USD", updated_at=self.clock.at,
