@@ -45,6 +45,16 @@ def not_found() -> ApiError:
     return ApiError(404, "resource not found", "OBJECT_NOT_FOUND")
 
 
+def missing(deal_ids: list[str]) -> dict[str, Any]:
+    """What a batch says of the deals that are not in its answer."""
+    return {
+        "status": "error",
+        "category": "OBJECT_NOT_FOUND",
+        "message": "Could not get some DEAL objects, they may be deleted or not exist.",
+        "context": {"ids": deal_ids},
+    }
+
+
 def invalid(message: str) -> ApiError:
     """The request cannot be understood."""
     return ApiError(400, message, "VALIDATION_ERROR")

@@ -24,6 +24,7 @@ READ_ONLY = ("createdate", "hs_lastmodifieddate", "hs_object_id")
 MERGED = "hs_merged_object_ids"
 SEARCH_LIMIT = 10_000
 MAX_PAGE = 200
+MAX_READ, MAX_READ_WITH_HISTORY = 100, 50
 MAX_BATCH = 100
 # When a webhook call is made again after it failed: ten times over a day, with chance in it.
 RETRIES_S = (60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 10800.0, 14400.0, 21600.0, 25200.0)
@@ -191,6 +192,27 @@ class Portal:
             if row is None or bool(row["archived"]) != archived:
                 raise errors.not_found()
             return self._shown(row, names, histories)
+
+    def read_batch(
+        self, deal_ids: Sequence[str], names: Sequence[str], histories: Sequence[str]
+    ) -> dict[str, Any]:
+        """Those of the deals that are there by these very ids, and one error for the others."""
+        most = MAX_READ_WITH_HISTORY if histories else MAX_READ
+        if len(deal_ids) > most:
+            raise errors.invalid(f"at most {most} inputs, not {len(deal_ids)}")
+        with self._lock:
+            rows = [(deal_id, self._row(deal_id)) for deal_id in dict.fromkeys(deal_ids)]
+            there = [row for _, row in rows if row is not None and not row["archived"]]
+            results = [self._shown(row, names, histories) for row in there]
+        found = {result["id"] for result in results}
+        missing = [deal_id for deal_id, _ in rows if deal_id not in found]
+        stamp = iso(self._ms(None))
+        answer = {
+            "status": "COMPLETE", "results": results, "startedAt": stamp, "completedAt": stamp,
+        }  # fmt: skip
+        if missing:
+            answer |= {"numErrors": 1, "errors": [errors.missing(missing)]}
+        return answer
 
     def search(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Filter groups (any of them, all filters of one), sorts, pages; 10,000 results at most."""

@@ -41,6 +41,7 @@ class Wire:
         app.router.add_routes(control.routes(self._faults, "/_faults"))
         app.router.add_post(f"{DEALS}/search", self._search)
         app.router.add_post(f"{DEALS}/merge", self._merge)
+        app.router.add_post(f"{DEALS}/batch/read", self._read_batch)
         app.router.add_get(DEALS, self._list)
         app.router.add_post(DEALS, self._create)
         app.router.add_get(f"{DEALS}/{{deal:[0-9]+}}", self._read)
@@ -83,6 +84,14 @@ class Wire:
             _yes(query.get("archived")),
         )
         return web.json_response(found)
+
+    async def _read_batch(self, request: web.Request) -> web.Response:
+        given = await _body(request)
+        asked = [str(one["id"]) for one in given["inputs"]]
+        answer = self._portal.read_batch(
+            asked, given.get("properties") or (), given.get("propertiesWithHistory") or ()
+        )
+        return web.json_response(answer, status=207 if answer.get("errors") else 200)
 
     async def _list(self, request: web.Request) -> web.Response:
         limit = int(request.query.get("limit", "10"))

@@ -284,8 +284,13 @@ class LocalDeals:
         """What happened to a deal."""
         self._events.setdefault(event.deal_id, []).append(event)
 
-    def read(self, deal_id: str, properties: Sequence[str]) -> CrmDeal | None:
-        """The deal as HubSpot's client reads it; times to the millisecond."""
+    def read_all(
+        self, deal_ids: Sequence[str], properties: Sequence[str]
+    ) -> dict[str, CrmDeal | None]:
+        """The deals as HubSpot's client reads them; times to the millisecond."""
+        return {deal_id: self._shown(deal_id) for deal_id in deal_ids}
+
+    def _shown(self, deal_id: str) -> CrmDeal | None:
         events = self._events.get(deal_id)
         if not events:
             return None

@@ -20,7 +20,6 @@ from geminivideo.cloud.files import Files
 from geminivideo.events import (
     AdsScored,
     ChangeDue,
-    DealTouched,
     InsightsDue,
     SignalsReceived,
     budget_flow_id_of,
@@ -32,7 +31,7 @@ from geminivideo.runtime.step import Answer, StepDoor, door_of
 from geminivideo.runtime.tasks_door import ChangeDoor
 from geminivideo.safe_executor import Ports as ExecutorPorts
 from geminivideo.safe_executor import execute
-from geminivideo.services import budget_decisions
+from geminivideo.services import budget_decisions, crediting
 from geminivideo.services import deals as deal_reading
 
 from emulators.market import Deal, DealEvent, Delivery
@@ -132,17 +131,17 @@ class World:
         ]
 
     def _doors(self) -> dict[str, StepDoor[Any]]:
-        reading, crediting = load("receive_insights"), load("credit_deals")
+        reading, credits_deals = load("receive_insights"), load("credit_deals")
         reading.MetaInsights = lambda token, url="": LocalInsights(self.graph)  # type: ignore[attr-defined]
         reading.os = SimpleNamespace(environ={"META_READ_TOKEN": "simulated"})  # type: ignore[attr-defined]
-        crediting.deals = _Crm(self.crm)  # type: ignore[attr-defined]
+        credits_deals.deals = _Crm(self.crm)  # type: ignore[attr-defined]
         scoring = load("score_ads")
         scoring.decisions = _Decisions(self._gather)  # type: ignore[attr-defined]
         modules = {
             "receive_insights": reading,
             "score_ads": scoring,
             "decide_budgets": load("decide_budgets"),
-            "credit_deals": crediting,
+            "credit_deals": credits_deals,
         }
         doors = {name: door_of(module.main) for name, module in modules.items()}
         for door in doors.values():
@@ -251,10 +250,9 @@ class World:
             self.clock.move(event.at)
             self._track(delivery, event)
             self.crm.take(event)
-            touched = DealTouched(
-                portal_id=PORTAL, deal_id=event.deal_id, cause=f"{round(event.at * 1000)}"
-            )
-            self._done("credit_deals", touched)
+            cause = f"{round(event.at * 1000)}"
+            for touched in crediting.touches(PORTAL, {event.deal_id: cause}):
+                self._done("credit_deals", touched)
         self._credited_until = until
 
     def _track(self, delivery: Delivery, event: DealEvent) -> None:

@@ -283,22 +283,26 @@ class AdsScored(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DealTouched(Event):
-    """A CRM deal may have changed (webhook or reconciliation): read it and credit its ad.
+class DealsTouched(Event):
+    """CRM deals may have changed (webhook or reconciliation): read them and credit their ads.
 
-    ``cause`` is the composite key of the webhook's event, or the poll's tick.
+    ``cause`` tells the webhook's events, or what the poll saw, from any other about these deals.
     """
 
     TOPIC: ClassVar[str] = "deals-touched"
+    MOST: ClassVar[int] = 50  # deals of one message: HubSpot reads so many with their histories
 
     flow_id: str = ""
     portal_id: int
-    deal_id: str
+    deal_ids: tuple[str, ...]
     cause: str
 
     @property
     def key(self) -> str:
-        return f"{self.portal_id}/{self.deal_id}/{self.cause}"
+        named = ",".join(self.deal_ids)
+        if len(self.deal_ids) > 1:
+            named = hashlib.sha256(named.encode()).hexdigest()[:16]
+        return f"{self.portal_id}/{named}/{self.cause}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -348,6 +348,7 @@ BUDGET = (
         "credit_deals",
         Topic("deals-touched"),
         Need.HUBSPOT_TOKEN,
+        emits=("deals-touched",),
         timeout_s=120,
         concurrency=4,
     ),

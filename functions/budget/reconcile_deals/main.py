@@ -4,7 +4,7 @@ from itertools import islice
 
 from geminivideo.cloud.documents import Query
 from geminivideo.crm.deals import HubSpotRefusedError, HubSpotUnavailableError, Modified
-from geminivideo.events import DealTouched, ReconciliationDue
+from geminivideo.events import DealsTouched, ReconciliationDue
 from geminivideo.records import Account, Deal, Reconciliation
 from geminivideo.runtime.step import Permanent, Step, Transient, step
 from geminivideo.services import crediting, deals
@@ -13,7 +13,7 @@ MOST = 2000  # deals of one poll: their messages are one commit
 
 
 @step("reconcile_deals")
-def main(event: ReconciliationDue, step: Step) -> list[DealTouched]:
+def main(event: ReconciliationDue, step: Step) -> list[DealsTouched]:
     having = Query("accounts", [("hubspot_portal_id", ">", 0)])
     accounts = step.documents.query(having, Account)
     by_portal = {a.hubspot_portal_id: a.id for a in accounts if a.hubspot_portal_id}
@@ -25,7 +25,7 @@ def main(event: ReconciliationDue, step: Step) -> list[DealTouched]:
     return []
 
 
-def _polled(portal_id: int, account_id: str, step: Step) -> list[DealTouched]:
+def _polled(portal_id: int, account_id: str, step: Step) -> list[DealsTouched]:
     path, now = f"reconciliations/{portal_id}", step.clock.now()
     last = step.documents.get(path, Reconciliation)
     policy = step.policy_of(account_id).revenue
@@ -48,14 +48,8 @@ def _polled(portal_id: int, account_id: str, step: Step) -> list[DealTouched]:
     step.put(path, polled)
     missed = _missed(portal_id, found, step) + _gone(portal_id, deleted, step)
     step.log("polled", deals=len(found), missed=len(missed), since=since, until=until)
-    return [
-        DealTouched(
-            portal_id=portal_id,
-            deal_id=one.deal_id,
-            cause=f"poll-{round(one.at * 1000)}",
-        )
-        for one in missed
-    ]
+    causes = {one.deal_id: f"poll-{round(one.at * 1000)}" for one in missed}
+    return crediting.touches(portal_id, causes)
 
 
 def _gone(portal_id: int, deleted: list[str], step: Step) -> list[Modified]:

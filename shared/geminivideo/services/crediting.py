@@ -8,16 +8,18 @@ each, all in one transaction. Deliveries that are repeated or disordered change 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from geminivideo import money
 from geminivideo.budget import revenue
 from geminivideo.budget.attribution import Attribution, Click, Touch, attribute
 from geminivideo.budget.revenue import Credit, StageMap, StageValue
 from geminivideo.cloud.documents import Query
+from geminivideo.events import DealsTouched
 from geminivideo.policy import AttributionPolicy, Policy, RevenuePolicy
 from geminivideo.records import (
     Account,
@@ -39,10 +41,13 @@ if TYPE_CHECKING:
 
 NO_INSIGHTS = "no-insights"  # of an ad state: Meta has told nothing of this ad yet
 MAX_CLICKS = 100  # that one piece of evidence is looked up in, newest first
+_MOST_IN = 30  # values of one "in" filter of Firestore
 EVIDENCE = ("click_id", "fbclid", "utm_content", "fingerprint", "ip", "user_agent")
 
 
 Fold = Callable[[Iterable[StageSeen]], Credit]
+Clicks = dict[tuple[str, str], list[TrackedClick]]  # by name and value of their evidence
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -357,40 +362,99 @@ def credit(
     now: float,
     policy: Policy | None = None,
 ) -> Settled:
+    """``credit_all`` of one reading."""
+    (settled,) = credit_all(documents, account, [reading], now, policy)
+    return settled
+
+
+def credit_all(
+    documents: Documents,
+    account: Account,
+    readings: Sequence[Reading],
+    now: float,
+    policy: Policy | None = None,
+) -> list[Settled]:
     """Merge, fold, attribute and write, all or nothing; a reading seen before changes nothing.
 
     ``policy`` is the account's, read here when it is not given.
     """
     policy = policy or policy_of(documents, account.id)
     stages = stages_of(documents, account, policy.revenue)
+    clicks = _clicks_ahead(documents, readings)
 
-    def body(transaction: Transaction) -> Settled:
-        transaction.read_ahead(*_needed(reading))
-        known = transaction.get(reading.path, Deal)
-        before = known or _new_deal(account, reading)
-        after = merged(before, reading)
-        found = _attributed(transaction, account, after, policy.attribution)
-        settled = settle(before, after, found, stages, reading)
-        if known is None and reading.gone:
-            return settled
-        states = [_moved(transaction, account, ad, by, now) for ad, by in settled.by_ad.items()]
-        loose = _loose_total(transaction, account, settled.unattributed, now)
-        transaction.set(reading.path, settled.deal)
-        for event in settled.events:
-            transaction.create(f"feedback_events/{event.id}", replace(event, received_at=now))
-        for state in states:
-            transaction.set(f"ad_states/{state.id}", state)
-        if loose is not None:
-            transaction.set(f"unattributed/{account.id}", loose)
+    def body(transaction: Transaction) -> list[Settled]:
+        transaction.read_ahead(*_needed(readings))
+        ledger = _Ledger(transaction, account, clicks, now)
+        settled = [_credited(ledger, one, stages, policy.attribution) for one in readings]
+        ledger.write()
         return settled
 
     return documents.transact(body)
 
 
-def _needed(reading: Reading) -> list[str]:
-    """The documents that a crediting most likely reads: the deal's, and that of the ad it names."""
-    named = (reading.touch or {}).get("utm_content", "")
-    return [reading.path, *([f"ad_states/{named}"] if named and "/" not in named else [])]
+class _Ledger:
+    """What one transaction read and will write: each document once, however many deals move it."""
+
+    def __init__(
+        self, transaction: Transaction, account: Account, clicks: Clicks, now: float
+    ) -> None:
+        self.transaction = transaction
+        self.account = account
+        self.clicks = clicks
+        self.now = now
+        self._known: dict[str, Any] = {}
+        self._changed: dict[str, None] = {}
+        self._events: list[FeedbackEvent] = []
+
+    def get(self, path: str, kind: type[R]) -> R | None:
+        """The document as it will be."""
+        if path not in self._known:
+            self._known[path] = self.transaction.get(path, kind)
+        found: R | None = self._known[path]
+        return found
+
+    def put(self, path: str, record: Any) -> None:
+        """How it will be."""
+        self._known[path] = record
+        self._changed[path] = None
+
+    def tell(self, events: Iterable[FeedbackEvent]) -> None:
+        """New events."""
+        self._events += events
+
+    def write(self) -> None:
+        """Hand everything to the transaction, which reads no more."""
+        for path in self._changed:
+            self.transaction.set(path, self._known[path])
+        for event in self._events:
+            self.transaction.create(f"feedback_events/{event.id}", event)
+
+
+def _credited(
+    ledger: _Ledger, reading: Reading, stages: StageMap, policy: AttributionPolicy
+) -> Settled:
+    known = ledger.get(reading.path, Deal)
+    before = known or _new_deal(ledger.account, reading)
+    after = merged(before, reading)
+    settled = settle(before, after, _attributed(ledger, after, policy), stages, reading)
+    if known is None and reading.gone:
+        return settled
+    ledger.put(reading.path, settled.deal)
+    ledger.tell(replace(event, received_at=ledger.now) for event in settled.events)
+    for ad_id, by in settled.by_ad.items():
+        _move(ledger, ad_id, by)
+    _loosen(ledger, settled.unattributed)
+    return settled
+
+
+def _needed(readings: Iterable[Reading]) -> list[str]:
+    """The documents that a crediting most likely reads: deals, and the ads that they name.
+
+    In one order for all, so that two batches of the same ads wait for each other and no more.
+    """
+    named = {(reading.touch or {}).get("utm_content", "") for reading in readings}
+    states = {f"ad_states/{ad_id}" for ad_id in named if ad_id and "/" not in ad_id}
+    return sorted({*(reading.path for reading in readings), *states})
 
 
 def _new_deal(account: Account, reading: Reading) -> Deal:
@@ -404,16 +468,13 @@ def _new_deal(account: Account, reading: Reading) -> Deal:
     )
 
 
-def _attributed(
-    transaction: Transaction, account: Account, deal: Deal, policy: AttributionPolicy
-) -> Attribution:
+def _attributed(ledger: _Ledger, deal: Deal, policy: AttributionPolicy) -> Attribution:
     touch = touch_of(deal)
-    clicks = _clicks(transaction, account, touch)
-    ads = _own_ads(transaction, account, touch.utm_content, deal.named_ad)
-    return attribute(touch, clicks, ads, policy)
+    ads = _own_ads(ledger, touch.utm_content, deal.named_ad)
+    return attribute(touch, _clicks(ledger, touch), ads, policy)
 
 
-def _clicks(transaction: Transaction, account: Account, touch: Touch) -> list[Click]:
+def _clicks(ledger: _Ledger, touch: Touch) -> list[Click]:
     """Tracked clicks that share a piece of evidence with the touch, and came before it."""
     asked: list[list[tuple[str, str, object]]] = [
         [(name, "==", getattr(touch, name))]
@@ -424,9 +485,50 @@ def _clicks(transaction: Transaction, account: Account, touch: Touch) -> list[Cl
         asked.append([("ip", "==", touch.ip), ("user_agent", "==", touch.user_agent)])
     found: dict[str, TrackedClick] = {}
     for where in asked:
-        query = Query("clicks", [*where, ("at", "<=", touch.at)], order=["-at"], limit=MAX_CLICKS)
-        found |= {click.id: click for click in transaction.query(query, TrackedClick)}
-    return [_click(one) for one in found.values() if one.account_id == account.id]
+        known = ledger.clicks.get((where[0][0], str(where[0][2])))
+        found |= _before(touch.at, known) if known is not None else _asked(ledger, where, touch.at)
+    return [_click(one) for one in found.values() if one.account_id == ledger.account.id]
+
+
+def _before(at: float, clicks: Iterable[TrackedClick]) -> dict[str, TrackedClick]:
+    past = [click for click in clicks if click.at <= at]
+    return {click.id: click for click in past[:MAX_CLICKS]}
+
+
+def _asked(
+    ledger: _Ledger, where: list[tuple[str, str, object]], at: float
+) -> dict[str, TrackedClick]:
+    query = Query("clicks", [*where, ("at", "<=", at)], order=["-at"], limit=MAX_CLICKS)
+    return {click.id: click for click in ledger.transaction.query(query, TrackedClick)}
+
+
+def _clicks_ahead(documents: Documents, readings: Sequence[Reading]) -> Clicks:
+    """The clicks of many deals' click ids, in a few queries before the transaction.
+
+    A click that comes meanwhile is one that came after the reading. What finds more clicks than it
+    may show is left to be asked deal by deal.
+    """
+    found: Clicks = {}
+    for name in ("click_id", "fbclid") if len(readings) > 1 else ():
+        values = {str(one.touch[name]) for one in readings if one.touch and one.touch.get(name)}
+        for some in _pieces(sorted(values), _MOST_IN):
+            found |= _clicks_by(documents, name, some)
+    return found
+
+
+def _pieces(whole: Sequence[R], most: int) -> list[Sequence[R]]:
+    return [whole[at : at + most] for at in range(0, len(whole), most)]
+
+
+def _clicks_by(documents: Documents, name: str, values: Sequence[str]) -> Clicks:
+    query = Query("clicks", [(name, "in", list(values))], order=["-at"], limit=MAX_CLICKS)
+    clicks = documents.query(query, TrackedClick)
+    if len(clicks) == MAX_CLICKS:
+        return {}
+    found: Clicks = {(name, value): [] for value in values}
+    for click in clicks:
+        found[name, getattr(click, name)].append(click)
+    return found
 
 
 def _click(one: TrackedClick) -> Click:
@@ -436,41 +538,38 @@ def _click(one: TrackedClick) -> Click:
     )  # fmt: skip
 
 
-def _own_ads(
-    transaction: Transaction, account: Account, utm_content: str, named_ad: str | None
-) -> Sequence[str]:
+def _own_ads(ledger: _Ledger, utm_content: str, named_ad: str | None) -> Sequence[str]:
     """The ad that the deal names, if it is the account's; a named one may be unknown so far."""
     if not utm_content or "/" in utm_content:
         return ()
-    state = transaction.get(f"ad_states/{utm_content}", AdState)
+    state = ledger.get(f"ad_states/{utm_content}", AdState)
     if state is not None:
-        return (utm_content,) if state.account_id == account.id else ()
+        return (utm_content,) if state.account_id == ledger.account.id else ()
     made = Query("pending_ad_changes", [("meta_id", "==", utm_content)], limit=5)
     of_ours = any(
-        change.account_id == account.id and change.change_type is ChangeType.CREATE_AD
-        for change in transaction.query(made, PendingChange)
+        change.account_id == ledger.account.id and change.change_type is ChangeType.CREATE_AD
+        for change in ledger.transaction.query(made, PendingChange)
     )
     return (utm_content,) if of_ours or utm_content == named_ad else ()
 
 
-def _moved(
-    transaction: Transaction, account: Account, ad_id: str, by: tuple[int, int], now: float
-) -> AdState:
+def _move(ledger: _Ledger, ad_id: str, by: tuple[int, int]) -> None:
     value, deals = by
-    known = transaction.get(f"ad_states/{ad_id}", AdState)
-    state = known or AdState(
+    path = f"ad_states/{ad_id}"
+    state = ledger.get(path, AdState) or AdState(
         id=ad_id,
-        account_id=account.id,
-        currency=account.currency,
-        updated_at=now,
+        account_id=ledger.account.id,
+        currency=ledger.account.currency,
+        updated_at=ledger.now,
         degraded=(NO_INSIGHTS,),
     )
-    return replace(
+    moved = replace(
         state,
         pipeline_value=state.pipeline_value + value,
         deals=state.deals + deals,
-        updated_at=now,
+        updated_at=ledger.now,
     )
+    ledger.put(path, moved)
 
 
 def with_insights(state: AdState) -> AdState:
@@ -479,15 +578,18 @@ def with_insights(state: AdState) -> AdState:
     return replace(state, degraded=left)
 
 
-def _loose_total(
-    transaction: Transaction, account: Account, by: tuple[int, int], now: float
-) -> Unattributed | None:
+def _loosen(ledger: _Ledger, by: tuple[int, int]) -> None:
     if by == (0, 0):
-        return None
+        return
     value, deals = by
-    known = transaction.get(f"unattributed/{account.id}", Unattributed)
-    total = known or Unattributed(id=account.id, currency=account.currency, updated_at=now)
-    return replace(total, value=total.value + value, deals=total.deals + deals, updated_at=now)
+    account, path = ledger.account, f"unattributed/{ledger.account.id}"
+    total = ledger.get(path, Unattributed) or Unattributed(
+        id=account.id, currency=account.currency, updated_at=ledger.now
+    )
+    moved = replace(
+        total, value=total.value + value, deals=total.deals + deals, updated_at=ledger.now
+    )
+    ledger.put(path, moved)
 
 
 def warn(log: logging.Logger, settled: Settled) -> None:
@@ -496,6 +598,24 @@ def warn(log: logging.Logger, settled: Settled) -> None:
         log.warning(
             "deal %s: %s", settled.deal.id, warning, extra={"alert": "stage-map", "why": warning}
         )
+
+
+# What wakes it -------------------------------------------------------------------------------
+
+
+def touches(portal_id: int, causes: Mapping[str, str]) -> list[DealsTouched]:
+    """The messages about deals of a portal: ``causes`` says what each was touched by.
+
+    The same causes, however often they come, are the same messages.
+    """
+    told = _pieces(sorted(causes.items()), DealsTouched.MOST)
+    return [_touched(portal_id, dict(some)) for some in told]
+
+
+def _touched(portal_id: int, causes: Mapping[str, str]) -> DealsTouched:
+    told = list(causes.items())
+    cause = told[0][1] if len(told) == 1 else hashlib.sha256(repr(told).encode()).hexdigest()[:32]
+    return DealsTouched(portal_id=portal_id, deal_ids=tuple(causes), cause=cause)
 
 
 # Whose deal it is ----------------------------------------------------------------------------

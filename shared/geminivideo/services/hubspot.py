@@ -1,7 +1,7 @@
 """HubSpot's webhook: verified on its raw bytes, stored, and answered before anything is read.
 
 The gateway and the public function ``hubspot_webhook`` serve the same handler. HubSpot's own array
-of events becomes ``hubspot_events`` and one ``DealTouched`` a deal; the flat form of workflows and
+of events becomes ``hubspot_events`` and ``DealsTouched``; the flat form of workflows and
 scripts names ad, deal and stage and is credited at once.
 """
 
@@ -19,7 +19,6 @@ from geminivideo import money
 from geminivideo.crm import signature
 from geminivideo.crm.webhook import DealEvent, PayloadError
 from geminivideo.crm.webhook import parse as parse_events
-from geminivideo.events import DealTouched
 from geminivideo.records import Account, AdState, CrmEvent, StageSeen, TrackedClick
 from geminivideo.runtime import outbox
 from geminivideo.runtime.http import Api, ApiError, Call, identifier, parse, unavailable
@@ -174,7 +173,7 @@ def _taken(call: Call, verified: bool) -> EventsTaken:
     except PayloadError as error:
         raise ApiError(422, f"the body is {error}") from error
     now = call.ports.clock.now()
-    rows = [_row(events, now) for events in _by_deal(payload.events)]
+    rows = _rows(payload.events, now)
     stored = {f"hubspot_events/{e.key}": _record(e, now, verified) for e in payload.events}
     if stored:
         call.ports.documents.set_all({**stored, **{row.path: row for row in rows}})
@@ -184,19 +183,23 @@ def _taken(call: Call, verified: bool) -> EventsTaken:
     )
 
 
-def _by_deal(events: Iterable[DealEvent]) -> list[list[DealEvent]]:
-    deals: dict[tuple[int, str], list[DealEvent]] = {}
+def _rows(events: Iterable[DealEvent], now: float) -> list[outbox.OutboxRow]:
+    """What wakes the crediting; the same events, however often they come, wake it once."""
+    keys: dict[int, dict[str, list[str]]] = {}
     for event in events:
-        deals.setdefault((event.portal_id, event.deal_id), []).append(event)
-    return list(deals.values())
+        keys.setdefault(event.portal_id, {}).setdefault(event.deal_id, []).append(event.key)
+    touched = [
+        one
+        for portal_id, by_deal in keys.items()
+        for one in crediting.touches(portal_id, {d: _cause(told) for d, told in by_deal.items()})
+    ]
+    return [outbox.row_of(one, f"hubspot:{one.key.replace('/', '-')}", 0, now) for one in touched]
 
 
-def _row(events: list[DealEvent], now: float) -> outbox.OutboxRow:
-    """One wake-up for a deal's events; the same events, however often they come, are the same."""
-    first, keys = events[0], sorted(event.key for event in events)
-    cause = keys[0] if len(keys) == 1 else hashlib.sha256("".join(keys).encode()).hexdigest()[:32]
-    touched = DealTouched(portal_id=first.portal_id, deal_id=first.deal_id, cause=cause)
-    return outbox.row_of(touched, f"hubspot:{first.portal_id}-{first.deal_id}:{cause}", 0, now)
+def _cause(keys: list[str]) -> str:
+    """One for all events of a deal."""
+    whole = "".join(sorted(keys))
+    return whole if len(keys) == 1 else hashlib.sha256(whole.encode()).hexdigest()[:32]
 
 
 def _record(event: DealEvent, now: float, verified: bool) -> CrmEvent:

@@ -1,7 +1,12 @@
 """Deals of the double through hubspot-api-client, unmodified."""
 
 import pytest
-from hubspot.crm.deals import ApiException, SimplePublicObjectInput
+from hubspot.crm.deals import (
+    ApiException,
+    BatchReadInputSimplePublicObjectId,
+    SimplePublicObjectId,
+    SimplePublicObjectInput,
+)
 
 from emulators.hubspot import Rates
 
@@ -50,6 +55,38 @@ def test_an_unknown_token_is_401_and_a_deleted_deal_404(start, crm):
     assert gone.value.status == 404
     server.restore(deal)
     assert crm(server).basic_api.get_by_id(deal).id == deal
+
+
+def read_batch(crm, deal_ids, **asked):
+    inputs = [SimplePublicObjectId(id=deal_id) for deal_id in deal_ids]
+    return crm.batch_api.read(BatchReadInputSimplePublicObjectId(inputs=inputs, **asked))
+
+
+def test_a_batch_is_read_with_histories_and_says_who_is_missing(start, crm, clock):
+    """CRM API, batch read: those that are there, and a 207 with the ids of the others."""
+    server = start()
+    kept, moved, gone = (server.create(dealstage="lead", amount=str(n)) for n in range(3))
+    clock.advance(60.0)
+    server.move(moved, "showup")
+    whole = read_batch(crm(server), [moved, kept], properties_with_history=["dealstage"])
+    assert [one.id for one in whole.results] == [moved, kept]
+    versions = whole.results[0].properties_with_history["dealstage"]
+    assert [version.value for version in versions] == ["showup", "lead"]
+    server.archive(gone)
+    some = read_batch(crm(server), [gone, kept, "424242"], properties=["amount"])
+    assert [(one.id, one.properties["amount"]) for one in some.results] == [(kept, "0")]
+    assert sorted(some.errors[0].context["ids"]) == sorted([gone, "424242"])
+
+
+@pytest.mark.parametrize(("most", "histories"), [(100, []), (50, ["dealstage"])])
+def test_a_batch_has_a_limit_which_histories_halve(start, crm, most, histories):
+    """More inputs than that are a 400."""
+    server = start()
+    deals = [str(number) for number in range(most)]
+    read_batch(crm(server), deals, properties_with_history=histories)
+    with pytest.raises(ApiException) as refused:
+        read_batch(crm(server), [*deals, "x"], properties_with_history=histories)
+    assert refused.value.status == 400
 
 
 def test_a_search_pages_through_what_changed_since(start, crm, clock):

@@ -4,13 +4,21 @@ import dataclasses
 import hashlib
 import importlib.util
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import flask
 import pytest
 from geminivideo.cloud.documents import Documents, Query
-from geminivideo.events import DealTouched, ReconciliationDue
-from geminivideo.records import Account, AdState, Deal, Reconciliation
+from geminivideo.events import DealsTouched, ReconciliationDue
+from geminivideo.records import (
+    Account,
+    AdState,
+    Deal,
+    Reconciliation,
+    TrackedClick,
+    Unattributed,
+)
 from geminivideo.runtime import http
 from geminivideo.runtime.clock import Clock
 from geminivideo.runtime.outbox import OutboxRow
@@ -98,7 +106,7 @@ def account(documents, account_id="acc", **members):
 
 
 def touched(deal_id, cause="test"):
-    return DealTouched(portal_id=PORTAL, deal_id=deal_id, cause=cause)
+    return DealsTouched(portal_id=PORTAL, deal_ids=(deal_id,), cause=cause)
 
 
 @pytest.mark.parametrize("secret", ["", "not-configured"])
@@ -204,6 +212,123 @@ def test_merged_deals_are_credited_once(documents, servers, told_of):
     assert began <= documents.require(f"deals/{PORTAL}-{both[0]}", Deal).began_at + 1.0
 
 
+def an_ad(documents, ad_id, account_id="acc"):
+    state = AdState(id=ad_id, account_id=account_id, currency="USD", updated_at=1.0)
+    documents.set(f"ad_states/{ad_id}", state)
+    return ad_id
+
+
+def together(*deal_ids, cause="batch"):
+    return DealsTouched(portal_id=PORTAL, deal_ids=deal_ids, cause=cause)
+
+
+def all_of(documents):
+    """Deals, ads and totals as they stand, without the times of writing."""
+    found = [
+        *documents.query(Query("deals"), Deal),
+        *documents.query(Query("ad_states"), AdState),
+        *documents.query(Query("unattributed"), Unattributed),
+    ]
+    return [
+        {k: v for k, v in dataclasses.asdict(one).items() if not k.endswith(("ed_at", "seen_at"))}
+        for one in found
+    ]
+
+
+def a_portal_of(documents, crm, one):
+    """Deals on two ads by click and by name, of nobody, lost, deleted, merged, and unheard of."""
+    account(documents)
+    ads = [an_ad(documents, f"{one}{number}") for number in range(2)]
+    at = Clock().now() - 3600.0
+    for number, ad_id in enumerate(ads):
+        click = TrackedClick(
+            id=f"c{number}", account_id="acc", ad_id=ad_id, at=at, fbclid=f"f{one}{number}"
+        )
+        documents.set(f"clicks/{click.id}", click)
+    by_click = [crm.create(dealstage="showup", hs_facebook_click_id=f"f{one}{n}") for n in (0, 1)]
+    named = [crm.create(dealstage="closedwon", amount="10", utm_content=ads[0]) for _ in range(3)]
+    crm.move(named[2], "closedlost")
+    nobody, deleted = (crm.create(dealstage="showup") for _ in range(2))
+    merged = crm.portal.merge(*named[:2])["id"]
+    crm.archive(deleted)
+    return [*by_click, *named, nobody, deleted, merged, "424242"]
+
+
+def test_deals_of_one_message_are_credited_as_they_are_one_by_one(documents, servers):
+    """The same documents, whether a message names them all or each has its own."""
+    door = door_of(load("credit_deals").main)
+    deals = a_portal_of(documents, servers[2], "140")
+    assert door.work(together(*deals)).outcome == "completed"
+    at_once = all_of(documents)
+    for kind in ("deals", "ad_states", "unattributed", "feedback_events"):
+        for snapshot in documents.client.collection(kind).list_documents():
+            snapshot.delete()
+    for number in range(2):
+        an_ad(documents, f"140{number}")
+    for deal in deals:
+        assert door.work(touched(deal)).outcome == "completed"
+    assert at_once == all_of(documents)
+    assert sum(one.get("pipeline_value", 0) for one in at_once) > 0
+
+
+def test_the_deals_of_a_message_cost_hubspot_one_call(documents, servers):
+    """Fifty deals that are all there: one batch, and none by itself."""
+    account(documents)
+    crm = servers[2]
+    deals = [crm.create(dealstage="lead") for _ in range(50)]
+    crm.fault("GET /crm/v3/objects/deals/*", code=500)
+    answer = door_of(load("credit_deals").main).work(together(*deals))
+    crm.faults.clear()
+    assert answer.outcome == "completed"
+    assert len(documents.query(Query("deals"), Deal)) == 50
+
+
+def test_a_message_that_fails_twice_is_taken_apart(documents, servers):
+    """Then each deal has a message of its own, and none keeps the others waiting."""
+    account(documents)
+    crm, door = servers[2], door_of(load("credit_deals").main)
+    deals = [crm.create(dealstage="lead") for _ in range(3)]
+    for _ in range(2):
+        crm.fault("POST /crm/*", code=500)
+        assert door.work(together(*deals)).status == 503
+    assert door.work(together(*deals)).outcome == "completed"
+    rows = documents.query(Query("outbox"), OutboxRow)
+    assert sorted(tuple(json.loads(row.body)["deal_ids"]) for row in rows) == sorted(
+        (deal,) for deal in deals
+    )
+    assert len({DealsTouched.decode(row.body.encode()).key for row in rows}) == 3
+
+
+def test_batches_of_the_same_ads_at_once_lose_nothing(documents, servers):
+    """Four messages of twelve deals each, on the same three ads, each in a thread of its own."""
+    account(documents)
+    crm, door = servers[2], door_of(load("credit_deals").main)
+    ads = [an_ad(documents, f"15{number}") for number in range(3)]
+    batches = [
+        [crm.create(dealstage="closedwon", amount="100", utm_content=ad) for ad in ads * 4]
+        for _ in range(4)
+    ]
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda deals: door.work(together(*deals)), batches))
+    assert {answer.outcome for answer in answers} == {"completed"}
+    states = [documents.require(f"ad_states/{ad}", AdState) for ad in ads]
+    assert [state.deals for state in states] == [16] * 3
+    by_deal = documents.query(Query("deals"), Deal)
+    assert sum(state.pipeline_value for state in states) == sum(one.credited for one in by_deal)
+
+
+def test_deals_of_one_message_go_to_the_accounts_of_their_ads(documents, servers):
+    """One portal, two ad accounts: each deal is counted to the account of the ad it names."""
+    account(documents)
+    account(documents, "other")
+    crm = servers[2]
+    ads = [an_ad(documents, "160"), an_ad(documents, "161", "other")]
+    deals = [crm.create(dealstage="showup", utm_content=ad) for ad in ads]
+    assert door_of(load("credit_deals").main).work(together(*deals)).outcome == "completed"
+    kept = [documents.require(f"deals/{PORTAL}-{deal}", Deal) for deal in deals]
+    assert [(deal.account_id, deal.ad_id) for deal in kept] == [("acc", "160"), ("other", "161")]
+
+
 def test_a_poll_begins_where_the_last_one_ended(documents, servers):
     """The watermark moves; within the overlap a deal is told again under the same key."""
     account(documents)
@@ -217,7 +342,8 @@ def test_a_poll_begins_where_the_last_one_ended(documents, servers):
     documents.set(f"reconciliations/{PORTAL}", old)
     door_of(module.main).work(ReconciliationDue(tick="t2"))
     rows = documents.query(Query("outbox"), OutboxRow)
-    causes = [json.loads(r.body)["cause"] for r in rows if json.loads(r.body)["deal_id"] == deal]
+    told = [json.loads(row.body) for row in rows]
+    causes = [one["cause"] for one in told if deal in one["deal_ids"]]
     assert len(causes) == 2
     assert len(set(causes)) == 1
 
@@ -232,7 +358,7 @@ def test_a_poll_leaves_alone_what_was_read_since_it_changed(documents, servers):
     crm.move(lost, "showup")
     assert door.work(ReconciliationDue(tick="t")).outcome == "completed"
     rows = documents.query(Query("outbox"), OutboxRow)
-    touched_now = {json.loads(row.body)["deal_id"] for row in rows}
+    touched_now = {deal_id for row in rows for deal_id in json.loads(row.body)["deal_ids"]}
     assert lost in touched_now
     assert told not in touched_now
 
