@@ -62,47 +62,104 @@ def fill(
     """
     import numpy as np
 
-    if (lower > upper).any() or not (weights >= 0).all():
-        raise ValueError("a lower bound above its upper bound, or a weight below zero or unknown")
-    least, most = int(lower.sum()), int(upper.sum())
-    if total <= least:
-        forced = Forced.LOWER if total < least else None
-        return Filled(amounts=lower.copy(), level=0.0, shortfall=total - least, forced=forced)
-    if total >= most:
-        forced = Forced.UPPER if total > most else None
-        return Filled(amounts=upper.copy(), level=math.inf, shortfall=total - most, forced=forced)
-    shift = np.broadcast_to(saturation, lower.shape)
-    low, high = ((bound + shift).astype(np.float64) for bound in (lower, upper))
-    pool = _Pool(_positive(weights), low, high, total + int(shift.sum()))
-    level = _level(pool)
-    return Filled(amounts=_to_cents(pool, level) - saturation, level=level)
+    sums = _Sums.of(weights, lower, upper)
+    if total <= sums.least:
+        forced = Forced.LOWER if total < sums.least else None
+        return Filled(amounts=lower.copy(), level=0.0, shortfall=total - sums.least, forced=forced)
+    if total >= sums.most:
+        forced, missed = Forced.UPPER if total > sums.most else None, total - sums.most
+        return Filled(amounts=upper.copy(), level=math.inf, shortfall=missed, forced=forced)
+    ads = _Ads(weights, lower, upper, np.broadcast_to(saturation, lower.shape), sums)
+    return _by_sample(ads, total) or _by_all(ads, total)
 
 
-def _positive(weights: Column) -> Column:
-    """The weights by their largest, none so small that leftover money could not reach it."""
-    import numpy as np
+@dataclass(frozen=True)
+class _Sums:
+    """Of all ads: what their bounds sum to, the smallest and the largest weight."""
 
-    largest = float(weights.max())
-    if largest <= 0:
-        return np.ones_like(weights)
-    scaled = weights / largest
-    return np.maximum(scaled, _LEAST, out=scaled) if scaled.min() < _LEAST else scaled
+    least: int
+    most: int
+    lightest: float
+    heaviest: float
+
+    @classmethod
+    def of(cls, weights: Column, lower: Cents, upper: Cents) -> _Sums:
+        """Raises ``ValueError`` for what is no split."""
+
+        def add(part: slice) -> _Sums:
+            room, some = upper[part] - lower[part], weights[part]
+            if room.min() < 0 or not some.min() >= 0:
+                raise ValueError(
+                    "a lower bound above its upper bound, or a weight below zero or unknown"
+                )
+            least = int(lower[part].sum())
+            return cls(least, least + int(room.sum()), float(some.min()), float(some.max()))
+
+        found = parts.each(len(weights), add)
+        return cls(
+            least=sum(one.least for one in found),
+            most=sum(one.most for one in found),
+            lightest=min((one.lightest for one in found), default=0.0),
+            heaviest=max((one.heaviest for one in found), default=0.0),
+        )
+
+
+@dataclass(frozen=True)
+class _Ads:
+    """All ads as they came."""
+
+    weights: Column
+    lower: Cents
+    upper: Cents
+    saturation: Cents
+    sums: _Sums
+
+    def pool(self, rows: slice | Rows, total: float = 0.0) -> _Pool:
+        """Some of them, to be filled to ``total``, with what counts as filled before."""
+        import numpy as np
+
+        shift = self.saturation[rows]
+        low, high = (np.add(bound[rows], shift, dtype=float) for bound in (self.lower, self.upper))
+        return _Pool(self._weights(rows), low, high, total + int(shift.sum()))
+
+    def _weights(self, rows: slice | Rows) -> Column:
+        """By the largest of all, none so small that leftover money could not reach it."""
+        import numpy as np
+
+        some, largest = self.weights[rows], self.sums.heaviest
+        if largest <= 0:
+            return np.ones_like(some)
+        scaled = some / largest
+        light = self.sums.lightest < _LEAST * largest
+        return np.maximum(scaled, _LEAST, out=scaled) if light else scaled
+
+    def sample(self, total: int, stride: int) -> _Pool:
+        """Every so many-th ad, with as large a share of what is between its bounds."""
+        share = (total - self.sums.least) / (self.sums.most - self.sums.least)
+        some = self.pool(slice(None, None, stride))
+        floor, room = float(some.lower.sum()), float((some.upper - some.lower).sum())
+        return replace(some, total=floor + share * room)
+
+    def settle(self, rows: slice, low: float, high: float, cents: Cents) -> Rows:
+        """Fill ``cents`` in; the ads that are not at the same bound at both levels."""
+        import numpy as np
+
+        ads, amounts = self.pool(rows), cents[rows]
+        full, empty = ads.weights * low >= ads.upper, ads.weights * high <= ads.lower
+        np.subtract(self.upper[rows], self.lower[rows], out=amounts)
+        amounts *= full
+        amounts += self.lower[rows]
+        return np.flatnonzero(~(full | empty)) + rows.start
 
 
 @dataclass(frozen=True)
 class _Pool:
-    """Ads to be filled to ``total``, beside others that take ``base + slope * level``."""
+    """Ads to be filled to ``total``."""
 
     weights: Column
     lower: Column
     upper: Column
     total: float
-    base: float = 0.0
-    slope: float = 0.0
-
-    def rows(self, part: slice | Rows) -> _Pool:
-        """Some of the ads, by themselves."""
-        return _Pool(self.weights[part], self.lower[part], self.upper[part], self.total)
 
     def taken(self, level: float) -> Column:
         """What each ad takes at that level."""
@@ -116,59 +173,60 @@ class _Pool:
         """(what all take beyond the total, and how it grows with the level)."""
         taken = self.taken(level)
         free = (taken > self.lower) & (taken < self.upper)
-        slope = self.slope + float((self.weights * free).sum())
-        return self.base + self.slope * level + float(taken.sum()) - self.total, slope
+        return float(taken.sum()) - self.total, float((self.weights * free).sum())
 
-    def sample(self, stride: int) -> _Pool:
-        """Every so many-th ad, with as large a share of what is between its bounds."""
-        least, most = int(self.lower.sum()), int(self.upper.sum())
-        share = (self.total - least) / (most - least)
-        some = self.rows(slice(None, None, stride))
-        floor, room = int(some.lower.sum()), int((some.upper - some.lower).sum())
-        return replace(some, total=floor + share * room)
+    def has_level_between(self, low: float, high: float) -> bool:
+        """Whether its total is met there, and its bounds admit it."""
+        possible = self.lower.sum() <= self.total <= self.upper.sum()
+        return bool(possible) and self.excess(low)[0] <= 0 <= self.excess(high)[0]
 
-    def between(self, low: float, high: float) -> _Pool | None:
-        """Only the ads that meet a bound between two levels; the root is elsewhere: ``None``."""
-        import numpy as np
 
-        def find(part: slice) -> list[tuple[Rows, float, float]]:
-            return [self._bent(rows, low, high) for rows in parts.blocks(part)]
+def _by_all(ads: _Ads, total: int) -> Filled:
+    pool = ads.pool(slice(None), total)
+    level = _level(pool)
+    return Filled(amounts=_to_cents(pool, level) - ads.saturation, level=level)
 
-        found = chain.from_iterable(parts.each(len(self.weights), find))
-        rows, at_low, at_high = zip(*found, strict=True)
-        bent = self.rows(np.concatenate(rows))
-        others, others_high = math.fsum(at_low), math.fsum(at_high)
-        slope = (others_high - others) / (high - low)
-        narrowed = replace(bent, base=others - slope * low, slope=slope)
-        inside = narrowed.excess(low)[0] <= 0 <= narrowed.excess(high)[0]
-        return narrowed if inside else None
 
-    def _bent(self, rows: slice, low: float, high: float) -> tuple[Rows, float, float]:
-        """(ads of these that meet a bound, what the others take at the low and the high level)."""
-        import numpy as np
+def _by_sample(ads: _Ads, total: int) -> Filled | None:
+    """Of many ads a sample tells nearly where the level is.
 
-        ads = self.rows(rows)
-        least, most = ads.taken(low), ads.taken(high)
-        off_floor = (least == ads.lower) & (most > ads.lower)
-        bent = np.flatnonzero(off_floor | ((most == ads.upper) & (least < ads.upper)))
-        at_low, at_high = least.sum() - least[bent].sum(), most.sum() - most[bent].sum()
-        return bent + rows.start, float(at_low), float(at_high)
+    Most ads are at one of their bounds there, wherever it is exactly, and only the others are
+    looked at again and again. ``None`` for few ads, and when the sample leads astray.
+    """
+    stride = len(ads.weights) // _SAMPLE
+    if stride < 2:
+        return None
+    near = _level(ads.sample(total, stride))
+    for reach in _REACHES:
+        filled = _between(ads, total, near / reach, near * reach)
+        if filled is not None:
+            return filled
+    return None
+
+
+def _between(ads: _Ads, total: int, low: float, high: float) -> Filled | None:
+    """The split if its level is between the two."""
+    import numpy as np
+
+    cents = np.empty(len(ads.weights), np.int64)
+
+    def settle(part: slice) -> list[tuple[Rows, int]]:
+        found = [(rows, ads.settle(rows, low, high, cents)) for rows in parts.blocks(part)]
+        return [(open_, int(cents[rows].sum())) for rows, open_ in found]
+
+    found = parts.each(len(cents), settle)
+    rows = np.concatenate([open_ for open_, _ in chain.from_iterable(found)])
+    settled = sum(given for _, given in chain.from_iterable(found)) - int(cents[rows].sum())
+    pool = ads.pool(rows, total - settled)
+    if not pool.has_level_between(low, high):
+        return None
+    level = _root(pool, low, math.sqrt(low * high), high)
+    cents[rows] = _to_cents(pool, level) - ads.saturation[rows]
+    return Filled(amounts=cents, level=level)
 
 
 def _level(pool: _Pool) -> float:
-    """The level at which all take the total.
-
-    Of many ads a sample tells nearly where it is; then only those are looked at again and again
-    that meet a bound near it.
-    """
-    stride = len(pool.weights) // _SAMPLE
-    if stride > 1:
-        near = _level(pool.sample(stride))
-        for reach in _REACHES:
-            low, high = near / reach, near * reach
-            narrowed = pool.between(low, high)
-            if narrowed is not None:
-                return _root(narrowed, low, near, high)
+    """The level at which all take the total."""
     high = float((pool.upper / pool.weights).max())
     return _root(pool, 0.0, min(high, pool.total / max(float(pool.weights.sum()), 1e-300)), high)
 
@@ -196,31 +254,17 @@ def _to_cents(pool: _Pool, level: float) -> Cents:
     """Whole minor units by the largest remainder, inside the bounds; ties go to the first ads."""
     import numpy as np
 
-    cents = np.empty(len(pool.weights), np.int64)
-
-    def floor(part: slice) -> list[tuple[Rows, Column]]:
-        return [_floor(pool.rows(rows), level, rows, cents) for rows in parts.blocks(part)]
-
-    found = chain.from_iterable(parts.each(len(cents), floor))
-    free, owed = (np.concatenate(columns) for columns in zip(*found, strict=True))
+    whole = pool.taken(level)
+    free = np.flatnonzero((whole > pool.lower) & (whole < pool.upper))
+    exact = np.round(whole[free] / _QUANTUM) * _QUANTUM
+    floor = np.minimum(np.maximum(np.floor(exact), pool.lower[free]), pool.upper[free])
+    whole[free], owed = floor, exact - floor
+    cents = whole.astype(np.int64)
     missing = int(pool.total) - int(cents.sum())
-    if 0 < missing <= int((owed > 0).sum()):
+    if 0 <= missing <= int((owed > 0).sum()):
         cents[free[_smallest(-owed, missing)]] += 1
         return cents
     return _evened(cents, free, owed, pool)
-
-
-def _floor(ads: _Pool, level: float, rows: slice, cents: Cents) -> tuple[Rows, Column]:
-    """Fill ``cents`` in; (the ads that no bound holds, what each is still owed)."""
-    import numpy as np
-
-    whole = ads.taken(level)
-    free = np.flatnonzero((whole > ads.lower) & (whole < ads.upper))
-    exact = np.round(whole[free] / _QUANTUM) * _QUANTUM
-    floor = np.minimum(np.maximum(np.floor(exact), ads.lower[free]), ads.upper[free])
-    whole[free] = floor
-    cents[rows] = whole
-    return free + rows.start, exact - floor
 
 
 def _evened(cents: Cents, free: Rows, owed: Column, pool: _Pool) -> Cents:
@@ -240,8 +284,8 @@ def _smallest(keys: Column, count: int) -> Rows:
     """Where the so many smallest are; of equal ones the first."""
     import numpy as np
 
-    if count >= len(keys):
-        return np.arange(len(keys))
+    if not 0 < count < len(keys):
+        return np.arange(min(count, len(keys)))
     edge = np.partition(keys, count - 1)[count - 1]
     below = np.flatnonzero(keys < edge)
     ties = np.flatnonzero(keys == edge)[: count - len(below)]
