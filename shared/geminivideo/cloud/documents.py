@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from geminivideo.cloud import writing
+from geminivideo.cloud import reading, writing
 from geminivideo.decoding import learned
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ Version = Any  # of a document: when it was written last, as a protobuf timestam
 _MAX_TRANSACTION_ATTEMPTS = 40
 _OWN_TYPES = (bytes,)
 _CHUNK = 400  # documents in one commit of many, or one reading of many (Firestore took 500)
-# Not ``__list__``: Firestore refuses field names that begin and end with two underscores.
-_LIST_IN_LIST = "@list"
 _TTL_FIELD = "expire_at"
 
 
@@ -50,40 +48,13 @@ def encode(record: Any) -> dict[str, Any]:
     return stored
 
 
-def decode(data: Mapping[str, Any] | None, kind: type[T]) -> T:
-    """A stored map as ``kind``; raises ``msgspec.ValidationError`` naming the member."""
-    return _typed(_loaded(data or {}), kind)
-
-
-def _typed(loaded: dict[str, Any], kind: type[T]) -> T:
+def decode(fields: Mapping[str, Any], kind: type[T]) -> T:
+    """The protobuf fields of a document as ``kind``; raises ``msgspec.ValidationError``, which
+    names the member."""
+    loaded = reading.members(fields)
     if isinstance(loaded.get(_TTL_FIELD), datetime):
         loaded[_TTL_FIELD] = loaded[_TTL_FIELD].timestamp()
     return msgspec.convert(loaded, learned(kind), strict=False)
-
-
-def _data_of(snapshot: Any) -> Mapping[str, Any] | None:
-    """What ``to_dict`` copies; what is decoded from it shares nothing with it."""
-    data: Mapping[str, Any] | None = snapshot._data
-    return data
-
-
-def _members(fields: Mapping[str, Any]) -> Any:
-    """The members of a protobuf map; a wrapped list comes out as the list that it is."""
-    if len(fields) == 1 and _LIST_IN_LIST in fields:
-        return _value(fields[_LIST_IN_LIST])
-    return {name: _value(value) for name, value in fields.items()}
-
-
-def _value(value: Any) -> Any:
-    """A protobuf ``Value`` of a kind that ``encode`` writes."""
-    kind = value.WhichOneof("value_type")
-    if kind == "map_value":
-        return _members(value.map_value.fields)
-    if kind == "array_value":
-        return [_value(item) for item in value.array_value.values]
-    if kind == "timestamp_value":
-        return value.timestamp_value.ToDatetime(tzinfo=UTC)
-    return None if kind == "null_value" else getattr(value, kind)
 
 
 def _chunks(items: Iterable[R]) -> Iterator[list[R]]:
@@ -98,17 +69,7 @@ def _storable(value: Any, in_list: bool = False) -> Any:
         return {str(key): _storable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         items = [_storable(item, in_list=True) for item in value]
-        return {_LIST_IN_LIST: items} if in_list else items
-    return value
-
-
-def _loaded(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        if set(value) == {_LIST_IN_LIST}:
-            return [_loaded(item) for item in value[_LIST_IN_LIST]]
-        return {key: _loaded(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_loaded(item) for item in value]
+        return {reading.LIST_IN_LIST: items} if in_list else items
     return value
 
 
@@ -132,20 +93,19 @@ class Transaction:
     def __init__(self, documents: Documents, inner: firestore.Transaction) -> None:
         self._documents = documents
         self._inner = inner
-        self._ahead: dict[str, Any] = {}  # snapshots by path
+        self._ahead: dict[str, Any] = {}  # documents, or None, by path
 
     def read_ahead(self, *paths: str) -> None:
         """Read documents in one call; ``get`` then has them here."""
-        references = [self._documents.reference(path) for path in paths]
-        for snapshot in self._inner.get_all(references):
-            self._ahead[snapshot.reference.path] = snapshot
+        found = self._documents.found(paths, _id_for_reading(self._inner))
+        self._ahead |= {reading.path_of(name): document for name, document in found.items()}
 
     def get(self, path: str, kind: type[T]) -> T | None:
         """The document at ``path`` as ``kind``, or None; the commit fails if it changes."""
-        snapshot = self._ahead.get(path)
-        if snapshot is None:
+        if path not in self._ahead:
             return self._documents.fetched(path, kind, _id_for_reading(self._inner))
-        return decode(_data_of(snapshot), kind) if snapshot.exists else None
+        document = self._ahead[path]
+        return None if document is None else decode(document.fields, kind)
 
     def require(self, path: str, kind: type[T]) -> T:
         """The document at ``path``; raises ``DocumentMissingError`` when there is none."""
@@ -153,10 +113,8 @@ class Transaction:
 
     def query(self, query: Query, kind: type[T]) -> list[T]:
         """The documents a query finds, inside the transaction."""
-        return [
-            decode(_data_of(snapshot), kind)
-            for snapshot in query.build(self._documents).stream(transaction=self._inner)
-        ]
+        found = reading.found_by(query.build(self._documents), self._inner, {})
+        return [decode(document.fields, kind) for document in found]
 
     def create(self, path: str, record: Any) -> None:
         """Write a document that must not exist yet (the commit raises when it does)."""
@@ -201,7 +159,7 @@ class Query:
         """The client's own query."""
         from google.cloud import firestore
 
-        query: Any = documents.client.collection(self.collection)
+        query: Any = firestore.Query(documents.client.collection(self.collection))
         if self.members:
             query = query.select(self.members)
         for name, operator, value in self.where:
@@ -236,6 +194,7 @@ class Documents:
         """The real client, opened on first use."""
         from google.cloud import firestore
 
+        reading.on_one_thread()
         return firestore.Client(project=self._project)
 
     def reference(self, path: str) -> firestore.DocumentReference:
@@ -264,7 +223,7 @@ class Documents:
             if "/documents/" not in str(error.message):  # the database itself is missing
                 raise
             return None
-        return _typed(_members(type(found).pb(found).fields), kind)
+        return decode(type(found).pb(found).fields, kind)
 
     def require(self, path: str, kind: type[T]) -> T:
         """The document at ``path``; raises ``DocumentMissingError`` when there is none."""
@@ -339,30 +298,40 @@ class Documents:
 
     def get_many(self, paths: Iterable[str], kind: type[T]) -> dict[str, T]:
         """The documents among ``paths`` that exist, by their path."""
-        found: dict[str, T] = {}
+        by_path: dict[str, T] = {}
         for chunk in _chunks(paths):
-            references = {self.reference(path)._path: path for path in chunk}
-            for snapshot in self.client.get_all([self.reference(path) for path in chunk]):
-                if snapshot.exists:
-                    path = references[snapshot.reference._path]
-                    found[path] = decode(_data_of(snapshot), kind)
-        return found
+            asked = {self.reference(path)._document_path: path for path in chunk}
+            by_path |= {
+                asked[name]: decode(document.fields, kind)
+                for name, document in self.found(chunk).items()
+                if document is not None
+            }
+        return by_path
+
+    def found(self, paths: Iterable[str], transaction: bytes | None = None) -> dict[str, Any]:
+        """The protobuf documents at ``paths`` by their full names; None where there is none."""
+        names = [self.reference(path)._document_path for path in paths]
+        return reading.found_at(self.client, names, transaction, self._patience)
 
     def pages(self, query: Query, kind: type[T], size: int = 1000) -> Iterator[list[T]]:
-        """What a query finds, in the order of ids, a page at a time; it has no order of its own.
+        """What a query finds, a page at a time: by its order, whose fields are read, then by ids.
 
         Each page is a call of its own: no call lasts as long as a large collection.
         """
         built: Any = query.build(self).order_by("__name__").limit(size)
-        after = None
+        asked = built
         while True:
-            asked = built if after is None else built.start_after(after)
-            snapshots = list(asked.stream(**self._patience))
-            if snapshots:
-                yield [decode(_data_of(snapshot), kind) for snapshot in snapshots]
-            if len(snapshots) < size:
+            documents = reading.found_by(asked, None, self._patience)
+            if documents:
+                yield [decode(document.fields, kind) for document in documents]
+            if len(documents) < size:
                 return
-            after = snapshots[-1]
+            asked = built.start_after(self._place(documents[-1], query))
+
+    def _place(self, document: Any, query: Query) -> list[Any]:
+        """Of a document in the order of a query's pages."""
+        fields = (document.fields[name.removeprefix("-")] for name in query.order)
+        return [*map(reading.value, fields), self.reference(reading.path_of(document.name))]
 
     def update_all(self, paths: Iterable[str], changes: Mapping[str, Any]) -> None:
         """Change the same members of existing documents, all in one commit."""
@@ -383,13 +352,13 @@ class Documents:
 
     def query(self, query: Query, kind: type[T]) -> list[T]:
         """The documents a query finds, in its order."""
-        found = query.build(self).stream(**self._patience)
-        return [decode(_data_of(snapshot), kind) for snapshot in found]
+        found = reading.found_by(query.build(self), None, self._patience)
+        return [decode(document.fields, kind) for document in found]
 
     def named(self, query: Query, kind: type[T]) -> dict[str, T]:
         """The documents a query finds, by their ids."""
-        found = query.build(self).stream(**self._patience)
-        return {snapshot.id: decode(_data_of(snapshot), kind) for snapshot in found}
+        found = reading.found_by(query.build(self), None, self._patience)
+        return {one.name.rpartition("/")[2]: decode(one.fields, kind) for one in found}
 
     def delete(self, path: str) -> None:
         """Delete a document; one that is gone already is no error."""

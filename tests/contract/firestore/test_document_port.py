@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -10,8 +11,6 @@ from geminivideo.cloud.documents import (
     AlreadyExistsError,
     DocumentMissingError,
     Query,
-    decode,
-    encode,
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -32,6 +31,12 @@ class Shape:
     labels: dict[str, list[str]] | None = None
     raw: bytes = b""
     expire_at: float | None = None
+
+
+@dataclass(frozen=True)
+class Height:
+    y: float
+    x: int | None = None
 
 
 shapes = st.builds(
@@ -59,7 +64,6 @@ def test_lists_in_lists_survive_although_firestore_refuses_them(documents):
     shape = Shape("deep", grid=((1, 2), (), (3,)), cube=(((1,), (2, 3)), ()))
     documents.set("shapes/deep", shape)
     assert documents.get("shapes/deep", Shape) == shape
-    assert decode(encode(shape), Shape) == shape
 
 
 def test_expiry_times_are_stored_as_timestamps(documents):
@@ -90,6 +94,44 @@ def test_queries_as_data(documents):
     assert documents.transact(lambda inner: inner.query(query, Point)) == [
         *(Point(0, 4.0), Point(0, 2.0)),
     ]
+
+
+def test_pages_follow_the_order_of_a_query_and_miss_nothing_between_equals(documents):
+    """Equal values, and both kinds of number, across pages; only members asked for are read."""
+    given = [Point(n, (0.0, 1.5, 2)[n % 3]) for n in range(7)]
+    for point in given:
+        documents.set(f"points/{point.x}", point)
+    query = Query("points", where=[("y", "<", 2.5)], order=["y"], members=["y"])
+    pages = list(documents.pages(query, Height, size=2))
+    assert [len(page) for page in pages] == [2, 2, 2, 1]
+    assert [one.y for page in pages for one in page] == sorted(point.y for point in given)
+    assert {type(one.x) for page in pages for one in page} == {type(None)}
+    every = documents.pages(Query("points"), Point, size=3)
+    assert [point for page in every for point in page] == given
+
+
+def test_many_documents_are_read_by_path_and_queries_name_them(documents):
+    """Absent ones are left out, a path asked twice is one; ids are those of the documents."""
+    for n in range(3):
+        documents.set(f"points/{n}", Point(n, 0.0))
+    paths = ["points/2", "points/9", "points/0", "points/2"]
+    assert documents.get_many(paths, Point) == {
+        "points/2": Point(2, 0.0),
+        "points/0": Point(0, 0.0),
+    }
+    named = documents.named(Query("points", [("x", ">", 0)]), Point)
+    assert named == {"1": Point(1, 0.0), "2": Point(2, 0.0)}
+
+
+def test_a_query_is_read_on_the_thread_that_asks(documents, monkeypatch):
+    """No thread is started for its stream, which would cost more than a small answer."""
+    documents.set("points/1", Point(1, 1.0))
+    started = []
+    start = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", lambda one: (started.append(one), start(one)))
+    assert documents.query(Query("points"), Point) == [Point(1, 1.0)]
+    assert documents.get_many(["points/1"], Point) == {"points/1": Point(1, 1.0)}
+    assert started == []
 
 
 def test_a_transaction_reads_then_writes_together(documents):
