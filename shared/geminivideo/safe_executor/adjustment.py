@@ -183,12 +183,21 @@ class BudgetChange:
             if mine is None or mine.before != live:
                 mine = self._entry(transaction, window, live, minimum, now)
             window = _with(trimmed(window, now, self.work.policy.executor), mine)
+            room = self._reserved(transaction.get(total, AccountTotal), mine)
             sent = {"daily_budget": mine.after, BEFORE: live}
             setting.intend(transaction, change, sent)
             transaction.set(path, window)
+            if room is not None:
+                transaction.set(total, room)
             return mine.after
 
         return self.work.ports.documents.transact(body)
+
+    def _reserved(self, total: AccountTotal | None, mine: BudgetEntry) -> AccountTotal | None:
+        """The account's total with room for the rise, where a cap makes it scarce."""
+        if total is None or self.work.policy.executor.account_daily_cap is None:
+            return None
+        return total.reserving(self.work.change.id, mine.after - mine.before)
 
     def _entry(
         self, transaction: Transaction, window: BudgetWindow, live: int, minimum: int, now: float
@@ -286,20 +295,24 @@ class BudgetChange:
             counted = replace(mine, open=False, at=self.work.clock.now())
             transaction.set(path, _with(window, counted))
         if mine is not None and total is not None:
-            moved = replace(total, minor=total.minor + mine.after - mine.before)
+            moved = total.counted(self.work.change.id, mine.after - mine.before)
             transaction.set(total_path, moved)
         for at in known:
             transaction.update(at, {"daily_budget": value})
 
     def _forget(self, setting: Setting) -> None:
         """Meta refused, or shows no effect: nothing was changed, so nothing is counted."""
-        path = ledger.adset_window_path(setting.object_id)
+        path, own = ledger.adset_window_path(setting.object_id), self.work.change.id
+        total_path = ledger.total_path(self.work.change.account_id)
 
         def body(transaction: Transaction) -> None:
             self.work.held.fenced(transaction)
             window = transaction.get(path, BudgetWindow) or BudgetWindow()
-            kept = tuple(e for e in window.entries if e.change_id != self.work.change.id)
+            total = transaction.get(total_path, AccountTotal)
+            kept = tuple(e for e in window.entries if e.change_id != own)
             transaction.set(path, BudgetWindow(entries=kept))
+            if total is not None and own in total.reserved:
+                transaction.set(total_path, total.reserving(own, 0))
 
         self.work.ports.documents.transact(body)
 
@@ -324,13 +337,15 @@ class StatusChange:
             self._make_room(str(shown["adset_id"]))
             self._switch_on("campaign", str(shown["campaign_id"]))
             self._switch_on("adset", str(shown["adset_id"]))
-        return ad_id, self._set("status", "ad", ad_id, wanted)
+        shown = self._set("status", "ad", ad_id, wanted)
+        self.work.closing = self._closing() if wanted == "ACTIVE" else None
+        return ad_id, shown
 
     def _make_room(self, adset_id: str) -> None:
-        """Count the ad set's budget to the account's total; raises ``Waits`` above the cap.
+        """Reserve the ad set's budget in the account's total; raises ``Waits`` above the cap.
 
-        Once: what has begun was counted. One that runs already is in the total, and a person's
-        own is not started.
+        Once: what has begun has its room. An ad set that runs already is in the total, and a
+        person's own is not started.
         """
         rules, documents = self.work.policy.executor, self.work.ports.documents
         if rules.account_daily_cap is None or self.work.change.steps:
@@ -344,16 +359,30 @@ class StatusChange:
         path, now = ledger.total_path(self.work.change.account_id), self.work.clock.now()
 
         def body(transaction: Transaction) -> RuleResult:
+            change = self.work.held.fenced(transaction)
             total = transaction.get(path, AccountTotal)
-            result = under_cap(rules, total, gain, now)
+            taken = total.taken(change.id) if total else None
+            result = under_cap(rules, taken, gain, now)
             if result.passed and total is not None:
-                transaction.set(path, replace(total, minor=total.minor + gain))
+                transaction.set(path, total.reserving(change.id, gain))
             return result
 
         room = documents.transact(body)
         self.work.results = (*self.work.results, room)
         if not room.passed:
             raise Waits(room.until_at or now, f"{room.rule}: {room.reason}")
+
+    def _closing(self) -> Closing:
+        """What was reserved is counted in the transaction that ends the change."""
+        path = ledger.total_path(self.work.change.account_id)
+
+        def write(transaction: Transaction, change: PendingChange) -> PendingChange:
+            total = transaction.get(path, AccountTotal)
+            if total is not None and change.id in total.reserved:
+                transaction.set(path, total.counted(change.id, total.reserved[change.id]))
+            return change
+
+        return Closing(reads=(path,), write=write)
 
     def _switch_on(self, kind: str, object_id: str) -> None:
         """Activate a parent that this product made; a person's own stays as that person left it."""

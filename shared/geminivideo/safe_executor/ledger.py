@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 APP_PAUSE = "rate_windows/app"
 KILL_SWITCH = "breakers/kill-switch"
@@ -49,10 +49,40 @@ class BudgetWindow:
 
 @dataclass(frozen=True, kw_only=True)
 class AccountTotal:
-    """``rate_windows/total-{id}``: the account's live daily budgets, summed when last read."""
+    """``rate_windows/total-{id}``: the account's live daily budgets, summed when last read.
+
+    It moves with each change that is executed. ``reserved`` are the rises (minor units, by change)
+    that were let out and are not counted yet: two at once may not share the same room under a cap.
+    ``raised`` is the sum of all rises that were ever counted, so that a reading of Meta can tell
+    those that came while it read.
+    """
 
     minor: int
     as_of_at: float
+    reserved: dict[str, int] = field(default_factory=dict)
+    raised: int = 0
+
+    def taken(self, change_id: str) -> int:
+        """The total as it is when every other change that was let out has had its effect."""
+        return self.minor + sum(self.others(change_id).values())
+
+    def others(self, change_id: str) -> dict[str, int]:
+        """What is reserved for other changes."""
+        return {name: gain for name, gain in self.reserved.items() if name != change_id}
+
+    def reserving(self, change_id: str, gain: int) -> AccountTotal:
+        """With room for a change; for none where it gains nothing."""
+        mine = {change_id: gain} if gain > 0 else {}
+        return replace(self, reserved=self.others(change_id) | mine)
+
+    def counted(self, change_id: str, moved: int) -> AccountTotal:
+        """After a change has had its effect."""
+        return replace(
+            self,
+            minor=self.minor + moved,
+            reserved=self.others(change_id),
+            raised=self.raised + max(0, moved),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -148,12 +148,15 @@ def _of_others(situation: BudgetSituation, since: float) -> list[BudgetEntry]:
 
 
 def _within(situation: BudgetSituation) -> int | None:
-    """The budget nearest to the fuzzed wish that velocity and minimum allow, if that is a move."""
+    """The budget nearest to the fuzzed wish that velocity and minimum allow, if that is a move.
+
+    A move that is smaller than the fuzz may drown in it: then the wish itself is what counts.
+    """
     low, high = _allowed(situation)
     wish = fuzzed(situation.change_id, situation.requested, situation.policy)
-    value = min(max(wish, low), high)
-    moves = value > situation.live if situation.rising else value < situation.live
-    return value if low <= high and moves else None
+    near = (min(max(each, low), high) for each in (wish, situation.requested))
+    moves = (each for each in near if (each - situation.live) * (1 if situation.rising else -1) > 0)
+    return next(moves, None) if low <= high else None
 
 
 def _allowed(situation: BudgetSituation) -> tuple[int, int]:
@@ -188,22 +191,20 @@ def account_cap(situation: BudgetSituation, value: int) -> RuleResult:
     capped = situation.policy.account_daily_cap is not None
     if capped and value <= situation.live:
         return RuleResult(rule="account_cap", result=Result.PASSED, reason="it is a cut")
-    gain = value - situation.live
-    return under_cap(situation.policy, situation.total, gain, situation.now)
+    taken = situation.total.taken(situation.change_id) if situation.total else None
+    return under_cap(situation.policy, taken, value - situation.live, situation.now)
 
 
-def under_cap(
-    policy: ExecutorPolicy, total: AccountTotal | None, gain: int, now: float
-) -> RuleResult:
-    """``gain`` more a day (minor units) fits under the account's cap."""
+def under_cap(policy: ExecutorPolicy, taken: int | None, gain: int, now: float) -> RuleResult:
+    """``gain`` more a day (minor units) fits under the account's cap, of which so much is taken."""
     cap = policy.account_daily_cap
     if cap is None:
         return RuleResult(rule="account_cap", result=Result.PASSED, reason="no cap is set")
     recheck = now + policy.recheck_s
-    if total is None:
+    if taken is None:
         return _later("account_cap", "the account's total is not known yet", recheck)
-    reason = f"{total.minor + gain} of {cap} minor units a day"
-    if total.minor + gain <= cap:
+    reason = f"{taken + gain} of {cap} minor units a day"
+    if taken + gain <= cap:
         return RuleResult(rule="account_cap", result=Result.PASSED, reason=reason)
     return _later("account_cap", reason, recheck)
 

@@ -19,14 +19,28 @@ from geminivideo.budget.history import AdDay
 from geminivideo.cloud.meta_insights import PAGE, MetaInsights
 from geminivideo.meta_client import GraphLostError, GraphRefusedError, Usage
 from geminivideo.policy import InsightsPolicy, Policy
-from geminivideo.records import Account, AccountReading, AdState, InsightsReport, PerformanceDay
+from geminivideo.records import (
+    Account,
+    AccountReading,
+    AdState,
+    InsightsReport,
+    PendingChange,
+    PerformanceDay,
+)
 from geminivideo.runtime.failures import Permanent, Rejected, Transient
+from geminivideo.safe_executor.claim import TERMINAL
 from geminivideo.safe_executor.classify import Reaction, classify
-from geminivideo.safe_executor.ledger import AccountTotal, Pause, ad_state_path
+from geminivideo.safe_executor.ledger import (
+    AccountTotal,
+    Pause,
+    ad_state_path,
+    change_path,
+    total_path,
+)
 from geminivideo.services import crediting
 
 if TYPE_CHECKING:
-    from geminivideo.cloud.documents import Documents
+    from geminivideo.cloud.documents import Documents, Transaction
     from geminivideo.runtime.step import Step
 
 OLDEST_DAYS = 1050  # with the first days inside the 37 months that Meta keeps
@@ -126,8 +140,10 @@ class AccountReader:
             self._await(report)
             before = self._before(report, reading)
             days = self._days(report, reading)
+            raised = self._raised()
             structure = self._structure()
         self._keep(report, reading, days, before, structure)
+        self._keep_total(structure.live_total, raised, reading.read_at)
 
     def _still_paused(self) -> None:
         pause = self._documents.get(pause_path(self._account.id), Pause)
@@ -333,9 +349,33 @@ class AccountReader:
             )  # fmt: skip
             self._documents.set_many(((ad_state_path(s.id), s) for s in states), MEMBERS)
         self._tell(days)
-        total = AccountTotal(minor=structure.live_total, as_of_at=reading.read_at)
-        self._step.put(f"rate_windows/total-{self._account.id}", total)
         self._step.put(reading_path(self._account.id), replace(reading, ads=len(structure.ads)))
+
+    def _raised(self) -> int:
+        total = self._documents.get(total_path(self._account.id), AccountTotal)
+        return total.raised if total else 0
+
+    def _keep_total(self, live: int, raised: int, at: float) -> None:
+        """The sum of the live budgets, with the rises that were executed while it was read.
+
+        They may be in it already: the cap is rather kept too early than too late.
+        """
+        path = total_path(self._account.id)
+
+        def body(transaction: Transaction) -> None:
+            known = transaction.get(path, AccountTotal) or AccountTotal(minor=0, as_of_at=at)
+            owners = {
+                own: transaction.get(change_path(own), PendingChange) for own in known.reserved
+            }
+            waiting = {
+                own: gain
+                for own, gain in known.reserved.items()
+                if (change := owners[own]) is not None and change.status not in TERMINAL
+            }
+            minor = live + known.raised - raised
+            transaction.set(path, replace(known, minor=minor, as_of_at=at, reserved=waiting))
+
+        self._documents.transact(body)
 
     def _state(
         self,

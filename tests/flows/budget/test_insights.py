@@ -6,9 +6,18 @@ from datetime import UTC, date, datetime
 import pytest
 from geminivideo.budget import history
 from geminivideo.budget.calendar import Calendar, days_before
+from geminivideo.cloud.meta_insights import MetaInsights
 from geminivideo.events import InsightsDue
 from geminivideo.policy import InsightsPolicy
-from geminivideo.records import Account, AccountReading, FlowStatus, InsightsReport
+from geminivideo.records import (
+    Account,
+    AccountReading,
+    ChangeStatus,
+    ChangeType,
+    FlowStatus,
+    InsightsReport,
+    PendingChange,
+)
 from geminivideo.safe_executor.ledger import AccountTotal, Pause
 
 from emulators.meta import AdDay, Conversion
@@ -172,6 +181,39 @@ def test_the_accounts_total_is_what_is_live(world, make):
     world.read_through()
     total = world.documents.require(f"rate_windows/total-{make.account}", AccountTotal)
     assert total.minor == 12000
+
+
+def test_a_rise_during_the_reading_stays_in_the_total(world, make, monkeypatch):
+    """What the executor counted while the structure was read is not lost to the cap, nor is the
+    room of what is still on its way; that of a change which has ended is given back."""
+    world.meta.seed(make.act, 3, 4000)
+    world.read_through("t1")
+    world.clock.sleep(6 * make.hour)
+    path = f"rate_windows/total-{make.account}"
+    for name, status in (("ch-way", "EXECUTING"), ("ch-over", "FAILED")):
+        world.documents.set(f"pending_ad_changes/{name}", change_of(name, status))
+    read = MetaInsights.structure
+
+    def structure(self, act, edge):
+        if edge == "ads":  # budgets were read just before
+            total = world.documents.require(path, AccountTotal)
+            grown = total.reserving("ch-way", 300).counted("ch-done", 800)
+            cut = grown.counted("ch-cut", -500)
+            world.documents.set(path, replace(cut, reserved=cut.reserved | {"ch-over": 50}))
+        return read(self, act, edge)
+
+    monkeypatch.setattr(MetaInsights, "structure", structure)
+    world.read_through("t2")
+    total = world.documents.require(path, AccountTotal)
+    assert (total.minor, total.reserved) == (12_800, {"ch-way": 300})
+
+
+def change_of(change_id, status):
+    return PendingChange(
+        id=change_id, change_type=ChangeType.BUDGET_INCREASE, status=ChangeStatus(status),
+        account_id="acme", campaign_id=None, ad_id="1", payload={"new_budget": 1},
+        requested_by="t", reasoning="t", created_at=1.0, not_before_at=1.0, jitter_s=3.0,
+    )  # fmt: skip
 
 
 def test_without_a_token_the_flow_ends_and_says_why(world, monkeypatch):

@@ -325,6 +325,53 @@ def test_the_cap_and_the_total_follow_each_change(world: Any) -> None:
     assert "account_cap" in world.change(blocked.id).last_error
 
 
+def test_two_rises_at_once_do_not_share_the_room_under_the_cap(world: Any) -> None:
+    """There is room for one of them: one goes out, the other waits, whatever the order."""
+    made = world.plan(2, daily_budget=10_000)
+    world.drain()
+    ads = [world.change(each.id) for each in made]
+    world.policy = Policy(
+        executor=ExecutorPolicy(mode=ExecutionMode.AUTO, account_daily_cap=10_500, fuzz=0.0)
+    )
+    total = AccountTotal(minor=10_000, as_of_at=world.clock.now())
+    world.documents.set(ledger.total_path("demo"), total)
+    wishes = [world.raise_to(ad, 5500).id for ad in ads]
+    world.clock.sleep(30.0)
+    world.execute_at_once(*wishes)
+    assert sorted(world.budget_of(ad) for ad in ads) == [5000, 5500]
+    kept = world.documents.require(ledger.total_path("demo"), AccountTotal)
+    assert (kept.minor, kept.reserved, kept.raised) == (10_500, {}, 500)
+
+
+def test_a_refused_rise_gives_its_room_back(world: Any) -> None:
+    """What Meta refused is not in the total, and another change may have the room."""
+    made = world.live_ad(5000)
+    world.policy = Policy(
+        executor=ExecutorPolicy(mode=ExecutionMode.AUTO, account_daily_cap=5_500, fuzz=0.0)
+    )
+    total = AccountTotal(minor=5_000, as_of_at=world.clock.now())
+    world.documents.set(ledger.total_path("demo"), total)
+    world.meta.fault(UPDATE, code=100)
+    refused = world.raise_to(made, 5500)
+    world.drain()
+    assert world.change(refused.id).status is ChangeStatus.FAILED
+    assert world.documents.require(ledger.total_path("demo"), AccountTotal) == total
+    world.raise_to(made, 5500)
+    world.drain()
+    assert world.budget_of(made) == 5500
+
+
+def test_a_move_smaller_than_the_fuzz_is_made_as_asked(world: Any) -> None:
+    """A rise by a cent or ten: the fuzz of half a percent never turns it around or fails it."""
+    made = world.live_ad(5000)
+    for more in (1, 10, 2, 1):
+        live = world.budget_of(made)
+        change = world.raise_to(made, live + more)
+        world.drain()
+        assert world.change(change.id).status is ChangeStatus.COMPLETED
+        assert live < world.budget_of(made) <= (live + more) * 1.005
+
+
 def test_an_ad_set_begins_to_run_only_under_the_cap(world: Any) -> None:
     """ACTIVE spends the ad set's budget more a day: it waits for room, and is counted once."""
     made = world.live_ad(5000)
