@@ -8,11 +8,9 @@ that one which gets most of the clicks does not pass for the account.
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from geminivideo.budget import parts
 from geminivideo.budget.evidence import Evidence, total
 from geminivideo.budget.signals import AccountPrior
 from geminivideo.policy import SamplerPolicy
@@ -29,9 +27,9 @@ _TURNS = 12
 
 def learn(evidence: Evidence, policy: SamplerPolicy) -> AccountPrior:
     """The account's prior; with nothing seen, the policy's."""
-    alpha, beta = _ctr(evidence.clicks, evidence.impressions, policy)
-    size = _credit_size(evidence, policy)
     some = _sample(evidence, 1 + len(evidence.clicks) // _SAMPLE)
+    alpha, beta = _ctr(evidence, some, policy)
+    size = _credit_size(evidence, policy)
     deal = _deal_value(some, size, policy) if evidence.counted else 0.0
     unit = deal or size
     seen = some.deals if deal else some.value / max(unit, 1.0)
@@ -47,42 +45,45 @@ def learn(evidence: Evidence, policy: SamplerPolicy) -> AccountPrior:
 
 
 def _sample(evidence: Evidence, stride: int) -> Evidence:
-    """Every so many-th ad; the columns of deals, which many turns look at, side by side."""
+    """Every so many-th ad; the columns that are looked at again and again side by side."""
     some = evidence.rows(slice(None, None, stride))
-    columns = (some.exposure, some.value, some.deals, some.ripe)
-    exposure, value, deals, ripe = (column.copy() for column in columns)
-    return replace(some, exposure=exposure, value=value, deals=deals, ripe=ripe)
+    return replace(
+        some,
+        clicks=some.clicks.copy(),
+        impressions=some.impressions.copy(),
+        exposure=some.exposure.copy(),
+        value=some.value.copy(),
+        deals=some.deals.copy(),
+        ripe=some.ripe.copy(),
+    )
 
 
-def _ctr(clicks: Column, impressions: Column, policy: SamplerPolicy) -> tuple[float, float]:
-    import numpy as np
-
-    shown = float(impressions.sum())
+def _ctr(evidence: Evidence, some: Evidence, policy: SamplerPolicy) -> tuple[float, float]:
+    """The Beta of the CTRs: its mean of all ads, its variance of those in the sample."""
+    shown = float(evidence.impressions.sum())
     pseudo = policy.prior_ctr_impressions
-    mean = (float(clicks.sum()) + policy.prior_ctr * pseudo) / (shown + pseudo)
-    between = policy.prior_value_dispersion
-    ads = int(np.count_nonzero(impressions > 0))
-    if ads > 1:
-        scatter = math.fsum(
-            _scatter(clicks[at], impressions[at], mean)
-            for at in parts.blocks(slice(0, len(clicks)))
-        )
-        spread = shown - total(impressions, impressions) / shown
-        variance = max(0.0, scatter - (ads - 1) * mean * (1 - mean)) / max(spread, 1e-9)
-        weight = policy.prior_ctr_strength
-        between = (between * weight + variance / mean**2 * ads) / (weight + ads)
-    between = max(between, policy.min_value_dispersion)
+    mean = (float(evidence.clicks.sum()) + policy.prior_ctr * pseudo) / (shown + pseudo)
+    between = max(_ctr_spread(some, mean, policy), policy.min_value_dispersion)
     strength = max(2.0, (1 - mean) / (mean * between) - 1)
     return mean * strength, (1 - mean) * strength
 
 
-def _scatter(clicks: Column, impressions: Column, mean: float) -> float:
-    """The squared distances of the rates from the mean, by impressions."""
+def _ctr_spread(some: Evidence, mean: float, policy: SamplerPolicy) -> float:
+    """The variance between the ads' CTRs by the square of their mean."""
     import numpy as np
 
-    apart = clicks / np.maximum(impressions, 1e-9)
+    prior, impressions = policy.prior_value_dispersion, some.impressions
+    ads = int(np.count_nonzero(impressions > 0))
+    if ads < 2:
+        return prior
+    shown = float(impressions.sum())
+    apart = some.clicks / np.maximum(impressions, 1e-9)
     apart -= mean
-    return total(impressions, apart, apart)
+    scatter = total(impressions, apart, apart)
+    spread = shown - total(impressions, impressions) / shown
+    variance = max(0.0, scatter - (ads - 1) * mean * (1 - mean)) / max(spread, 1e-9)
+    weight = policy.prior_ctr_strength
+    return (prior * weight + variance / mean**2 * ads) / (weight + ads)
 
 
 def _credit_size(evidence: Evidence, policy: SamplerPolicy) -> float:
