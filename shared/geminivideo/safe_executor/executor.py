@@ -70,15 +70,15 @@ def execute(change_id: str, ports: Ports, clock: Time, policy: Policy) -> Outcom
     claimed = claim(ports.documents, change_id, clock.now(), policy)
     if claimed.kind is ClaimKind.CLAIMED:
         return Execution(claimed, ports, clock, policy).run()
-    return _not_claimed(change_id, claimed, ports)
+    return _not_claimed(change_id, claimed, ports, clock)
 
 
-def _not_claimed(change_id: str, claimed: Claim, ports: Ports) -> Outcome:
+def _not_claimed(change_id: str, claimed: Claim, ports: Ports, clock: Time) -> Outcome:
     match claimed:
         case Claim(kind=ClaimKind.MISSING):
             return Outcome(kind=OutcomeKind.MISSING, change_id=change_id, reason="no such change")
         case Claim(kind=ClaimKind.TERMINAL, change=PendingChange() as change):
-            tell(change, ports)
+            tell(change, ports, clock.now())
             return Outcome(
                 kind=OutcomeKind.ALREADY,
                 change_id=change_id,
@@ -111,34 +111,66 @@ def _blocked(change: PendingChange, claimed: Claim, ports: Ports) -> Outcome:
     )
 
 
-def tell(change: PendingChange, ports: Ports) -> None:
+def tell(change: PendingChange, ports: Ports, now: float) -> None:
     """Pass a terminal change on; repeated for a redelivered task, so that no crash loses it."""
     if change.status is ChangeStatus.FAILED:
-        compensate(change, ports)
+        compensate(change, ports, now)
         ports.dead_letter(change, change.last_error or "failed")
     ports.on_finished(change)
 
 
-def compensate(change: PendingChange, ports: Ports) -> None:
-    """Delete what a failed change created, newest first; never anything shared or not its own."""
-    steps = {name: step_of(raw) for name, raw in change.steps.items()}
+def compensate(change: PendingChange, ports: Ports, now: float) -> None:
+    """Delete what a failed change created, newest first; never anything shared or not its own.
+
+    Nor what a replay goes on with, and nothing while the kill switch is on: that is left, and told.
+    """
     for name in saga.REMOVABLE:
-        step = steps.get(name)
-        if step is None or step.state is not StepState.DONE or step.meta_id is None:
+        raw = change.steps.get(name)
+        meta_id = step_of(raw).meta_id if raw else None
+        if meta_id is None:
             continue
-        try:
-            ports.graph.delete(name, step.meta_id)
-        except (GraphRefusedError, GraphLostError) as error:
-            ports.alert("compensation", f"{change.id}: {name} {step.meta_id} is left: {error}")
+        left = f"{change.id}: {name} {meta_id} is left"
+        if ports.documents.get(ledger.KILL_SWITCH, ledger.Breaker) is not None:
+            ports.alert("compensation", f"{left}: the kill switch is on")
             continue
-        _mark_removed(change.id, name, step, ports)
+        step = _given_up(change.id, name, ports, now)
+        if step is not None:
+            _remove(change.id, name, step, ports, left)
 
 
-def _mark_removed(change_id: str, name: str, step: Step, ports: Ports) -> None:
-    removed = msgspec.to_builtins(replace(step, state=StepState.REMOVED))
+def _given_up(change_id: str, name: str, ports: Ports, now: float) -> Step | None:
+    """The step whose object is to be deleted, UNKNOWN from now on: a replay that begins meanwhile
+    looks for the object instead of trusting in it. ``None``: there is nothing to delete."""
+    path, replayed = ledger.change_path(change_id), ledger.change_path(ledger.replay_of(change_id))
+
+    def body(transaction: Transaction) -> Step | None:
+        change = transaction.get(path, PendingChange)
+        again = transaction.get(replayed, PendingChange)
+        step = step_of(change.steps[name]) if change else None
+        if again is not None or step is None or step.state is StepState.REMOVED:
+            return None
+        given_up = replace(step, state=StepState.UNKNOWN, at=now)
+        transaction.update(path, {f"steps.{name}": msgspec.to_builtins(given_up)})
+        return step
+
+    return ports.documents.transact(body)
+
+
+def _remove(change_id: str, name: str, step: Step, ports: Ports, left: str) -> None:
+    """Delete the object; without an answer its step stays UNKNOWN."""
+    state = StepState.REMOVED
+    try:
+        ports.graph.delete(name, str(step.meta_id))
+    except GraphLostError as error:
+        ports.alert("compensation", f"{left}: {error}")
+        return
+    except GraphRefusedError as error:
+        ports.alert("compensation", f"{left}: {error}")
+        state = StepState.DONE
+    stored = {f"steps.{name}": msgspec.to_builtins(replace(step, state=state))}
 
     def body(transaction: Transaction) -> None:
-        transaction.update(ledger.change_path(change_id), {f"steps.{name}": removed})
+        transaction.update(ledger.change_path(change_id), stored)
 
     ports.documents.transact(body)
 
@@ -357,7 +389,7 @@ class Execution:
             return finished
 
         finished = self.ports.documents.transact(body)
-        tell(finished, self.ports)
+        tell(finished, self.ports, self.clock.now())
         return self._outcome(OutcomeKind(str(status)), reason or "", meta_id=meta_id)
 
     def _mind_usage(self) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 
+_REPLAYED = re.compile(r"(.+)-r([0-9]+)")
 APP_PAUSE = "rate_windows/app"
 KILL_SWITCH = "breakers/kill-switch"
 TOKEN_BREAKER = "breakers/meta-token"
@@ -102,6 +104,12 @@ class Breaker:
 
     reason: str
     opened_at: float
+
+
+def replay_of(change_id: str) -> str:
+    """The id of the change that tries a failed one again: ``ch-1-r1``, then ``ch-1-r2``."""
+    found = _REPLAYED.fullmatch(change_id)
+    return f"{found[1]}-r{int(found[2]) + 1}" if found else f"{change_id}-r1"
 
 
 def change_path(change_id: str) -> str:

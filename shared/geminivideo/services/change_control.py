@@ -6,7 +6,6 @@ Who decided stands in the append-only history.
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -29,7 +28,6 @@ from geminivideo.services.queueing import new_change, path_of, queue, wake_up
 BREAKERS = "breakers"
 LETTER_PREFIX = "change:"
 LAPSED = "has lapsed: the signals it was decided from are too old; the next cycle decides anew"
-_REPLAYED = re.compile(r"(.+)-r([0-9]+)")
 # What a person may ask for once more: it ended, and what it asked for was not done.
 _UNDONE = frozenset({ChangeStatus.FAILED, ChangeStatus.CANCELLED})
 
@@ -221,7 +219,7 @@ def replay(call: Call) -> Replayed:
 
 def _replayed_change(call: Call, asked: PendingChange, by: str) -> Replayed:
     """A FAILED change as a new one; of one that was replayed already, its latest replay counts."""
-    failed, again = asked, _next_replay(asked.id)
+    failed, again = asked, ledger.replay_of(asked.id)
     if failed.status is not ChangeStatus.FAILED:
         raise ApiError(409, f"{failed.id} is {failed.status}: only a FAILED change is replayed")
     while (known := call.ports.documents.get(path_of(again), PendingChange)) is not None:
@@ -229,12 +227,18 @@ def _replayed_change(call: Call, asked: PendingChange, by: str) -> Replayed:
             raise ApiError(409, f"{asked.id} was replayed as {again}, which is COMPLETED")
         if known.status not in _UNDONE:
             break
-        failed, again = known, _next_replay(again)
+        failed, again = known, ledger.replay_of(again)
+
+    def check(transaction: Transaction) -> None:
+        if transaction.require(path_of(failed.id), PendingChange).steps != failed.steps:
+            raise ApiError(409, f"what {failed.id} left at Meta is being removed: try again")
+
     decided = _queued(
         call,
         failed,
         again,
         by,
+        check,
         change_type=failed.change_type,
         payload=failed.payload,
         reasoning=f"replay of {failed.id} by {by}: {failed.reasoning}",
@@ -244,12 +248,14 @@ def _replayed_change(call: Call, asked: PendingChange, by: str) -> Replayed:
     return Replayed(id=decided.id, kind="change", by=by)
 
 
-def _next_replay(change_id: str) -> str:
-    found = _REPLAYED.fullmatch(change_id)
-    return f"{found[1]}-r{int(found[2]) + 1}" if found else f"{change_id}-r1"
-
-
-def _queued(call: Call, of: PendingChange, change_id: str, by: str, **members: Any) -> Decided:
+def _queued(
+    call: Call,
+    of: PendingChange,
+    change_id: str,
+    by: str,
+    check: Callable[[Transaction], None] | None = None,
+    **members: Any,
+) -> Decided:
     """A new change made of another one; asked for twice, it is the same one."""
     change = new_change(
         call,
@@ -263,7 +269,7 @@ def _queued(call: Call, of: PendingChange, change_id: str, by: str, **members: A
         **members,
     )
     try:
-        queue(call, change, f"of:{change_id}")
+        queue(call, change, f"of:{change_id}", check=check)
     except AlreadyExistsError:
         change = _known(call, change_id)
     return _decided(change, by, of.id)

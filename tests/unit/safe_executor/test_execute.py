@@ -219,6 +219,44 @@ def test_a_create_that_never_works_ends_failed(world: Any) -> None:
     world.check_invariants()
 
 
+def test_nothing_is_removed_while_the_kill_switch_is_on(world: Any) -> None:
+    """A deletion is a write too: what a failed change left stays, and each object is told."""
+    (change,) = world.plan()
+    world.meta.fault(CREATES["ad"], code=100)
+    world.meta.fault("DELETE *", drop="before", times=3)
+    world.drain()
+    assert world.change(change.id).status is ChangeStatus.FAILED
+    world.alerts.clear()
+    world.documents.set(KILL_SWITCH, Breaker(reason="drill", opened_at=1.0))
+    world.execute(change.id)  # its task comes once more
+    assert not [w for w in world.meta.writes() if w.effect == "deleted"]
+    assert [kind for kind, _ in world.alerts] == ["compensation"] * 3
+    assert all("kill switch" in text for _, text in world.alerts)
+    world.documents.delete(KILL_SWITCH)
+    world.execute(change.id)
+    deleted = [w.kind for w in world.meta.writes() if w.effect == "deleted"]
+    assert deleted == ["adcreative", "advideo", "adset"]
+
+
+def test_a_late_task_of_a_failed_change_does_not_remove_what_its_replay_uses(world: Any) -> None:
+    """The replay goes on with the objects of the failed change: they are its own from then on."""
+    (change,) = world.plan()
+    world.meta.fault(CREATES["ad"], code=100)
+    world.meta.fault("DELETE *", drop="before", times=3)
+    world.drain()
+    failed = world.change(change.id)
+    again = dataclasses.replace(
+        failed, id=f"{failed.id}-r1", status=ChangeStatus.PENDING, finished_at=None, claim_epoch=0
+    )
+    world.documents.create(f"pending_ad_changes/{again.id}", again)
+    world.execute(change.id)  # the failed one's task, delivered again
+    assert not [w for w in world.meta.writes() if w.effect == "deleted"]
+    world.queue.enqueue(again.id, world.clock.now() + 60.0, None)
+    world.drain()
+    assert world.change(again.id).status is ChangeStatus.COMPLETED
+    assert world.created() == ONE_TREE
+
+
 def test_a_refused_creative_fails_once_and_says_why(world: Any) -> None:
     """A permanent error is not tried again; the blamed field is in the history."""
     (change,) = world.plan()
