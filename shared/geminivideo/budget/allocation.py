@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import chain
@@ -140,7 +141,7 @@ class _Ads:
         floor, room = float(some.lower.sum()), float((some.upper - some.lower).sum())
         return replace(some, total=floor + share * room)
 
-    def settle(self, rows: slice, low: float, high: float, cents: Cents) -> Rows:
+    def settle(self, rows: slice, low: float, high: float, cents: Cents) -> _Open:
         """Fill ``cents`` in; the ads that are not at the same bound at both levels."""
         import numpy as np
 
@@ -149,7 +150,10 @@ class _Ads:
         np.subtract(self.upper[rows], self.lower[rows], out=amounts)
         amounts *= full
         amounts += self.lower[rows]
-        return np.flatnonzero(~(full | empty)) + rows.start
+        some = np.flatnonzero(~(full | empty))
+        settled, shift = int(amounts.sum()) - int(amounts[some].sum()), self.saturation[rows][some]
+        columns = (ads.weights[some], ads.lower[some], ads.upper[some])
+        return _Open(some + rows.start, shift, _Pool(*columns, int(shift.sum()) - settled))
 
 
 @dataclass(frozen=True)
@@ -181,6 +185,32 @@ class _Pool:
         return bool(possible) and self.excess(low)[0] <= 0 <= self.excess(high)[0]
 
 
+@dataclass(frozen=True)
+class _Open:
+    """Ads whose amounts are open: ``rows`` of all, and their saturation."""
+
+    rows: Rows
+    shift: Cents
+    pool: _Pool
+
+    @classmethod
+    def joined(cls, found: Sequence[_Open]) -> _Open:
+        """All of them, in order."""
+        import numpy as np
+
+        pools = [one.pool for one in found]
+        return cls(
+            np.concatenate([one.rows for one in found]),
+            np.concatenate([one.shift for one in found]),
+            _Pool(
+                np.concatenate([pool.weights for pool in pools]),
+                np.concatenate([pool.lower for pool in pools]),
+                np.concatenate([pool.upper for pool in pools]),
+                sum(pool.total for pool in pools),
+            ),
+        )
+
+
 def _by_all(ads: _Ads, total: int) -> Filled:
     pool = ads.pool(slice(None), total)
     level = _level(pool)
@@ -210,18 +240,15 @@ def _between(ads: _Ads, total: int, low: float, high: float) -> Filled | None:
 
     cents = np.empty(len(ads.weights), np.int64)
 
-    def settle(part: slice) -> list[tuple[Rows, int]]:
-        found = [(rows, ads.settle(rows, low, high, cents)) for rows in parts.blocks(part)]
-        return [(open_, int(cents[rows].sum())) for rows, open_ in found]
+    def settle(part: slice) -> list[_Open]:
+        return [ads.settle(rows, low, high, cents) for rows in parts.blocks(part)]
 
-    found = parts.each(len(cents), settle)
-    rows = np.concatenate([open_ for open_, _ in chain.from_iterable(found)])
-    settled = sum(given for _, given in chain.from_iterable(found)) - int(cents[rows].sum())
-    pool = ads.pool(rows, total - settled)
+    found = _Open.joined(list(chain.from_iterable(parts.each(len(cents), settle))))
+    pool = replace(found.pool, total=total + found.pool.total)
     if not pool.has_level_between(low, high):
         return None
     level = _root(pool, low, math.sqrt(low * high), high)
-    cents[rows] = _to_cents(pool, level) - ads.saturation[rows]
+    cents[found.rows] = _to_cents(pool, level) - found.shift
     return Filled(amounts=cents, level=level)
 
 

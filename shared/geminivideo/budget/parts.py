@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _PART = 131_072
-_BLOCK = 16_384
+_BLOCK = 65_536
 _MOST_THREADS = 4
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Column = NDArray[np.float64]
 
-_SAMPLE = 32_768  # of so many ads the prior is near that of all
+_SAMPLE = 16_384  # of so many ads the prior is near that of all
 _TURNS = 12
 
 

@@ -114,9 +114,11 @@ class Posterior:
         """The mean of the value per click against the account's."""
         return self.value_shape / self.value_rate
 
-    def value(self, ctr: Column, multiple: Column) -> Column:
-        """Value a day at the current budget."""
-        value = multiple - 1.0
+    def value(self, ctr: Column, multiple: Column, out: Column | None = None) -> Column:
+        """Value a day at the current budget; written to ``out``."""
+        import numpy as np
+
+        value = np.subtract(multiple, 1.0, out=out)
         value *= 1.0 - self.click_weight
         value += 1.0
         for factor in (ctr, self.fatigue, self.pace, self.unit):
@@ -161,10 +163,11 @@ def click_weight(age_hours: Column, policy: SamplerPolicy) -> Column:
 
     found = np.full(len(age_hours), tail(np.array([span]))[0])
     past = age_hours - hours[-1]
-    decaying = np.flatnonzero(past < span)
-    found[decaying] = tail(past[decaying])
-    young = np.flatnonzero(~(past > 0.0))
-    found[young] = np.interp(age_hours[young], hours, weights)
+    rows = np.flatnonzero(~(past >= span))
+    decaying = tail(past[rows])
+    young = np.flatnonzero(~(past[rows] > 0.0))
+    decaying[young] = np.interp(age_hours[rows[young]], hours, weights)
+    found[rows] = decaying
     return found
 
 
@@ -231,7 +234,8 @@ def _worth(evidence: Evidence, deal_value: float, policy: SamplerPolicy) -> tupl
     variation = 1.0 + policy.prior_credit_spread
     alike = 1.0 / policy.deal_value_dispersion
     credited = evidence.value * (1.0 / (deal_value * variation))
-    return alike + credited, alike + evidence.ripe * (1.0 / variation)
+    credited += alike
+    return credited, alike + evidence.ripe * (1.0 / variation)
 
 
 def source(*, seed: int, account_id: str, decided_at: float) -> Source:
@@ -240,11 +244,17 @@ def source(*, seed: int, account_id: str, decided_at: float) -> Source:
     return Source((seed, account, max(0, round(decided_at * 1000))))
 
 
-def draw(posterior: Posterior, generator: Generator) -> Draws:
-    """One Thompson draw of each ad."""
+def draw(posterior: Posterior, generator: Generator, out: Draws | None = None) -> Draws:
+    """One Thompson draw of each ad; written to ``out``."""
     sharp = posterior.draw_sharpness
-    parameters = (posterior.ctr_alpha, posterior.ctr_beta, posterior.value_shape)
-    ctr, value = variates.beta_and_gamma(generator, *(column * sharp for column in parameters))
+    ctr, value = variates.beta_and_gamma(
+        generator,
+        posterior.ctr_alpha,
+        posterior.ctr_beta,
+        posterior.value_shape,
+        times=sharp,
+        out=(out.ctr, out.value) if out else None,
+    )
     value /= posterior.value_rate
     value *= 1.0 / sharp
     return Draws(ctr=ctr, value=value)
@@ -256,19 +266,19 @@ def thompson(
     """Draw every ad from its posterior (or take the draws that are given), and weigh it."""
     import numpy as np
 
-    ads = len(evidence.budget)
-    ctr, value, weights = (np.empty(ads) for _ in range(3))
+    ctr, value, weights = np.empty((3, len(evidence.budget)))
+    draws = source if isinstance(source, Draws) else Draws(ctr=ctr, value=value)
 
     def fill_in(part: slice) -> None:
-        given = source if isinstance(source, Draws) else source.generator(part.start)
+        stream = None if isinstance(source, Draws) else source.generator(part.start)
         for rows in parts.blocks(part):
-            posterior = believe(evidence.rows(rows), prior, policy)
-            drawn = given.rows(rows) if isinstance(given, Draws) else draw(posterior, given)
-            ctr[rows], value[rows] = drawn.ctr, drawn.value
-            weights[rows] = _weights(posterior, drawn)
+            posterior, drawn = believe(evidence.rows(rows), prior, policy), draws.rows(rows)
+            if stream:
+                draw(posterior, stream, out=drawn)
+            _weigh(posterior, drawn, out=weights[rows])
 
-    parts.each(ads, fill_in)
-    return Sampled(draws=Draws(ctr=ctr, value=value), weights=weights)
+    parts.each(len(weights), fill_in)
+    return Sampled(draws=draws, weights=weights)
 
 
 def certainty(posterior: Posterior, change: Column) -> Column:
@@ -323,15 +333,14 @@ def normal_cdf(z: Column) -> Column:
     return 0.5 * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * z * (1.0 + 0.044715 * z * z)))
 
 
-def _weights(posterior: Posterior, drawn: Draws) -> Column:
+def _weigh(posterior: Posterior, drawn: Draws, out: Column) -> None:
     """The value of a day's first unit of spend times the saturation: ``allocation.fill``."""
     import numpy as np
 
-    weights = posterior.value(drawn.ctr, drawn.value)
+    weights = posterior.value(drawn.ctr, drawn.value, out)
     bought = posterior.budget / posterior.saturation
     bought += 1.0  # log1p takes thrice as long, and by max_elasticity this is never near 1
     weights /= np.log(bought, out=bought)
-    return weights
 
 
 def _within(column: Column, least: float, most: float) -> Column:
