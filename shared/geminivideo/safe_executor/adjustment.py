@@ -215,6 +215,7 @@ class BudgetChange:
                 policy=self.work.policy.executor,
                 window=window,
                 total=transaction.get(ledger.total_path(change.account_id), AccountTotal),
+                decided_on=change.payload.get("old_budget"),
             )
         )
         self.work.results = fixed.results

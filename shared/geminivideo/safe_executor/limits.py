@@ -21,7 +21,8 @@ from geminivideo.safe_executor.rules import HOUR_S, Result, RuleResult
 class BudgetSituation:
     """Everything that decides about one budget change; ``live`` was just read at Meta.
 
-    ``total`` is the sum of the account's live daily budgets, None when nobody has counted it.
+    ``total`` is the sum of the account's live daily budgets, None when nobody has counted it;
+    ``decided_on`` is the budget that was live when the change was decided, None for a plain wish.
     """
 
     change_id: str
@@ -34,6 +35,7 @@ class BudgetSituation:
     policy: ExecutorPolicy
     window: BudgetWindow
     total: AccountTotal | None = None
+    decided_on: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,13 +121,25 @@ def fix_budget(situation: BudgetSituation) -> FixedBudget:
 
 
 def _overtaken(situation: BudgetSituation) -> RuleResult | None:
-    """A rise below what is live already (or a cut above it) would undo what somebody else did."""
-    ahead = situation.requested - situation.live
-    if (ahead > 0) == situation.rising and ahead != 0:
+    """A rise below what is live already (or a cut above it) would undo what somebody else did.
+
+    So would one that was decided before somebody else moved the budget the other way.
+    """
+    word, sign = ("rise", 1) if situation.rising else ("cut", -1)
+    live, decided_on = situation.live, situation.decided_on
+    if (situation.requested - live) * sign <= 0:
+        reason = f"a {word} to {situation.requested} was asked for, but {live} is live"
+    elif decided_on is not None and (decided_on - live) * sign > 0 and not _is_ours(situation):
+        reason = f"the {word} was decided on {decided_on}, and somebody else has set {live} since"
+    else:
         return None
-    word = "rise" if situation.rising else "cut"
-    reason = f"a {word} to {situation.requested} was asked for, but {situation.live} is live"
     return RuleResult(rule="drift", result=Result.HELD, reason=reason)
+
+
+def _is_ours(situation: BudgetSituation) -> bool:
+    """Whether the live budget is what our own last change left."""
+    last = situation.window.entries[-1] if situation.window.entries else None
+    return last is not None and not last.foreign and last.after == situation.live
 
 
 def adset_rate(situation: BudgetSituation) -> RuleResult:

@@ -325,6 +325,19 @@ def test_the_cap_and_the_total_follow_each_change(world: Any) -> None:
     assert "account_cap" in world.change(blocked.id).last_error
 
 
+def test_a_persons_cut_since_the_decision_stands(world: Any) -> None:
+    """Decided on 50.00, cut to 20.00 by hand before it ran: CANCELLED, and nothing was sent."""
+    made = world.live_ad(5000)
+    change = world.want(made, ChangeType.BUDGET_INCREASE, new_budget=5500, old_budget=5000)
+    world.meta.graph.set_member(world.adset_of(made), daily_budget="2000")
+    world.drain()
+    ended = world.change(change.id)
+    assert ended.status is ChangeStatus.CANCELLED
+    assert "somebody else has set 2000 since" in ended.last_error
+    assert world.budget_of(made) == 2000
+    assert not world.budget_writes()
+
+
 def test_two_rises_at_once_do_not_share_the_room_under_the_cap(world: Any) -> None:
     """There is room for one of them: one goes out, the other waits, whatever the order."""
     made = world.plan(2, daily_budget=10_000)

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import pytest
 from geminivideo.policy import ExecutorPolicy
 from geminivideo.safe_executor.ledger import AccountTotal, BudgetEntry, BudgetWindow
 from geminivideo.safe_executor.limits import (
@@ -161,6 +162,24 @@ def test_a_rise_below_what_is_live_is_overtaken() -> None:
     assert fixed.overtaken
     assert fixed.value is None
     assert "8000 is live" in fixed.reason
+
+
+@pytest.mark.parametrize(("rising", "requested", "live"), [(True, 5500, 2000), (False, 4500, 9000)])
+def test_what_a_person_moved_the_other_way_since_is_overtaken(
+    rising: bool, requested: int, live: int
+) -> None:
+    """Decided on 50.00; a person has cut (or raised) it since: nothing is sent against that. What
+    our own change left is no person's."""
+    wish = situation(live=live, requested=requested, rising=rising)
+    decided = dataclasses.replace(wish, decided_on=5000)
+    fixed = fix_budget(decided)
+    assert fixed.overtaken
+    assert f"decided on 5000, and somebody else has set {live} since" in fixed.reason
+    assert not fix_budget(wish).overtaken
+    ours = BudgetWindow(entries=(entry(8.0, 5000, live),))
+    assert fix_budget(dataclasses.replace(decided, window=ours)).value is not None
+    theirs = with_drift(BudgetWindow(entries=(entry(8.0, 5000, 5100),)), live, NOW)
+    assert fix_budget(dataclasses.replace(decided, window=theirs)).overtaken
 
 
 def test_a_cut_stops_at_metas_minimum() -> None:
