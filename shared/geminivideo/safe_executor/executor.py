@@ -261,12 +261,11 @@ class Execution:
             case Reaction.DEFER:
                 return self._release(now + verdict.wait_s, reason)
             case Reaction.PAUSE_ACCOUNT:
-                self._pause(now + verdict.wait_s, reason)
+                self._pause(now + verdict.wait_s, reason, self._own_pause)
                 return self._release(now + verdict.wait_s + self.change.jitter_s, reason)
             case Reaction.PAUSE_APP:
-                pause = ledger.Pause(until_at=now + verdict.wait_s, reason=reason)
-                self._set(ledger.APP_PAUSE, pause)
-                return self._release(pause.until_at + self.change.jitter_s, reason)
+                self._pause(now + verdict.wait_s, reason, ledger.APP_PAUSE)
+                return self._release(now + verdict.wait_s + self.change.jitter_s, reason)
             case Reaction.OPEN_BREAKER:
                 return self._stop(ledger.breaker_path(self.work.account.id), reason)
             case Reaction.STOP_TOKEN:
@@ -282,9 +281,19 @@ class Execution:
         until = self.clock.now() + self.policy.executor.recheck_s
         return self._release(until, reason, kind=OutcomeKind.HELD)
 
-    def _pause(self, until_at: float, reason: str) -> None:
-        pause = ledger.Pause(until_at=until_at, reason=reason)
-        self._set(ledger.pause_path(self.work.account.id), pause)
+    @property
+    def _own_pause(self) -> str:
+        return ledger.pause_path(self.work.account.id)
+
+    def _pause(self, until_at: float, reason: str, path: str) -> None:
+        """Pause until then, or as long as another execution was told to."""
+
+        def body(transaction: Transaction) -> None:
+            known = transaction.get(path, ledger.Pause)
+            if known is None or known.until_at < until_at:
+                transaction.set(path, ledger.Pause(until_at=until_at, reason=reason))
+
+        self.ports.documents.transact(body)
 
     def _set(self, path: str, record: Any) -> None:
         self.ports.documents.transact(lambda transaction: transaction.set(path, record))
@@ -397,7 +406,8 @@ class Execution:
         usage, rules = self.ports.graph.usage(), self.policy.executor
         if usage and usage.percent >= rules.usage_pause_percent:
             wait = usage.regain_s or rules.limited_wait_s
-            self._pause(self.clock.now() + wait, f"{usage.percent:.0f} % of Meta's limit is used")
+            reason = f"{usage.percent:.0f} % of Meta's limit is used"
+            self._pause(self.clock.now() + wait, reason, self._own_pause)
 
     def _outcome(self, kind: OutcomeKind, reason: str = "", **members: Any) -> Outcome:
         return Outcome(kind=kind, change_id=self.change.id, reason=reason, **members)

@@ -15,7 +15,14 @@ from geminivideo.policy import ExecutionMode, ExecutorPolicy, Policy
 from geminivideo.records import Campaign, ChangeStatus
 from geminivideo.safe_executor import OutcomeKind
 from geminivideo.safe_executor.graph import MetaGraph
-from geminivideo.safe_executor.ledger import KILL_SWITCH, TOKEN_BREAKER, Breaker, breaker_path
+from geminivideo.safe_executor.ledger import (
+    KILL_SWITCH,
+    TOKEN_BREAKER,
+    Breaker,
+    Pause,
+    breaker_path,
+    pause_path,
+)
 from geminivideo.safe_executor.ports import GraphLostError, MediaUnavailableError
 
 from emulators.meta import Pace
@@ -342,6 +349,26 @@ def test_the_sixteenth_change_of_an_hour_waits(world: Any) -> None:
     held = [o for o in world.outcomes if o.reason.startswith("campaign_rate")]
     assert {o.kind for o in held} == {OutcomeKind.DEFERRED}
     world.check_invariants()
+
+
+def test_a_short_pause_does_not_end_a_long_one(world: Any) -> None:
+    """Another execution was told to wait an hour while this one was on its way to a limit: the
+    account waits the hour."""
+    (change,) = world.plan()
+    path, hour = pause_path("demo"), world.clock.now() + 3600.0
+    fetch = world.ports.fetch
+
+    def slowly(ref: Any, to: Path) -> Path:
+        world.documents.set(path, Pause(until_at=hour, reason="told to another"))
+        return fetch(ref, to)
+
+    world.ports = dataclasses.replace(world.ports, fetch=slowly)
+    world.meta.fault(CREATES["adcreative"], code=17)
+    world.step()
+    while world.change(change.id).last_error is None:
+        world.step()
+    assert "call limit" in world.change(change.id).last_error
+    assert world.documents.require(path, Pause) == Pause(until_at=hour, reason="told to another")
 
 
 def test_metas_own_limit_pauses_the_account(build: Callable[..., Any]) -> None:
