@@ -111,7 +111,7 @@ def take_row(call: Call) -> RowTaken:
     ad_id, now = identifier(row.ad_id, "ad_id"), call.ports.clock.now()
     account, known = _account(call, row)
     at = moment(row.timestamp, now, "timestamp")
-    day = _day(call, row, account, at)
+    day = _day(call, row, account, at, now)
     event = _event(row, day, account, at, now)
     policy = policy_of(call.ports.documents, account.id)
     kept = policy.insights.kept_days
@@ -120,9 +120,9 @@ def take_row(call: Call) -> RowTaken:
         stored = transaction.get(f"performance_metrics/{day.id}", PerformanceDay)
         state = transaction.get(f"ad_states/{ad_id}", AdState) or _new(ad_id, account)
         transaction.create(f"feedback_events/{event.id}", event)
-        if stored is not None and stored.fetched_at > at:
+        if stored is not None and stored.fetched_at > day.fetched_at:
             return "outdated"
-        seen = max(at, state.insights_at or 0.0)
+        seen = max(day.fetched_at, state.insights_at or 0.0)
         grown = history.absorb(state, [history.ad_day(day)], kept)
         transaction.set(f"performance_metrics/{day.id}", day)
         told = crediting.with_insights(replace(grown, updated_at=now, insights_at=seen))
@@ -154,7 +154,8 @@ def _account(call: Call, row: InsightsRow) -> tuple[Account, bool]:
     return named or unknown, named is not None
 
 
-def _day(call: Call, row: InsightsRow, account: Account, at: float) -> PerformanceDay:
+def _day(call: Call, row: InsightsRow, account: Account, at: float, now: float) -> PerformanceDay:
+    """The row as a day. It is as fresh as now at most, however far ahead the caller's clock is."""
     impressions, clicks = count(row.impressions, "impressions"), count(row.clicks, "clicks")
     spend = minor(row.spend, account.currency, "spend")
     value = row.conversion_value
@@ -171,7 +172,7 @@ def _day(call: Call, row: InsightsRow, account: Account, at: float) -> Performan
         spend=spend,
         currency=account.currency,
         source=SOURCE,
-        fetched_at=at,
+        fetched_at=min(at, now),
         begins_at=calendar.begins_at(date),
         hours=calendar.hours(date),
         conversions=_conversions(row),

@@ -77,9 +77,22 @@ def test_a_day_is_set_to_its_latest_row(world, account, noon):
     assert world.post("gateway", INSIGHTS, later).json["status"] == "recorded"
     early = ROW | {"impressions": 10, "timestamp": "2026-11-21T01:00:00Z"}
     assert world.post("gateway", INSIGHTS, early).json["status"] == "outdated"
+
     other = ROW | {"timestamp": "2026-11-20T10:00:00Z"}
     world.post("gateway", INSIGHTS, other)
     assert world.documents.require(f"ad_states/{ROW['ad_id']}", AdState).impressions == 2500
+
+
+def test_a_row_from_a_clock_that_is_ahead_is_no_fresher_than_now(world, account, noon):
+    """A caller's time of tomorrow neither keeps stale signals fresh nor shuts out later rows."""
+    ahead = ROW | {"timestamp": "2026-11-23T08:00:00Z"}
+    assert world.post("gateway", INSIGHTS, ahead).json["status"] == "recorded"
+    state = world.documents.require(f"ad_states/{ROW['ad_id']}", AdState)
+    assert state.insights_at == state.updated_at
+    again = ahead | {"impressions": 1200, "timestamp": "2026-11-23T07:00:00Z"}
+    assert world.post("gateway", INSIGHTS, again).json["status"] == "recorded"
+    state = world.documents.require(f"ad_states/{ROW['ad_id']}", AdState)
+    assert state.impressions == 1200
 
 
 def test_contradicting_numbers_are_kept_and_named(world, account, noon):
