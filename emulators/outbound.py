@@ -54,7 +54,18 @@ class Alarm:
         if self._rung or due >= self._until:
             return
         self._rung = True
-        self._loop.call_soon_threadsafe(self._event.set)
+        if _is_running(self._loop):
+            self._event.set()
+        else:
+            self._loop.call_soon_threadsafe(self._event.set)
+
+    def clock_moved(self) -> None:
+        """Wake the sleeper whose time has come; on a clock that runs everyone, to sleep anew.
+
+        Who is about to sleep until a time reads the clock after saying so: nobody misses a move.
+        """
+        if self._clock.speed or self._until <= self._clock.now():
+            self.ring()
 
     async def wait(self, until: float = math.inf) -> None:
         """Sleep until ``until`` (product time) or a ring; a ring since the last wake counts."""
@@ -125,7 +136,10 @@ class Outbound:
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run ``work`` on the loop, from any thread."""
         self.spawned += 1
-        self.loop.call_soon_threadsafe(self._keep, work)
+        if _is_running(self.loop):
+            self._keep(work)
+        else:
+            self.loop.call_soon_threadsafe(self._keep, work)
 
     def timeout_s(self, seconds: float) -> float:
         """The machine seconds that a request of ``seconds`` product time is waited for."""
@@ -209,10 +223,10 @@ class Attendants:
             alarm = self._started(name)
         alarm.ring(due)
 
-    def ring_all(self) -> None:
-        """The clock was moved: everyone looks again."""
+    def clock_moved(self) -> None:
+        """The clock was moved: whose time has come looks again."""
         for alarm in list(self._alarms.values()):
-            alarm.ring()
+            alarm.clock_moved()
 
     def _started(self, name: str) -> Alarm:
         with self._starting:
@@ -220,3 +234,8 @@ class Attendants:
                 self._alarms[name] = self._outbound.alarm()
                 self._outbound.spawn(self._attend(name, self._alarms[name]))
             return self._alarms[name]
+
+
+def _is_running(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether this is the loop's own thread: then nothing has to wake it through its socket."""
+    return asyncio._get_running_loop() is loop

@@ -217,7 +217,7 @@ class CallingService:
 
     def clock_moved(self) -> None:
         """Tell the server that its clock jumped, so that it looks at what is due now."""
-        self._caller.attendants.ring_all()
+        self._caller.attendants.clock_moved()
 
     def _own(self, state: State, caller: Caller, services: Services) -> None:
         self._state, self._caller, self._services = state, caller, services

@@ -27,8 +27,14 @@ class Stillness:
             service.call_on_ended(self._rung.set)
 
     def wait(self) -> None:
-        """Until something has ended since the last ``under_way``, or it is time to look again."""
+        """Until something has ended since the last look, or it is time to look again."""
         self._rung.wait(_LOOK_S)
+
+    def is_here(self) -> bool:
+        """Whether nothing is under way. While something is, one of the two busiest tells."""
+        self._rung.clear()
+        busy = self._cloud.tasks.under_way or self._cloud.pubsub.under_way
+        return not busy and self.under_way() == 0
 
     def under_way(self) -> int:
         """How many deliveries are due or not recorded yet; 0 only when there is none anywhere.

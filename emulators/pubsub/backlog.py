@@ -123,6 +123,10 @@ class Backlog:
         self._leased: list[tuple[float, int]] = []
         self._keys: dict[str, deque[int]] = {}
 
+    def __bool__(self) -> bool:
+        """Whether anything is unsettled."""
+        return bool(self._deliveries or self._fresh)
+
     def __iter__(self) -> Iterator[Delivery]:
         while self._fresh:
             self._unfold()

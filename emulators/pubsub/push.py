@@ -94,11 +94,13 @@ class Pusher:
     async def _attend(self, name: str, alarm: Alarm) -> None:
         while True:
             room = IN_FLIGHT - self._in_flight.get(name, 0)
-            for push in self._broker.take_pushes(name, room):
+            pushes = self._broker.take_pushes(name, room)
+            for push in pushes:
                 self._in_flight[name] = self._in_flight.get(name, 0) + 1
                 self._outbound.spawn(self._deliver(push, alarm))
             until = self._broker.tick(name)
-            await alarm.wait(math.inf if until is None else until)
+            is_full = len(pushes) == room  # the first that ends rings
+            await alarm.wait(math.inf if until is None or is_full else until)
 
     async def _deliver(self, push: Push, alarm: Alarm) -> None:
         try:

@@ -565,9 +565,11 @@ class Broker:
     def under_way(self) -> int:
         """Pushes whose outcome is not recorded, and subscriptions with one to be made now."""
         with self._lock:
+            waiting = [one for one in self._subscriptions.values() if one.backlog]
+            if not waiting:
+                return 0
             now = self._clock.now()
-            pushing = (one for one in self._subscriptions.values() if one.pushes)
-            return sum(one.backlog.under_way(now) for one in pushing)
+            return sum(one.backlog.under_way(now) for one in waiting if one.pushes)
 
     def tick(self, name: str) -> float | None:
         """Do what time demands of a subscription; when to come again, None when it is gone."""
@@ -578,9 +580,8 @@ class Broker:
             now = self._clock.now()
             self._sweep(subscription, now)
             due = subscription.backlog.next_due()
-            if due <= now:
-                if not subscription.pushes:
-                    subscription.changed.notify_all()
+            if due <= now and not subscription.pushes:
+                subscription.changed.notify_all()
                 due = math.inf  # those who take it are awake: the next change wakes us
             return min(due, subscription.backlog.next_expiry())
 

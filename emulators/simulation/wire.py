@@ -6,6 +6,8 @@ double its webhooks; the functions are the deployed ones in their own processes.
 
 from __future__ import annotations
 
+import gc
+import heapq
 import tempfile
 import time
 from dataclasses import replace
@@ -22,7 +24,7 @@ from geminivideo.services import budget_decisions
 
 from emulators.cloud import LocalCloud
 from emulators.environment import environment
-from emulators.market import Delivery
+from emulators.market import Deal, Delivery
 from emulators.market.rivals import RIVALS
 from emulators.profile import AD_ACCOUNT
 from emulators.running import Running
@@ -61,6 +63,7 @@ def run(scenario: Scenario, state_dir: Path | None = None) -> Outcome:
         where = state_dir or Path(folder)
         market = replace(scenario.market, start=0.0)
         with LocalCloud(where, 0, speed=0.0, fresh=True, market=market) as cloud:
+            gc.freeze()  # modules and what was set up stay to the end: nothing to look through
             wire = Wire(cloud, scenario)
             wire.run()
             return wire.outcome()
@@ -83,7 +86,8 @@ class Wire:
         self.watcher.seed_account(ACCOUNT)
         self.documents.set(f"policies/{ACCOUNT}", told_of(policy_of(self.scenario)))
         self.documents.set(f"stage_maps/{ACCOUNT}", stage_map_of(self.scenario))
-        self._tracked: set[str] = set()
+        self._seen = 0  # of the deals that were played
+        self._coming: list[tuple[float, str, Deal]] = []  # that Meta's pixel is still to see
         self._pause_others()
         self.adsets = [
             AdSet(
@@ -155,7 +159,7 @@ class Wire:
     def _rest(self) -> None:
         """Until nothing is under way; steps that all sleep are given the time they sleep for."""
         began = moved = time.monotonic()
-        while self.stillness.under_way():
+        while not self.stillness.is_here():
             now = time.monotonic()
             if now - began > _PATIENCE_S:
                 raise StuckError(f"after {_PATIENCE_S:.0f} s there is still work under way")
@@ -168,12 +172,18 @@ class Wire:
             self.stillness.wait()
 
     def _track(self, until: float) -> None:
-        delivery = self.delivery
-        for deal in delivery.deals(until):
-            if deal.fbclid and deal.id not in self._tracked and deal.converted_at <= until:
-                click = click_of(deal, self.ad_ids[deal.ad], ACCOUNT)
-                self.documents.set(f"clicks/{click.id}", click)
-                self._tracked.add(deal.id)
+        self.delivery.advance(until)
+        for deal in self.delivery.deals_after(self._seen):
+            self._seen += 1
+            if deal.fbclid:
+                heapq.heappush(self._coming, (deal.converted_at, deal.id, deal))
+        clicks = {}
+        while self._coming and self._coming[0][0] <= until:
+            deal = heapq.heappop(self._coming)[2]
+            click = click_of(deal, self.ad_ids[deal.ad], ACCOUNT)
+            clicks[f"clicks/{click.id}"] = click
+        if clicks:
+            self.documents.set_all(clicks)
 
     def _by_rival(self) -> None:
         decide = RIVALS[str(self.scenario.contender)]

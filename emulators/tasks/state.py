@@ -55,11 +55,20 @@ class Pending:
     first_attempt: float = 0.0
     running: int = 0
     gone: bool = False
+    _due: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._due = seconds(self.body.schedule_time)
 
     @property
     def due(self) -> float:
         """When it is to be dispatched, in product time."""
-        return seconds(self.body.schedule_time)
+        return self._due
+
+    def put_off(self, until: float) -> None:
+        """Let it be due then."""
+        self.body.schedule_time.CopyFrom(timestamp(until))
+        self._due = seconds(self.body.schedule_time)
 
 
 @dataclass(eq=False)
@@ -308,7 +317,7 @@ class Queues:
         with self._lock:
             lane, task = self._find(name)
             now = self._clock.now()
-            task.body.schedule_time.CopyFrom(timestamp(now))
+            task.put_off(now)
             return self._dispatch(lane, task, now)
 
     def _check_name(self, lane: Lane, name: str, now: float) -> None:
@@ -331,8 +340,11 @@ class Queues:
     def under_way(self) -> int:
         """Dispatches whose outcome is not recorded, and queues that may dispatch one more now."""
         with self._lock:
+            held = [lane for lane in self._lanes.values() if lane.tasks or lane.running]
+            if not held:
+                return 0
             now = self._clock.now()
-            return self.in_flight() + sum(self._next(lane) <= now for lane in self._lanes.values())
+            return sum(lane.running + (self._next(lane) <= now) for lane in held)
 
     def next_due(self) -> float:
         """When any queue dispatches next, by its tasks and its rate; infinity for not by time."""
@@ -446,7 +458,7 @@ class Queues:
 
     def _retry(self, lane: Lane, task: Pending, now: float, wait: float) -> None:
         delay = rules.backoff(_retry_config(lane, task), task.body.dispatch_count)
-        task.body.schedule_time.CopyFrom(timestamp(now + max(delay, wait)))
+        task.put_off(now + max(delay, wait))
         self._keep(lane.spec.name, task)
         self._offer(lane, task)
 

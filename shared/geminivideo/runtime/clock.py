@@ -30,6 +30,7 @@ _SLOT = _RECORD.size + _CHECK.size
 FILE_SIZE = 2 * _SLOT + 1  # the last byte is not 0 while the owner makes a move
 MOVE_PATIENCE_S = 5.0  # an owner that takes longer has been killed in the middle of its move
 _MOVE_LOOK_S = 0.0005
+_BEDS = ".sleepers"
 
 
 class ClockFileError(RuntimeError):
@@ -176,6 +177,8 @@ class SharedClock(Clock):
         """Product time in UTC epoch seconds; it never goes back, however the clock is moved."""
         while True:
             reading = self.reading()
+            if not reading.speed:
+                return reading.anchor
             now = reading.at(time.time())
             if self.reading() is reading:
                 return now
@@ -228,14 +231,14 @@ def sleepers(path: Path) -> list[float]:
     One whose time has come is on the list until it has got up.
     """
     try:
-        return [float(name.partition(" ")[0]) for name in os.listdir(beds(path))]
+        return [float(name.partition(" ")[0]) for name in os.listdir(f"{path}{_BEDS}")]
     except FileNotFoundError:
         return []
 
 
 def beds(path: Path) -> Path:
     """The folder in which the sleepers of the clock at ``path`` lie."""
-    return path.with_name(f"{path.name}.sleepers")
+    return path.with_name(f"{path.name}{_BEDS}")
 
 
 @contextlib.contextmanager
