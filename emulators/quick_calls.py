@@ -1,9 +1,10 @@
-"""Unary calls that never wait are answered on the thread that finds them arrived.
+"""Calls of one request are answered without a thread that waits for each step of the wire.
 
 gRPC's Python server hands each call to a pool's thread, and its request and reply back and forth
 under one interpreter lock: for a short call that is more than half of what it costs. These
 methods are registered with gRPC's core under a completion queue of their own, and one thread
-takes a call from it, reads, answers and ends it. Everything on the wire stays with the core.
+takes a call from it, reads, answers and ends it; of an answer of many messages it sends the next
+when it finds the last one sent. Everything on the wire stays with the core.
 
 ``grpc._cython.cygrpc`` and ``grpc._server`` are private to grpcio, whose version is locked; the
 contract suites run through here.
@@ -13,10 +14,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -30,46 +31,62 @@ _ENDED = None
 _JOIN_S = 5.0
 
 Answer = tuple[int, bytes, bytes | None]  # status code, its details, the serialized reply
+Answers = Iterator[Answer]  # each with a reply, but for the last: it has the status
+_WELL: Answer = (cygrpc.StatusCode.ok, b"", None)
 _NO_REQUEST: Answer = (cygrpc.StatusCode.unimplemented, b"the call had no request", None)
 _UNREADABLE: Answer = (cygrpc.StatusCode.internal, b"Exception deserializing request!", None)
 
 
 @dataclass(frozen=True)
 class QuickMethod:
-    """``answer``: from the request's bytes, raises nothing; ``handler``: the same for a thread.
+    """``answers``: from the request's bytes, raises nothing; ``handler``: the same for a thread.
 
-    ``may_wait`` says of which requests that they are to be answered on a thread after all.
+    ``may_wait`` says of which requests that they are to be answered on a thread after all, and
+    ``is_long`` that the first reply is.
     """
 
-    answer: Callable[[bytes], Answer]
+    answers: Callable[[bytes], Answers]
     handler: grpc.RpcMethodHandler
     may_wait: Callable[[bytes], bool] | None = None
+    is_long: bool = False
 
 
 def from_bytes(
     parse: Callable[[bytes], Any],
-    call: Callable[[Any], Any],
+    call: Callable[[Any], Iterator[Any]],
     write: Callable[[Any], bytes],
     refusal: type[Any],
-) -> Callable[[bytes], Answer]:
+) -> Callable[[bytes], Answers]:
     """A method from bytes to bytes; errors as gRPC's own server reports them.
 
     ``refusal``: the service's own error, with its status ``code`` and its ``message``.
     """
 
-    def answer(body: bytes) -> Answer:
+    def answers(body: bytes) -> Answers:
         try:
-            return cygrpc.StatusCode.ok, b"", write(call(parse(body)))
+            for reply in call(parse(body)):
+                yield cygrpc.StatusCode.ok, b"", write(reply)
         except refusal as error:
-            return error.code.value[0], error.message.encode(), None
+            yield error.code.value[0], error.message.encode(), None
         except DecodeError:
-            return _UNREADABLE
+            yield _UNREADABLE
         except Exception as error:  # noqa: BLE001  logged and told to the caller
             _LOG.exception("a quick call failed")
             told = f"Exception calling application: {error}".encode()
-            return cygrpc.StatusCode.unknown, told, None
+            yield cygrpc.StatusCode.unknown, told, None
+        else:
+            yield _WELL
 
-    return answer
+    return answers
+
+
+def once(call: Callable[[Any], Any]) -> Callable[[Any], Iterator[Any]]:
+    """What answers with one reply, as what answers with some."""
+
+    def calls(request: Any) -> Iterator[Any]:
+        yield call(request)
+
+    return calls
 
 
 class QuickCalls:
@@ -131,10 +148,17 @@ class QuickCalls:
         if type(tag) is tuple:
             call, method = tag
             request = event.batch_operations[0].message()
-            if method.may_wait is not None and request is not None and method.may_wait(request):
-                self._pool.submit(self._answer, call, method, request)
+            if request is None:
+                self._send(call, iter((_NO_REQUEST,)))
+            elif method.may_wait is not None and method.may_wait(request):
+                self._pool.submit(lambda: self._send(call, iter([*method.answers(request)])))
+            elif method.is_long:
+                self._pool.submit(self._send, call, method.answers(request))
             else:
-                self._answer(call, method, request)
+                self._send(call, method.answers(request))
+        elif type(tag) is _Rest:
+            if event.success:  # else the caller has gone
+                self._go_on(*tag)
         elif isinstance(tag, str):
             if event.success:  # else the server is being shut down
                 self._begin(tag, event)
@@ -155,14 +179,37 @@ class QuickCalls:
         except ValueError:
             _LOG.debug("%s: no more calls, the server is being shut down", path)
 
-    def _answer(self, call: Any, method: QuickMethod, request: bytes | None) -> None:
-        """Send the reply and the status; a caller who has gone is answered in vain."""
-        code, details, body = _NO_REQUEST if request is None else method.answer(request)
-        operations = [
-            cygrpc.SendInitialMetadataOperation(_NO_METADATA, _NO_FLAGS),
-            cygrpc.SendStatusFromServerOperation(_NO_METADATA, code, details, _NO_FLAGS),
-            cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),
-        ]
+    def _send(self, call: Any, answers: Answers) -> None:
+        """Begin to answer; a caller who has gone is answered in vain."""
+        begun = cygrpc.SendInitialMetadataOperation(_NO_METADATA, _NO_FLAGS)
+        self._go_on(call, next(answers), answers, begun)
+
+    def _go_on(self, call: Any, answer: Answer, answers: Answers, *operations: Any) -> None:
+        """Send a message, and with the last one the status."""
+        body = answer[2]
+        following = None if body is None else next(answers)
+        batch = list(operations)
         if body is not None:
-            operations.append(cygrpc.SendMessageOperation(body, _NO_FLAGS))
-        call.start_server_batch(operations, _ENDED)
+            batch.append(cygrpc.SendMessageOperation(body, _NO_FLAGS))
+        last = answer if following is None else following
+        if last[2] is None:
+            batch += _end_of(last)
+            call.start_server_batch(batch, _ENDED)
+        else:
+            call.start_server_batch(batch, _Rest(call, last, answers))
+
+
+class _Rest(NamedTuple):
+    """What is to be sent when what is being sent has been."""
+
+    call: Any
+    answer: Answer
+    answers: Answers
+
+
+def _end_of(answer: Answer) -> tuple[Any, ...]:
+    code, details, _ = answer
+    return (
+        cygrpc.SendStatusFromServerOperation(_NO_METADATA, code, details, _NO_FLAGS),
+        cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),
+    )

@@ -20,7 +20,7 @@ from emulators.faults.delivery_hook import DeliveryFaults
 from emulators.faults.engine import Faults
 from emulators.faults.rpc_hook import FaultInterceptor, methods_of
 from emulators.outbound import Attendants, Outbound, Rewrite, TokenMinter
-from emulators.quick_calls import Answer, QuickCalls, QuickMethod, from_bytes
+from emulators.quick_calls import Answers, QuickCalls, QuickMethod, from_bytes, once
 from emulators.serving import LOOPBACK, PortInUseError, listening_socket
 from emulators.workers import Workers
 
@@ -256,11 +256,13 @@ def _quick_methods(services: Services) -> dict[str, QuickMethod]:
     }
 
 
-def _quick_answer(method: Method) -> Callable[[bytes], Answer]:
+def _quick_answer(method: Method) -> Callable[[bytes], Answers]:
     def call(request: Any) -> Any:
         return method.call(request, None)
 
-    return from_bytes(method.request.FromString, call, method.reply.SerializeToString, ApiError)
+    return from_bytes(
+        method.request.FromString, once(call), method.reply.SerializeToString, ApiError
+    )
 
 
 def _answered(call: Callable[..., Any]) -> Callable[..., Any]:

@@ -26,12 +26,15 @@ from emulators.firestore.state import Consistency, State
 from emulators.firestore.streams import Listening, Writing
 from emulators.firestore.version import Document, to_micros, to_timestamp
 from emulators.firestore.writes import Value, Write
-from emulators.quick_calls import QuickMethod, from_bytes
+from emulators.quick_calls import QuickMethod, from_bytes, once
 
 SERVICE = "google.firestore.v1.Firestore"
 _MAX_REQUEST_BYTES = 10 * 1024 * 1024
 _PAGE_SIZE = 300
 _QUICK = ("BeginTransaction", "Commit", "GetDocument", "Rollback")
+_LONG = ("RunQuery", "RunAggregationQuery")  # however many documents they look at
+_TAKING_TURNS = ("GetDocument", "BatchGetDocuments", *_LONG)
+_TRANSACTIONS = ("transaction", "new_transaction")
 _TOO_LONG = object()
 _AUTO_ID = string.ascii_letters + string.digits
 
@@ -42,7 +45,6 @@ BatchGetDocumentsResponse = requests.BatchGetDocumentsResponse.pb()
 BatchWriteResponse = requests.BatchWriteResponse.pb()
 BeginTransactionResponse = requests.BeginTransactionResponse.pb()
 CommitResponse = requests.CommitResponse.pb()
-GetDocumentRequest = requests.GetDocumentRequest.pb()
 ListCollectionIdsResponse = requests.ListCollectionIdsResponse.pb()
 ListDocumentsResponse = requests.ListDocumentsResponse.pb()
 RunAggregationQueryResponse = requests.RunAggregationQueryResponse.pb()
@@ -304,14 +306,15 @@ def handlers(
     methods |= {name: _two_way(method, kind) for name, (method, kind) in two_way.items()}
     streams = [(name, method.response_streaming) for name, method in methods.items()]
     faults.knows("firestore", methods_of({SERVICE: streams}))
+    brief = {name: (once(call), kind) for name, (call, kind) in unary.items() if name in _QUICK}
     quick = {
         f"/{SERVICE}/{name}": QuickMethod(
             from_bytes(_bounded(kind), _of_checked(method), _serialized, ApiError),
             methods[name],
-            _takes_turns if name == "GetDocument" else None,
+            _takes_turns(kind) if name in _TAKING_TURNS else None,
+            is_long=name in _LONG,
         )
-        for name, (method, kind) in unary.items()
-        if name in _QUICK
+        for name, (method, kind) in (brief | streaming).items()
     }
     return [grpc.method_handlers_generic_handler(SERVICE, methods), _NotEmulated()], quick
 
@@ -371,16 +374,21 @@ def _bounded(kind: Any) -> Callable[[bytes], Any]:
     return lambda raw: read(raw) if len(raw) <= _MAX_REQUEST_BYTES else _TOO_LONG
 
 
-def _of_checked(method: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _of_checked(method: Callable[[Any], Iterator[Any]]) -> Callable[[Any], Iterator[Any]]:
     return lambda request: method(_checked(request))
 
 
-def _takes_turns(raw: bytes) -> bool:
-    """Whether a get may have to wait in line: within a transaction."""
-    try:
-        return bool(GetDocumentRequest.FromString(raw).transaction)
-    except DecodeError:
-        return False  # the answer says so
+def _takes_turns(kind: Any) -> Callable[[bytes], bool]:
+    """Of a kind of read, whether it may have to wait in line: within a transaction."""
+    read = kind.pb().FromString
+
+    def takes_turns(raw: bytes) -> bool:
+        try:
+            return read(raw).WhichOneof("consistency_selector") in _TRANSACTIONS
+        except DecodeError:
+            return False  # the answer says so
+
+    return takes_turns
 
 
 def _checked(request: Any) -> Any:
