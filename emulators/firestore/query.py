@@ -119,12 +119,6 @@ class Plan:
     limit: int | None
     select: tuple[FieldPath, ...] | None
 
-    @classmethod
-    def of_group(cls, parent: str, collection_id: str, where: Filter) -> Plan:
-        """Everything in a collection group that meets the filter, by name."""
-        by_name = (Order(NAME, descending=False),)
-        return cls(parent, collection_id, True, where, by_name, None, None, 0, None, None)
-
     @property
     def is_by_name(self) -> bool:
         """Whether names alone order the result, ascending."""

@@ -218,8 +218,7 @@ class State:
             now = to_timestamp(self._now())
             passed = Condition(parse(field), "<=", (TIMESTAMP, now.seconds, now.nanos))
             for database in self._store.databases_with(collection):
-                plan = Plan.of_group(f"{database}/documents", collection, passed)
-                expired, _ = plan.run(self._store.pick(plan, None))
+                expired = self._store.meeting(passed, (database, collection))
                 if expired:
                     self._apply([(one.name, writes.Write(delete=one.name)) for one in expired])
                 deleted += len(expired)

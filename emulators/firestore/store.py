@@ -16,7 +16,7 @@ from pathlib import Path
 from emulators.firestore import scan
 from emulators.firestore.fields import FieldPath
 from emulators.firestore.names import collection_of, database_of
-from emulators.firestore.query import Plan
+from emulators.firestore.query import Condition, Plan
 from emulators.firestore.version import Document, Version, body_of, to_micros
 from emulators.serving import open_database
 
@@ -104,6 +104,11 @@ class Store:
                 if picked is not None:
                     return picked
         return self.in_collections(paths, moment)
+
+    def meeting(self, condition: Condition, group: tuple[str, str]) -> list[Version]:
+        """The live versions of a collection group that meet a comparison, by an index."""
+        index = self._indexes_of(group)(condition.path, False)
+        return [one for span in index.spans(condition) for one in index.versions(span)]
 
     def collections_of(self, plan: Plan) -> list[str]:
         """The paths of the collections that the query is about."""
