@@ -102,6 +102,7 @@ class Graph:
         self.audiences = Audiences(database)
         self.reports = Reports(database, pace.report_s)
         self._lock = threading.RLock()
+        self._active: dict[str, int] = {}  # ads by account, until an object is written
 
     def admit(self, account: str, write: bool) -> None:
         """Count a call of the account; raises what Meta's rate limits would answer."""
@@ -424,14 +425,18 @@ class Graph:
         return float(campaign.get("daily_budget") or 0), ad["campaign_id"]
 
     def _active_ads(self, account: str) -> int:
-        row = self._database.execute(
-            "SELECT COUNT(*) FROM objects WHERE account = ? AND kind = 'ad' "
-            "AND json_extract(body, '$.status') = 'ACTIVE'",
-            (account,),
-        ).fetchone()
-        return row[0]
+        """Counted once for all the calls between two writes; the caller holds the lock."""
+        if account not in self._active:
+            row = self._database.execute(
+                "SELECT COUNT(*) FROM objects WHERE account = ? AND kind = 'ad' "
+                "AND json_extract(body, '$.status') = 'ACTIVE'",
+                (account,),
+            ).fetchone()
+            self._active[account] = row[0]
+        return self._active[account]
 
     def _insert(self, account: str, kind: str, body: dict[str, Any]) -> str:
+        self._active.clear()
         now = self._clock.now()
         fixed = f"{account}:{body['hash']}" if kind == "adimage" else None
         if fixed and self._row(fixed):
@@ -448,6 +453,7 @@ class Graph:
         return object_id
 
     def _store(self, object_id: str, body: dict[str, Any]) -> None:
+        self._active.clear()
         self._database.execute(
             "UPDATE objects SET body = ?, updated = ? WHERE id = ?",
             (json.dumps(body), self._clock.now(), object_id),
@@ -497,6 +503,7 @@ class Graph:
             try:
                 yield
             except BaseException:
+                self._active.clear()
                 self._database.execute("COMMIT" if keep_on_error else "ROLLBACK")
                 raise
             self._database.execute("COMMIT")
