@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from geminivideo.budget import history, insights
 from geminivideo.budget.calendar import Calendar, UnknownZoneError, days_before
 from geminivideo.budget.history import AdDay
+from geminivideo.cloud.documents import Query
 from geminivideo.cloud.meta_insights import PAGE, MetaInsights
 from geminivideo.meta_client import GraphLostError, GraphRefusedError, Usage
 from geminivideo.policy import InsightsPolicy, Policy
@@ -52,6 +53,7 @@ ROWS_REFUSED = "insights-rows-refused"
 CONTRADICTIONS = "insights-contradict"
 _CHUNK = 400
 _ACTIVE = "ACTIVE"
+GONE = "GONE"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -348,8 +350,23 @@ class AccountReader:
                 for ad_id in chunk
             )  # fmt: skip
             self._documents.set_many(((ad_state_path(s.id), s) for s in states), MEMBERS)
+        self._keep_gone(structure)
         self._tell(days)
         self._step.put(reading_path(self._account.id), replace(reading, ads=len(structure.ads)))
+
+    def _keep_gone(self, structure: Structure) -> None:
+        """Ads that ran when they were last seen, and that Meta shows no more: they take no part in
+        any budget, also when nothing was delivered of them for longer than is read again."""
+        running = [("account_id", "==", self._account.id), ("status", "==", _ACTIVE)]
+        query = Query("ad_states", running, members=("id",))
+        gone = [
+            ad_state_path(one["id"])
+            for page in self._documents.pages(query, dict)
+            for one in page
+            if one["id"] not in structure.ads
+        ]
+        for path in gone:
+            self._documents.update(path, {"status": GONE})
 
     def _raised(self) -> int:
         total = self._documents.get(total_path(self._account.id), AccountTotal)
@@ -402,7 +419,7 @@ class AccountReader:
             insights_at=reading.read_at,
         )
         state, shown = crediting.with_insights(state), structure.ads.get(ad_id)
-        return _shown_in(state, shown, structure) if shown else replace(state, status="GONE")
+        return _shown_in(state, shown, structure) if shown else replace(state, status=GONE)
 
     def _tell(self, days: Days) -> None:
         if days.refused:

@@ -203,5 +203,6 @@ def make():
         hour=HOUR,
         auto=AUTO,
         token=READ_TOKEN,
+        write_token=WRITE_TOKEN,
         event=threading.Event,
     )

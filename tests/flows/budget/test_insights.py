@@ -18,6 +18,7 @@ from geminivideo.records import (
     InsightsReport,
     PendingChange,
 )
+from geminivideo.safe_executor.graph import MetaGraph
 from geminivideo.safe_executor.ledger import AccountTotal, Pause
 
 from emulators.meta import AdDay, Conversion
@@ -181,6 +182,20 @@ def test_the_accounts_total_is_what_is_live(world, make):
     world.read_through()
     total = world.documents.require(f"rate_windows/total-{make.account}", AccountTotal)
     assert total.minor == 12000
+
+
+def test_an_ad_that_was_deleted_long_after_its_last_delivery_takes_no_budget(world, make):
+    """Meta shows neither it nor a day of it: it is GONE, and no decision counts its budget."""
+    first, second = world.meta.seed(make.act, 2, 5000)
+    world.show(world.row(first, 0), world.row(second, 0))
+    world.read_through("t1")
+    world.clock.sleep(12 * make.day)
+    world.show(world.row(first, 0))
+    MetaGraph(make.write_token, url=world.meta.url).delete("ad", second)
+    world.cycle_through("t2")
+    assert (world.state(first).status, world.state(second).status) == ("ACTIVE", "GONE")
+    assert world.state(second).impressions == 1000
+    assert set(world.verdicts("t2")) == {first}
 
 
 def test_a_rise_during_the_reading_stays_in_the_total(world, make, monkeypatch):
