@@ -216,6 +216,7 @@ def _summed(days: list[AdDay]) -> AdDay:
     return AdDay(
         date=days[0].date,
         begins_at=min(day.begins_at for day in days),
+        hours=days[0].hours,
         impressions=sum(day.impressions for day in days),
         clicks=sum(day.clicks for day in days),
         spend=sum(day.spend for day in days),
@@ -235,15 +236,13 @@ def _born(unit: Unit, days: Sequence[AdDay], now: float) -> tuple[float, bool]:
 def _days(days: Sequence[AdDay], born: float, now: float, policy: Policy) -> tuple[Day, ...]:
     since = now - policy.sampler.history_days * DAY_S
     return tuple(
-        _day(day, born, now)
-        for day in days
-        if since < day.begins_at + DAY_S and day.begins_at < now
+        _day(day, born, now) for day in days if since < day.ends_at and day.begins_at < now
     )
 
 
 def _day(day: AdDay, born: float, now: float) -> Day:
     """The part of a day on which the ad existed and which has passed."""
-    end = min(day.begins_at + DAY_S, now)
+    end = min(day.ends_at, now)
     begin = min(max(day.begins_at, born), end - _SHORTEST_H * HOUR_S)
     return Day(
         at=begin,

@@ -30,6 +30,11 @@ class AdDay(msgspec.Struct, array_like=True, frozen=True):
     frequency: float | None = None
     hours: float = 24.0
 
+    @property
+    def ends_at(self) -> float:
+        """Its next midnight (epoch)."""
+        return self.begins_at + self.hours * 3600.0
+
 
 _DAYS = msgspec.json.Decoder(tuple[AdDay, ...])
 

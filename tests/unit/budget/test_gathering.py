@@ -1,7 +1,10 @@
 """From states and deals to signals: one budget an ad set, value on the day of its click."""
 
+import dataclasses
+
 import pytest
 from geminivideo.budget import gathering
+from geminivideo.budget.calendar import Calendar
 from geminivideo.budget.history import AdDay, absorb
 from geminivideo.budget.revenue import StageChange
 from geminivideo.budget.signals import DAY_S, LagCurve, contradiction
@@ -73,6 +76,25 @@ def test_today_is_as_long_as_it_lasts_so_far_and_the_first_day_since_its_creatio
     found = signals(state(days=3))
     assert [day.hours for day in found.days] == [24.0, 24.0, 12.0]
     assert signals(state(days=1)).days[0].hours == pytest.approx(12.0)
+
+
+def test_a_day_is_as_long_as_its_clocks_make_it():
+    """25 and 23 hours where clocks change, for one ad and for two of one budget alike."""
+    berlin = Calendar.of_zone("Europe/Berlin")
+    dates = ("2026-10-24", "2026-10-25", "2026-10-26")
+    days = [
+        AdDay(
+            date=date, begins_at=berlin.begins_at(date), impressions=100, clicks=1, spend=1000,
+            hours=berlin.hours(date),
+        )
+        for date in dates
+    ]  # fmt: skip
+    ads = [absorb(state(name, days=0), days, 37) for name in "ab"]
+    ads = [dataclasses.replace(ad, created_at=1.0) for ad in ads]
+    for found in (signals(*ads[:1]), signals(*ads)):
+        assert [day.hours for day in found.days] == [24.0, 25.0, 24.0]
+        ends = [day.at + day.hours * 3600.0 for day in found.days]
+        assert ends[:-1] == [day.at for day in found.days[1:]]
 
 
 def test_value_counts_to_the_day_of_its_click():
