@@ -120,7 +120,7 @@ class _Ads:
         import numpy as np
 
         shift = self.saturation[rows]
-        low, high = (np.add(bound[rows], shift, dtype=float) for bound in (self.lower, self.upper))
+        low, high = ((bound[rows] + shift).astype(np.float64) for bound in (self.lower, self.upper))
         return _Pool(self._weights(rows), low, high, total + int(shift.sum()))
 
     def _weights(self, rows: slice | Rows) -> Column:

@@ -56,13 +56,12 @@ def beta_and_gamma(
     import numpy as np
 
     drawn, value = out or (np.empty(len(alpha)), np.empty(len(alpha)))
-    nine_alpha, nine_beta, nine_shape = (one * (9.0 * times) for one in (alpha, beta, shape))
-    clicks, deals = _Gamma.of(generator, nine_alpha), _Gamma.of(generator, nine_shape)
-    rate = _Beta.of(clicks, nine_alpha, nine_beta, drawn)
+    clicks, deals = (_Gamma.of(generator, one * (9.0 * times)) for one in (alpha, shape))
+    rate = _Beta.of(clicks, beta * (9.0 * times), drawn)
     np.multiply(deals.ninefold, 1.0 / 9.0, out=value)
     rows = _refused(generator, clicks, deals, rate)
-    drawn[rows] = generator.beta(nine_alpha[rows] / 9.0, nine_beta[rows] / 9.0)
-    value[rows] = generator.standard_gamma(nine_shape[rows] / 9.0)
+    drawn[rows] = generator.beta(alpha[rows] * times, beta[rows] * times)
+    value[rows] = generator.standard_gamma(shape[rows] * times)
     return drawn, value
 
 
@@ -93,10 +92,14 @@ class _Gamma:
 
     @classmethod
     def of(cls, generator: Generator, nine_shape: Column) -> _Gamma:
-        """One of each shape; the method begins at 1, and what is below is refused."""
+        """One of each shape; the method begins at 1, and what is below is refused.
+
+        Uses ``nine_shape`` up.
+        """
         import numpy as np
 
-        nine_d = nine_shape - 3.0
+        nine_d = nine_shape
+        nine_d -= 3.0
         small = _below(nine_d, _SMALL_D)
         none = small[nine_d[small] < 6.0]
         nine_d[none] = 6.0
@@ -134,15 +137,19 @@ class _Beta:
     doubt: Column
 
     @classmethod
-    def of(cls, gamma: _Gamma, nine_alpha: Column, nine_beta: Column, out: Column) -> _Beta:
-        """One of each, written to ``out``; what has no mode inside (0, 1) is refused."""
+    def of(cls, gamma: _Gamma, nine_beta: Column, out: Column) -> _Beta:
+        """One of each, written to ``out``; what has no mode inside (0, 1) is refused.
+
+        Uses ``nine_beta`` up.
+        """
         import numpy as np
 
-        rest = nine_beta - 9.0
+        rest = nine_beta
+        rest -= 9.0
         small = _below(rest, _SMALL_REST)
         none = small[rest[small] < 9.0]
         rest[none] = 9.0
-        mode = nine_alpha - 9.0
+        mode = gamma.nine_d - 6.0
         doubt = gamma.ninefold - mode
         t = doubt / rest
         doubt *= t
