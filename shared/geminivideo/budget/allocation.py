@@ -116,12 +116,12 @@ class _Ads:
     sums: _Sums
 
     def pool(self, rows: slice | Rows, total: float = 0.0) -> _Pool:
-        """Some of them, to be filled to ``total``, with what counts as filled before."""
+        """Some of them, to be filled to ``total``: their amounts and their saturation."""
         import numpy as np
 
         shift = self.saturation[rows]
         low, high = ((bound[rows] + shift).astype(np.float64) for bound in (self.lower, self.upper))
-        return _Pool(self._weights(rows), low, high, total + int(shift.sum()))
+        return _Pool(self._weights(rows), low, high, total)
 
     def _weights(self, rows: slice | Rows) -> Column:
         """By the largest of all, none so small that leftover money could not reach it."""
@@ -212,7 +212,7 @@ class _Open:
 
 
 def _by_all(ads: _Ads, total: int) -> Filled:
-    pool = ads.pool(slice(None), total)
+    pool = ads.pool(slice(None), total + int(ads.saturation.sum()))
     level = _level(pool)
     return Filled(amounts=_to_cents(pool, level) - ads.saturation, level=level)
 

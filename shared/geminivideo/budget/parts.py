@@ -1,4 +1,4 @@
-"""Working through long columns part by part: each stays in cache, several go at once."""
+"""Working through long columns part by part: several go at once, each in blocks."""
 
 from __future__ import annotations
 
@@ -36,6 +36,10 @@ def _processors() -> int:
 
 
 def blocks(part: slice) -> Iterator[slice]:
-    """The rows of a part in pieces that stay in a processor's cache from one step to the next."""
+    """The rows of a part in pieces.
+
+    Few enough that they stay in cache from one step to the next, and so many that threads seldom
+    wait for one another between two calls of numpy.
+    """
     starts = range(part.start, part.stop, _BLOCK)
     return (slice(start, min(start + _BLOCK, part.stop)) for start in starts)

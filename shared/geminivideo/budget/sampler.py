@@ -246,17 +246,15 @@ def source(*, seed: int, account_id: str, decided_at: float) -> Source:
 
 def draw(posterior: Posterior, generator: Generator, out: Draws | None = None) -> Draws:
     """One Thompson draw of each ad; written to ``out``."""
-    sharp = posterior.draw_sharpness
     ctr, value = variates.beta_and_gamma(
         generator,
         posterior.ctr_alpha,
         posterior.ctr_beta,
         posterior.value_shape,
-        times=sharp,
+        posterior.value_rate,
+        times=posterior.draw_sharpness,
         out=(out.ctr, out.value) if out else None,
     )
-    value /= posterior.value_rate
-    value *= 1.0 / sharp
     return Draws(ctr=ctr, value=value)
 
 
@@ -347,7 +345,8 @@ def _within(column: Column, least: float, most: float) -> Column:
     """The column itself where, as nearly always, nothing has to be held to the bounds."""
     import numpy as np
 
-    if column.min(initial=most) >= least and column.max(initial=least) <= most:
+    below_most = most == math.inf or column.max(initial=least) <= most
+    if below_most and column.min(initial=most) >= least:
         return column
     return np.minimum(np.maximum(column, least), most)
 

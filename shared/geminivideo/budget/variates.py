@@ -45,36 +45,38 @@ def beta_and_gamma(
     alpha: Column,
     beta: Column,
     shape: Column,
+    rate: Column,
     *,
     times: float = 1.0,
     out: tuple[Column, Column] | None = None,
 ) -> tuple[Column, Column]:
-    """(Beta(alpha, beta), Gamma(shape, 1)) of each row, independent; written to ``out``.
+    """(Beta(alpha, beta), Gamma(shape, rate)) of each row, independent; written to ``out``.
 
     Parameters > 0, all of them to be multiplied by ``times``.
     """
     import numpy as np
 
     drawn, value = out or (np.empty(len(alpha)), np.empty(len(alpha)))
-    clicks, deals = (_Gamma.of(generator, one * (9.0 * times)) for one in (alpha, shape))
-    rate = _Beta.of(clicks, beta * (9.0 * times), drawn)
-    np.multiply(deals.ninefold, 1.0 / 9.0, out=value)
-    rows = _refused(generator, clicks, deals, rate)
+    first, second = (_Gamma.of(generator, one * (9.0 * times)) for one in (alpha, shape))
+    share = _Beta.of(first, beta * (9.0 * times), drawn)
+    np.divide(second.ninefold, rate, out=value)
+    value *= 1.0 / (9.0 * times)
+    rows = _refused(generator, first, second, share)
     drawn[rows] = generator.beta(alpha[rows] * times, beta[rows] * times)
-    value[rows] = generator.standard_gamma(shape[rows] * times)
+    value[rows] = generator.standard_gamma(shape[rows] * times) / (rate[rows] * times)
     return drawn, value
 
 
-def _refused(generator: Generator, clicks: _Gamma, deals: _Gamma, rate: _Beta) -> Rows:
+def _refused(generator: Generator, first: _Gamma, second: _Gamma, share: _Beta) -> Rows:
     """The rows of which a proposal is refused. Uses the doubts up."""
     import numpy as np
 
-    chance = generator.random(len(rate.t))
-    doubt = clicks.doubt
-    for more in (deals.doubt, rate.doubt, chance):
+    chance = generator.random(len(share.t))
+    doubt = first.doubt
+    for more in (second.doubt, share.doubt, chance):
         doubt += more
     rows = np.flatnonzero(~(doubt < 1.0))
-    exponent = clicks.exponent(rows) + deals.exponent(rows) + rate.exponent(rows)
+    exponent = first.exponent(rows) + second.exponent(rows) + share.exponent(rows)
     return rows[np.log(chance[rows]) >= -exponent]
 
 

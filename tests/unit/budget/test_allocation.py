@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from geminivideo.budget import allocation
+from geminivideo.budget import allocation, parts
 from geminivideo.budget.allocation import Forced, fill
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -179,6 +179,8 @@ def test_the_shortcut_by_a_sample_finds_the_level_of_the_whole(spread, monkeypat
     lower = rng.integers(0, 500, 9000)
     upper = lower + rng.integers(0, 5000, 9000)
     monkeypatch.setattr(allocation, "_SAMPLE", 1_000)
+    monkeypatch.setattr(parts, "_PART", 2_000)
+    monkeypatch.setattr(parts, "_BLOCK", 600)
     total = int(0.7 * lower.sum() + 0.3 * upper.sum())
     quick = fill(weights, lower, upper, total)
     monkeypatch.setattr(allocation, "_SAMPLE", 10_000)

@@ -20,7 +20,7 @@ SHAPES = (
 @pytest.mark.parametrize(("alpha", "beta", "shape"), SHAPES)
 def test_the_variables_have_their_distributions_and_are_independent(alpha, beta, shape):
     """Kolmogorov and Smirnov find no difference in 50,000, nor is one told by the other."""
-    rows = (np.full(50_000, parameter) for parameter in (alpha, beta, shape))
+    rows = (np.full(50_000, parameter) for parameter in (alpha, beta, shape, 1.0))
     drawn, value = variates.beta_and_gamma(Generator(SFC64(3)), *rows)
     assert stats.kstest(drawn, stats.beta(alpha, beta).cdf).pvalue > 0.01
     assert stats.kstest(value, stats.gamma(shape).cdf).pvalue > 0.01
@@ -30,8 +30,9 @@ def test_the_variables_have_their_distributions_and_are_independent(alpha, beta,
 def test_rows_of_every_kind_may_stand_side_by_side():
     """Each row of a mixed column has its own mean."""
     alpha, beta, shape = np.repeat(np.array(SHAPES).T, 20_000, axis=1)
-    drawn, value = variates.beta_and_gamma(Generator(SFC64(4)), alpha, beta, shape)
-    for column, mean in ((drawn, alpha / (alpha + beta)), (value, shape)):
+    rate = shape / 7.0
+    drawn, value = variates.beta_and_gamma(Generator(SFC64(4)), alpha, beta, shape, rate)
+    for column, mean in ((drawn, alpha / (alpha + beta)), (value, shape / rate)):
         found = (column / mean).reshape(len(SHAPES), -1)
         error = found.std(1) / np.sqrt(found.shape[1])
         assert (np.abs(found.mean(1) - 1.0) < 4.0 * error).all()
@@ -39,7 +40,7 @@ def test_rows_of_every_kind_may_stand_side_by_side():
 
 def test_parameters_times_a_number_are_the_parameters_of_that_size():
     """What is drawn of a third of them times three is what is drawn of them, to the last bits."""
-    columns = np.repeat(np.array(SHAPES).T, 200, axis=1)
+    columns = np.repeat(np.array([(*shapes, 5.0) for shapes in SHAPES]).T, 200, axis=1)
     whole = variates.beta_and_gamma(Generator(SFC64(8)), *columns)
     out = (np.empty(columns.shape[1]), np.empty(columns.shape[1]))
     tripled = variates.beta_and_gamma(Generator(SFC64(8)), *(columns / 3.0), times=3.0, out=out)
@@ -94,5 +95,5 @@ def test_a_proposal_is_accepted_by_its_density_over_the_proposals():
 def test_no_rows_are_no_draws():
     """An account without ads draws nothing."""
     none = np.empty(0)
-    drawn, value = variates.beta_and_gamma(Generator(SFC64(6)), none, none, none)
+    drawn, value = variates.beta_and_gamma(Generator(SFC64(6)), none, none, none, none)
     assert (drawn.size, value.size) == (0, 0)
