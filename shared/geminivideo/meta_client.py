@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 REDACTED = "[token]"
-USAGE_HEADER = "x-business-use-case-usage"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,18 +171,51 @@ class MetaClient:
 
 
 def usage_of(headers: Mapping[str, str]) -> Usage | None:
-    """The worst of all entries of ``X-Business-Use-Case-Usage``; None when it is not there."""
-    raw = next((v for k, v in headers.items() if k.lower() == USAGE_HEADER), None)
-    if raw is None:
+    """The worst of all that Meta's usage headers say; None when none of them is there."""
+    given = {name.lower(): value for name, value in headers.items()}
+    found = [
+        usage
+        for name, read in _READ.items()
+        if name in given and (usage := _understood(read, given[name])) is not None
+    ]
+    if not found:
         return None
+    return Usage(
+        percent=max(usage.percent for usage in found),
+        regain_s=max(usage.regain_s for usage in found),
+    )
+
+
+def _understood(read: Callable[[Any], Usage], raw: str) -> Usage | None:
     try:
-        entries = [entry for business in json.loads(raw).values() for entry in business]
-        used = [
-            float(entry.get(member) or 0)
-            for entry in entries
-            for member in ("call_count", "total_cputime", "total_time")
-        ]
-        minutes = [float(e.get("estimated_time_to_regain_access") or 0) for e in entries]
+        return read(json.loads(raw))
     except (AttributeError, TypeError, ValueError):
         return None
+
+
+def _of_use_cases(told: Any) -> Usage:
+    """``X-Business-Use-Case-Usage``: entries by business, percent, and minutes until access."""
+    entries = [entry for business in told.values() for entry in business]
+    used = [
+        float(entry.get(member) or 0)
+        for entry in entries
+        for member in ("call_count", "total_cputime", "total_time")
+    ]
+    minutes = [float(e.get("estimated_time_to_regain_access") or 0) for e in entries]
     return Usage(percent=max(used, default=0.0), regain_s=60 * max(minutes, default=0.0))
+
+
+def _of_account(told: Any) -> Usage:
+    """``X-Ad-Account-Usage`` and ``x-fb-ads-insights-throttle``: percent of account and app.
+
+    Their ``reset_time_duration`` (s) is until nothing is used any more, longer than one must wait.
+    """
+    used = (float(told.get(member) or 0) for member in ("acc_id_util_pct", "app_id_util_pct"))
+    return Usage(percent=max(used))
+
+
+_READ: dict[str, Callable[[Any], Usage]] = {
+    "x-business-use-case-usage": _of_use_cases,
+    "x-ad-account-usage": _of_account,
+    "x-fb-ads-insights-throttle": _of_account,
+}
