@@ -54,6 +54,8 @@ INDEXES = (
     Index("actuals", ("account_id", "-first_shown_at")),
     Index("performance_metrics", ("account_id", "-date")),
     Index("feedback_events", ("account_id", "-occurred_at")),
+    Index("deals", ("account_id", "began_at")),
+    Index("deals", ("account_id", "began_at", "clicked_at")),
     Index("clicks", ("click_id", "-at")),
     Index("clicks", ("fbclid", "-at")),
     Index("clicks", ("fingerprint", "-at")),

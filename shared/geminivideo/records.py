@@ -938,7 +938,26 @@ class StageSeen:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Deal:
+class CreditedDeal:
+    """What a decision over budgets reads of a ``Deal``."""
+
+    id: str
+    history: tuple[StageSeen, ...] = ()
+    began_at: float | None = None
+    seen_at: float | None = None
+    deleted_at: float | None = None
+    ad_id: str | None = None
+    clicked_at: float | None = None
+    credited: int = 0
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether the newest reading did not find it."""
+        return self.deleted_at is not None and self.deleted_at > (self.seen_at or 0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deal(CreditedDeal):
     """``deals/{portal_id}-{deal_id}``: a CRM deal, its history, and what it has been credited.
 
     ``value`` is what its stage is worth (minor units); ``credited`` is the sum of its feedback
@@ -946,37 +965,25 @@ class Deal:
     ``unattributed`` when nothing tells; ``touch`` is the evidence that the deal brought along
     (read at ``touched_at``), and ``named_ad`` the ad that a caller named at ``named_at``.
     ``seen_at`` is the newest reading that found the deal, ``deleted_at`` the newest that did not;
-    ``modified_at`` the newest change that a reading knew of, by the CRM's clock.
+    ``modified_at`` the newest change that a reading knew of, by the CRM's clock. ``clicked_at`` is
+    never later than ``began_at``.
     """
 
-    id: str
     portal_id: int
     deal_id: str
     account_id: str
     currency: str
     updated_at: float
-    history: tuple[StageSeen, ...] = ()
     value: int = 0
     touch: dict[str, str] = field(default_factory=dict)
     touched_at: float | None = None
-    began_at: float | None = None
     named_ad: str | None = None
     named_at: float | None = None
-    seen_at: float | None = None
-    deleted_at: float | None = None
     modified_at: float | None = None
     events: int = 0
-    ad_id: str | None = None
     attribution: str = "unattributed"
     attribution_confidence: float = 0.0
-    clicked_at: float | None = None
-    credited: int = 0
     degraded: tuple[str, ...] = ()
-
-    @property
-    def is_deleted(self) -> bool:
-        """Whether the newest reading did not find it."""
-        return self.deleted_at is not None and self.deleted_at > (self.seen_at or 0.0)
 
     def is_read_as_of(self, modified_at: float) -> bool:
         """Whether it has been read since the CRM changed it then: nothing is left to learn."""

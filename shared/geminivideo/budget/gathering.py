@@ -26,7 +26,7 @@ from geminivideo.budget.signals import (
     with_late_clicks,
 )
 from geminivideo.policy import Policy
-from geminivideo.records import AdState, Deal
+from geminivideo.records import AdState, CreditedDeal
 
 DELIVERING = "ACTIVE"  # Meta's effective status: the ad, its ad set and its campaign all run
 NO_BUDGET = "no budget of its own at Meta: it sits on the campaign, or is a lifetime budget"
@@ -91,7 +91,17 @@ def undecidable(unit: Unit) -> str | None:
     return None if any(ad.insights_at is not None for ad in unit.ads) else NEVER_READ
 
 
-def credits_of(deals: Iterable[Deal]) -> dict[str, list[Credited]]:
+def horizon(policy: Policy, now: float) -> float:
+    """No deal that began before it counts in a decision: a click comes before its deal.
+
+    The first day of a history may begin a day before it, and is counted the deals of a day before
+    itself; the lags' reach is exact but for rounding.
+    """
+    reach = max(policy.sampler.history_days + 1, policy.lag.max_days, policy.ripening.max_days)
+    return now - (reach + 1) * DAY_S
+
+
+def credits_of(deals: Iterable[CreditedDeal]) -> dict[str, list[Credited]]:
     """What deals are credited, by ad; one that was lost is a deal too, and worth nothing."""
     found: dict[str, list[Credited]] = defaultdict(list)
     for deal in deals:
@@ -105,7 +115,7 @@ def credits_of(deals: Iterable[Deal]) -> dict[str, list[Credited]]:
     return found
 
 
-def beginnings_of(deals: Iterable[Deal], now: float, longest_days: float) -> list[Delay]:
+def beginnings_of(deals: Iterable[CreditedDeal], now: float, longest_days: float) -> list[Delay]:
     """How long after its click each deal began, where the click's time is known."""
     return [
         delay
@@ -116,8 +126,8 @@ def beginnings_of(deals: Iterable[Deal], now: float, longest_days: float) -> lis
 
 
 def ripenings_of(
-    deals: Iterable[Deal],
-    steps: Callable[[Deal], Iterable[StageChange]],
+    deals: Iterable[CreditedDeal],
+    steps: Callable[[CreditedDeal], Iterable[StageChange]],
     now: float,
     longest_days: float,
 ) -> list[Delay]:
@@ -165,9 +175,9 @@ def signals(
     """
     first, days = unit.ads[0], _days_of(unit)
     born, age_known = _born(unit, days, now)
-    credited = [credit for ad in unit.ads for credit in credits.get(ad.id, ())]
-    ripe = ripening or LagCurve.immediate()
-    shown = _spread(with_late_clicks(_days(days, born, now, policy)), credited, ripe, now)
+    bare = with_late_clicks(_days(days, born, now, policy))
+    credited = _counted([credit for ad in unit.ads for credit in credits.get(ad.id, ())], bare)
+    shown = _spread(bare, credited, ripening or LagCurve.immediate(), now)
     read = [ad.insights_at for ad in unit.ads if ad.insights_at is not None]
     return AdSignals(
         ad_id=unit.id,
@@ -255,21 +265,21 @@ def _day(day: AdDay, born: float, now: float) -> Day:
     )
 
 
+def _counted(credited: Iterable[Credited], days: Sequence[Day]) -> list[Credited]:
+    """A click before all days is older than what is decided on."""
+    return [credit for credit in credited if days and credit.at > days[0].at - DAY_S]
+
+
 def _spread(
     days: tuple[Day, ...], credited: Sequence[Credited], ripening: LagCurve, now: float
 ) -> tuple[Day, ...]:
-    """Each deal on the day of its click; without a row for it, on the last one before.
-
-    A click before all days is older than what is decided on.
-    """
-    if not days or not credited:
+    """Each deal on the day of its click; without a row for it, on the last one before."""
+    if not credited:
         return days
     by_day: list[list[Credited]] = [[] for _ in days]
     starts = [day.at for day in days]
     for credit in credited:
-        at = bisect_right(starts, credit.at) - 1
-        if at >= 0 or credit.at > starts[0] - DAY_S:
-            by_day[max(0, at)].append(credit)
+        by_day[max(0, bisect_right(starts, credit.at) - 1)].append(credit)
     return tuple(
         _with_deals(day, deals, ripening, now) if deals else day
         for day, deals in zip(days, by_day, strict=True)

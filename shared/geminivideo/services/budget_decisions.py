@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ from geminivideo.records import (
     AdState,
     BudgetVerdict,
     ChangeStatus,
-    Deal,
+    CreditedDeal,
     PendingChange,
 )
 from geminivideo.safe_executor.ledger import BudgetWindow, adset_window_path
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 PLAIN_UP_TO = 256 * 1024
 _JSON, _GZIP = "application/json", "application/gzip"
+_READ = tuple(member.name for member in fields(CreditedDeal))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +75,7 @@ def gather(
     """
     running = [("account_id", "==", account.id), ("status", "==", gathering.DELIVERING)]
     units = gathering.units_of(chain(*documents.pages(Query("ad_states", running), AdState)))
-    deals = _deals(documents, account)
+    deals = _deals(documents, account, policy, now)
     refused = [(unit, gathering.undecidable(unit)) for unit in units]
     decidable = [unit for unit, reason in refused if reason is None]
     ripening = _ripening(documents, account, deals, policy, now, folding)
@@ -90,16 +91,30 @@ def gather(
     )
 
 
-def _deals(documents: Documents, account: Account) -> list[Deal]:
-    of_account = Query("deals", [("account_id", "==", account.id)])
-    return [deal for page in documents.pages(of_account, Deal) for deal in page if deal.ad_id]
+def _deals(
+    documents: Documents, account: Account, policy: Policy, now: float
+) -> list[CreditedDeal]:
+    """Those that may count, by id. Of one whose beginning is not known the click's time tells:
+    null is found by no comparison."""
+    of_account, since = ("account_id", "==", account.id), gathering.horizon(policy, now)
+    unknown = ("began_at", "==", None)
+    asked = (
+        Query("deals", [of_account, ("began_at", ">=", since)], ["began_at"], members=_READ),
+        Query(
+            "deals", [of_account, unknown, ("clicked_at", ">=", since)], ["clicked_at"],
+            members=_READ,
+        ),
+    )  # fmt: skip
+    pages = chain(*(documents.pages(query, CreditedDeal) for query in asked))
+    found = {deal.id: deal for page in pages for deal in page if deal.ad_id}
+    return [found[deal_id] for deal_id in sorted(found)]
 
 
 def _signals(
     documents: Documents,
     account: Account,
     units: list[Unit],
-    deals: list[Deal],
+    deals: list[CreditedDeal],
     policy: Policy,
     now: float,
     ripening: LagCurve,
@@ -166,7 +181,7 @@ def window_start(window: BudgetWindow, since: float, live: int | None = None) ->
 def _ripening(
     documents: Documents,
     account: Account,
-    deals: list[Deal],
+    deals: list[CreditedDeal],
     policy: Policy,
     now: float,
     folding: Callable[[StageMap], crediting.Fold],

@@ -41,6 +41,23 @@ def deal(world, deal_id, ad, credited):
     world.documents.set(f"deals/{deal_id}", record)
 
 
+def test_the_deals_of_a_decision_are_found_in_firestore_too(world, make):
+    """By their beginning, or by the click where that is unknown, through the declared indexes."""
+    account, now = world.account(), world.clock.now()
+    times = {
+        "2": (50.0, None), "10": (50.0, 51.0), "3": (95.0, None), "4": (None, 3.0),
+        "5": (None, 95.0), "6": (None, None), "7": (2.0, 95.0),
+    }  # fmt: skip
+    for name, (began, clicked) in times.items():
+        deal(world, f"1-{name}", "a1", 5)
+        at = {"began_at": began, "clicked_at": clicked}
+        back = {key: None if one is None else now - one * make.day for key, one in at.items()}
+        world.documents.update(f"deals/1-{name}", back)
+    found = budget_decisions._deals(world.documents, account, make.auto, now)
+    assert [one.id for one in found] == ["1-10", "1-2", "1-4", "1-7"]
+    assert [len(one.history) for one in found] == [1, 1, 1, 1]
+
+
 def credit_states(world, ads):
     """The totals that the crediting step keeps."""
     for ad, (value, count) in zip(ads, ((480000, 8), (180000, 3), (0, 0)), strict=True):
