@@ -11,12 +11,13 @@ from geminivideo.runtime.clock import Clock
 from emulators.faults.engine import Faults
 from emulators.faults.http_hook import HttpFaults
 from emulators.faults.rules import HUBSPOT, Rule
+from emulators.hubspot.currencies import Currencies
 from emulators.hubspot.state import Portal, Rates, Told
 from emulators.hubspot.webhooks import Delivery, Webhooks
 from emulators.hubspot.wire import Wire, endpoint, scripted
 from emulators.serving import HttpService, open_database
 
-__all__ = ["PORTAL_ID", "DealFeed", "Delivery", "FedEvent", "Rates", "Server", "Told"]
+__all__ = ["PORTAL_ID", "Currencies", "DealFeed", "Delivery", "FedEvent", "Rates", "Server", "Told"]
 
 PORTAL_ID = 62515
 APP_ID = 54321
@@ -53,7 +54,8 @@ class Server(HttpService):
     ``tokens`` are the bearers it accepts; ``secret`` signs the webhooks to ``target_url`` (empty:
     no webhooks; without a secret they go unsigned). ``platform`` sends the dialect of new apps
     (``object.propertyChange``), ``signature`` is v3 or v1. ``search_lag_s`` is how late searches
-    know of a change, ``batch`` how many events one call tells.
+    know of a change, ``batch`` how many events one call tells. ``currencies`` are the portal's:
+    without them it tells none, and converts nothing.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Server(HttpService):
         rates: Rates | None = None,
         search_lag_s: float = 0.0,
         batch: int = 100,
+        currencies: Currencies | None = None,
     ) -> None:
         self.faults = faults or Faults(clock)
         hook = HttpFaults(HUBSPOT, self.faults, endpoint=endpoint, render=scripted)
@@ -81,7 +84,7 @@ class Server(HttpService):
         self._database = open_database(state_dir / "hubspot.sqlite")
         self.portal = Portal(
             self._database, clock, portal_id=portal_id, app_id=APP_ID, platform=platform,
-            rates=rates or Rates(), search_lag_s=search_lag_s,
+            rates=rates or Rates(), search_lag_s=search_lag_s, currencies=currencies,
         )  # fmt: skip
         self.webhooks = Webhooks(
             self.portal, clock, self.faults, secret=secret, target_url=target_url,

@@ -10,11 +10,13 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from geminivideo.runtime.clock import Clock
 
 from emulators.hubspot import errors
+from emulators.hubspot.currencies import Currencies
 
 DEFAULTS = (
     "amount", "closedate", "createdate", "dealname", "dealstage", "hs_lastmodifieddate",
@@ -84,7 +86,9 @@ class Portal:
         platform: bool,
         rates: Rates,
         search_lag_s: float,
+        currencies: Currencies | None = None,
     ) -> None:
+        self.currencies = currencies or Currencies()
         self._database = database
         self._clock = clock
         self.portal_id = portal_id
@@ -129,6 +133,18 @@ class Portal:
             for name, value in self._write(deal_id, _writable(properties), at_ms).items():
                 self._tell("propertyChange", deal_id, at_ms, name, value)
         return self.read(deal_id)
+
+    def set_rate(self, currency: str, rate: str) -> None:
+        """What one of a currency is worth in the company's from now on: open deals follow it."""
+        with self._lock, self._transaction():
+            self.currencies.rates[currency] = Decimal(rate)
+            for row in self._database.execute("SELECT id FROM deals WHERE archived = 0").fetchall():
+                self._write(row["id"], {}, self._ms(None))
+
+    def account(self) -> dict[str, Any]:
+        """The account's details."""
+        told = {"portalId": self.portal_id, "accountType": "STANDARD", "timeZone": "Etc/UTC"}
+        return {**told, **self.currencies.shown()}
 
     def archive(self, deal_id: str) -> None:
         """Into the recycling bin: reads answer 404, searches leave it out."""
@@ -362,11 +378,25 @@ class Portal:
                 "INSERT OR REPLACE INTO versions VALUES (?, ?, ?, ?, 'CRM_UI')",
                 (deal_id, name, value, at_ms),
             )
-        if new:
+        calculated = self._calculate(deal_id, have, have | new, at_ms)
+        if new or calculated:
             self._database.execute(
                 "UPDATE deals SET modified_ms = MAX(modified_ms, ?) WHERE id = ?", (at_ms, deal_id)
             )
         return new
+
+    def _calculate(
+        self, deal_id: str, before: Mapping[str, str], after: Mapping[str, str], at_ms: int
+    ) -> bool:
+        """Keep the calculated values that are new; the app has no webhooks for them."""
+        found = self.currencies.calculated(before, after)
+        new = {name: value for name, value in found.items() if before.get(name, "") != value}
+        for name, value in new.items():
+            self._database.execute(
+                "INSERT OR REPLACE INTO versions VALUES (?, ?, ?, ?, 'CALCULATED')",
+                (deal_id, name, value, at_ms),
+            )
+        return bool(new)
 
     def _values(self, deal_id: str) -> dict[str, str]:
         rows = self._database.execute(

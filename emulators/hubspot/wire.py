@@ -47,6 +47,7 @@ class Wire:
         app.router.add_get(f"{DEALS}/{{deal:[0-9]+}}", self._read)
         app.router.add_patch(f"{DEALS}/{{deal:[0-9]+}}", self._change)
         app.router.add_delete(f"{DEALS}/{{deal:[0-9]+}}", self._archive)
+        app.router.add_get("/account-info/v3/details", self._account)
         app.router.add_route("*", "/{rest:.*}", self._nothing)
         return app
 
@@ -71,6 +72,9 @@ class Wire:
 
     async def _health(self, request: web.Request) -> web.Response:
         return web.json_response({"status": "ok", "portal": self._portal.portal_id})
+
+    async def _account(self, request: web.Request) -> web.Response:
+        return web.json_response(self._portal.account())
 
     async def _deliveries(self, request: web.Request) -> web.Response:
         return web.json_response([asdict(one) for one in self._webhooks.log])

@@ -45,17 +45,17 @@ def _by_account(
     """The readings of all deals by the account that each is counted to."""
     policy = step.policy_of(accounts[0].id).revenue
     asked = list(deals.evidence_properties(policy).values())
+    by_account: dict[str, list[crediting.Reading]] = {}
     try:
         found = deals.deals_of().read_all(event.deal_ids, asked)
+        at = step.clock.now()
+        for deal_id, deal in found.items():
+            for reading, account in _owned(deal_id, deal, event.portal_id, step, accounts, at):
+                by_account.setdefault(account.id, []).append(reading)
     except HubSpotUnavailableError as error:
         raise Transient(str(error)) from error
     except HubSpotRefusedError as error:
         raise Permanent(str(error)) from error
-    at = step.clock.now()
-    by_account: dict[str, list[crediting.Reading]] = {}
-    for deal_id, deal in found.items():
-        for reading, account in _owned(deal_id, deal, event.portal_id, step, accounts, at):
-            by_account.setdefault(account.id, []).append(reading)
     return [(account, by_account[account.id]) for account in accounts if account.id in by_account]
 
 
@@ -78,10 +78,15 @@ def _read(
     deal: CrmDeal, portal_id: int, step: Step, accounts: list[Account], at: float
 ) -> tuple[crediting.Reading, Account]:
     """The reading of a deal by the rules of the account that it is counted to."""
-    policy = step.policy_of(accounts[0].id).revenue
-    reading = deals.reading_of(deal, portal_id, accounts[0], policy, at)
-    account = crediting.whose(step.documents, accounts, reading)
-    if account != accounts[0]:
-        own: RevenuePolicy = step.policy_of(account.id).revenue
-        reading = deals.reading_of(deal, portal_id, account, own, at)
-    return reading, account
+    account = accounts[0]
+    reading = _of_account(deal, portal_id, step, account, at)
+    owner = crediting.whose(step.documents, accounts, reading)
+    return (reading if owner == account else _of_account(deal, portal_id, step, owner, at)), owner
+
+
+def _of_account(
+    deal: CrmDeal, portal_id: int, step: Step, account: Account, at: float
+) -> crediting.Reading:
+    policy: RevenuePolicy = step.policy_of(account.id).revenue
+    home = deals.home_currency(deals.deals_of(), deal, account, at)
+    return deals.reading_of(deal, portal_id, account, policy, at, home)

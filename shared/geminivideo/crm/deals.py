@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 STAGE, AMOUNT, PIPELINE = "dealstage", "amount", "pipeline"
 MODIFIED, CREATED, CURRENCY = "hs_lastmodifieddate", "createdate", "deal_currency_code"
 MERGED = "hs_merged_object_ids"  # the deals that were merged into it, separated by semicolons
-HISTORIES = (STAGE, AMOUNT, PIPELINE)
+# HubSpot's calculation of the amount in the company's currency: an open deal follows the portal's
+# rate, a closed one keeps that of its closing.
+HOME_AMOUNT = "amount_in_home_currency"
+HISTORIES = (STAGE, AMOUNT, PIPELINE, HOME_AMOUNT)
+ACCOUNT = "/account-info/v3/details"
+HOME_VALID_S = 3600.0
 READ = (*HISTORIES, CREATED, MODIFIED, CURRENCY, MERGED)
 SEARCH_LIMIT = 10_000
 PAGE = 200
@@ -87,6 +92,7 @@ class Deals:
     def __init__(self, token: str, host: str = "") -> None:
         self._token = token
         self._host = host
+        self._home: tuple[str | None, float] | None = None
 
     @cached_property
     def _basic(self) -> Any:
@@ -157,6 +163,28 @@ class Deals:
         except Exception as error:  # noqa: BLE001 - told apart, or raised again
             _raise(error)
         return {str(one.id): _deal(one) for one in answer.results}
+
+    def home_currency(self, now: float) -> str | None:
+        """The company's currency (ISO), in which ``HOME_AMOUNT`` is; asked for once an hour.
+
+        None where HubSpot does not tell: the app lacks the right to ask, or the portal has none.
+        Raises ``HubSpotUnavailableError`` and ``HubSpotRefusedError``.
+        """
+        if self._home is None or not 0 <= now - self._home[1] < HOME_VALID_S:
+            self._home = (self._asked_home(), now)
+        return self._home[0]
+
+    def _asked_home(self) -> str | None:
+        try:
+            told = self._basic.api_client.call_api(
+                ACCOUNT, "GET", response_types_map={200: "object"}, auth_settings=["oauth2"],
+                _return_http_data_only=True, _request_timeout=TIMEOUT_S,
+            )  # fmt: skip
+        except Exception as error:  # noqa: BLE001 - told apart, or raised again
+            if getattr(error, "status", None) in (403, 404):
+                return None
+            _raise(error)
+        return str(told["companyCurrency"]) if told and told.get("companyCurrency") else None
 
     def modified_since(self, since: float) -> Iterator[Modified]:
         """Deals changed at or after ``since``, oldest change first, each change once.
@@ -238,9 +266,12 @@ class Deals:
         return found, after
 
 
-def moments(deal: CrmDeal) -> tuple[Moment, ...]:
-    """The deal's way through its stages: one moment for each change of stage or amount."""
-    stages, amounts, pipelines = (deal.histories.get(name, ()) for name in HISTORIES)
+def moments(deal: CrmDeal, money: str = AMOUNT) -> tuple[Moment, ...]:
+    """The deal's way through its stages: one moment for each change of stage or amount.
+
+    ``money`` is the property that the amounts are of: ``AMOUNT`` or ``HOME_AMOUNT``.
+    """
+    stages, amounts, pipelines = (deal.histories.get(name, ()) for name in (STAGE, money, PIPELINE))
     changed = sorted({v.at for v in stages} | {v.at for v in amounts})
     found = []
     for at in changed:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from geminivideo import money
-from geminivideo.crm.deals import CURRENCY, CrmDeal, Deals, moments
+from geminivideo.crm.deals import AMOUNT, CURRENCY, HOME_AMOUNT, CrmDeal, Deals, moments
 from geminivideo.policy import RevenuePolicy
 from geminivideo.records import Account, StageSeen
 from geminivideo.runtime.failures import Permanent
@@ -16,6 +16,7 @@ from geminivideo.topology import NOT_CONFIGURED, Need, variable_of
 
 URL = "GV_HUBSPOT_API_URL"  # another endpoint than HubSpot's own
 OTHER_CURRENCY = "deal-currency"
+CONVERTED = "deal-currency-converted"
 BAD_AMOUNT = "deal-amount"
 
 
@@ -39,17 +40,45 @@ def evidence_properties(policy: RevenuePolicy) -> dict[str, str]:
     return {name: prop for name, prop in named.items() if prop}
 
 
-def reading_of(
-    deal: CrmDeal, portal_id: int, account: Account, policy: RevenuePolicy, at: float
-) -> Reading:
-    """The deal as HubSpot showed it at ``at``."""
+def home_currency(deals: Deals, deal: CrmDeal, account: Account, now: float) -> str | None:
+    """The currency that HubSpot converts to, asked for where the deal is not in the account's.
+
+    Raises ``HubSpotUnavailableError`` and ``HubSpotRefusedError``.
+    """
+    return None if _foreign(deal, account) is None else deals.home_currency(now)
+
+
+def _foreign(deal: CrmDeal, account: Account) -> str | None:
+    """The deal's currency, if it is another than the account's; without one it is the account's."""
     currency = deal.properties.get(CURRENCY) or account.currency
+    return None if _same(currency, account.currency) else currency
+
+
+def _same(one: str, other: str) -> bool:
+    return one.upper() == other.upper()
+
+
+def reading_of(
+    deal: CrmDeal,
+    portal_id: int,
+    account: Account,
+    policy: RevenuePolicy,
+    at: float,
+    home: str | None = None,
+) -> Reading:
+    """The deal as HubSpot showed it at ``at``.
+
+    A deal in another currency than the account's has the amounts that HubSpot converted, where it
+    converts to the account's (``home``), and none where it does not: no rate is known here.
+    """
+    foreign = _foreign(deal, account)
+    converted = foreign is not None and _is_converted(deal, account, home)
     degraded: dict[str, None] = {}
-    if currency.upper() != account.currency.upper():
-        degraded[f"{OTHER_CURRENCY}:{currency}"] = None
+    if foreign is not None:
+        degraded[f"{CONVERTED if converted else OTHER_CURRENCY}:{foreign}"] = None
 
     def amount_of(text: str | None) -> int | None:
-        if text is None or degraded:
+        if text is None or (foreign is not None and not converted):
             return None
         try:
             return money.minor(text, account.currency)
@@ -64,7 +93,7 @@ def reading_of(
             at=moment.at,
             amount=amount_of(moment.amount),
         )
-        for moment in moments(deal)
+        for moment in moments(deal, HOME_AMOUNT if converted else AMOUNT)
     )
     properties = evidence_properties(policy)
     return Reading(
@@ -77,6 +106,11 @@ def reading_of(
         modified_at=deal.modified_at,
         degraded=tuple(degraded),
     )
+
+
+def _is_converted(deal: CrmDeal, account: Account, home: str | None) -> bool:
+    into_ours = home is not None and _same(home, account.currency)
+    return into_ours and bool(deal.histories.get(HOME_AMOUNT))
 
 
 def _began_at(deal: CrmDeal) -> float | None:

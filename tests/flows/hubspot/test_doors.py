@@ -5,6 +5,7 @@ import hashlib
 import importlib.util
 import json
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from pathlib import Path
 
 import flask
@@ -23,12 +24,14 @@ from geminivideo.runtime import http
 from geminivideo.runtime.clock import Clock
 from geminivideo.runtime.outbox import OutboxRow
 from geminivideo.runtime.step import door_of
+from geminivideo.services import deals
 from geminivideo.topology import topics
 from google.cloud import pubsub_v1
 from werkzeug.test import EnvironBuilder
 
 from emulators.firestore import Index
 from emulators.firestore import Server as Firestore
+from emulators.hubspot import Currencies
 from emulators.hubspot import Server as HubSpot
 from emulators.pubsub import Server as PubSub
 from infra.indexes import INDEXES
@@ -174,6 +177,22 @@ def test_a_hubspot_that_is_down_or_limits_is_asked_again(documents, servers):
     assert door.work(touched(deal)).status == 503
     assert door.work(touched(deal)).outcome == "completed"
     assert documents.require(f"deals/{PORTAL}-{deal}", Deal).value == 9000_00
+
+
+def test_a_won_deal_in_euros_is_credited_as_hubspot_converts_it(documents, servers, monkeypatch):
+    """The ad gets dollars: the amount at the rate of the closing; the deal says how it came."""
+    crm, ad = servers[2], an_ad(documents, "1290")
+    account(documents)
+    monkeypatch.setattr(crm.portal, "currencies", Currencies("USD", {"EUR": Decimal("1.10")}))
+    euros = {"dealstage": "closedwon", "deal_currency_code": "EUR", "utm_content": ad}
+    deal = crm.create(amount="1000", **euros)
+    assert credit(deal).outcome == "completed"
+    assert documents.require(f"ad_states/{ad}", AdState).pipeline_value == 1045_00  # 95 % sure
+    kept = documents.require(f"deals/{PORTAL}-{deal}", Deal)
+    assert (kept.value, kept.degraded) == (1100_00, ("deal-currency-converted:EUR",))
+    crm.fault("GET /account-info/*", code=503)
+    deals.deals_of()._home = None  # as in a process that has not asked yet
+    assert credit(crm.create(amount="1000", **euros), "down").status == 503
 
 
 def test_a_deal_that_never_was_leaves_no_document(documents):
