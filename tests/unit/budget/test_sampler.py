@@ -217,6 +217,20 @@ def test_an_ad_that_has_the_clicks_does_not_pass_for_the_account(make_ad, now):
     assert prior.learn(seen, POLICY).value_per_click > of_clicks + (of_small - of_clicks) / 3
 
 
+def test_a_large_account_is_known_from_a_sample_of_its_ads(make_ad, now, monkeypatch):
+    """Its mean CTR is that of all ads; how far they are apart, a fifth of them tells nearly."""
+    rates = np.random.default_rng(3).beta(4.0, 196.0, 400)
+    ads = [make_ad(f"{n:03d}", days=1, ctr=rate) for n, rate in enumerate(rates)]
+    seen = evidence.gather(ads, now=now, total=5000, lag=CERTAIN, policy=POLICY)
+    whole = prior.learn(seen, POLICY)
+    monkeypatch.setattr(prior, "_SAMPLE", 100)
+    some = prior.learn(seen, POLICY)
+    assert some != whole
+    assert some.ctr == pytest.approx(whole.ctr, rel=1e-12)
+    assert some.ctr_alpha == pytest.approx(whole.ctr_alpha, rel=0.4)
+    assert whole.ctr_alpha == pytest.approx(4.0, rel=0.4)
+
+
 def with_deals(ad, deals, value, ripe):
     """Each day's clicks brought so many deals, worth so much so far, of which so many are ripe."""
     days = tuple(replace(d, deals=deals, pipeline_value=value, ripe=ripe) for d in ad.days)
