@@ -112,8 +112,15 @@ def rows(
     found = []
     for of_object in by_object.values():
         shown = wanted[of_object[0].ad_id]
+        by_date: dict[date, list[AdDay]] = defaultdict(list)
+        for day in of_object:
+            by_date[day.date].append(day)
         for first, last in query.buckets():
-            inside = [day for day in of_object if first <= day.date <= last]
+            inside = (
+                by_date.get(first, [])
+                if first == last
+                else [day for day in of_object if first <= day.date <= last]
+            )
             row = _Row(query, inside, shown, account, account_id)
             if row.delivered and all(_number_passes(row, one) for one in query.filters):
                 found.append(row.members(first, last))
@@ -209,12 +216,15 @@ class _Row:
         self, more: Iterable[Conversion], measure: Callable[[Conversion], float]
     ) -> list[dict[str, str]]:
         sums: dict[str, dict[str, float]] = {}
+        lengths = _window_lengths(self._query.windows)
         for one in (*more, *self.conversions):
+            if not (amount := measure(one)):
+                continue
             for name in ALIASES.get(one.action_type, (one.action_type,)):
-                told = sums.setdefault(name, dict.fromkeys(("value", *self._query.windows), 0.0))
-                for window in told:
-                    if one.lag_s <= _window_days(window) * DAY_S:
-                        told[window] += measure(one)
+                told = sums.setdefault(name, dict.fromkeys(lengths, 0.0))
+                for window, length_s in lengths.items():
+                    if one.lag_s <= length_s:
+                        told[window] += amount
         return [
             {"action_type": name, **{window: _decimal(v) for window, v in told.items()}}
             for name, told in sums.items()
@@ -309,11 +319,12 @@ def _windows(params: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(name for name in asked if name != "default")
 
 
-def _window_days(window: str) -> float:
-    """Nobody converts by a view here: those windows stay empty."""
-    if window == "value":
-        return DEFAULT_WINDOW_DAYS
-    return CLICK_WINDOWS.get(window, -math.inf)
+@cache
+def _window_lengths(windows: tuple[str, ...]) -> Mapping[str, float]:
+    """Seconds by window; nobody converts by a view here: those windows stay empty."""
+    days = {"value": float(DEFAULT_WINDOW_DAYS)}
+    days |= {window: CLICK_WINDOWS.get(window, -math.inf) for window in windows}
+    return {window: length * DAY_S for window, length in days.items()}
 
 
 def _structure(params: Mapping[str, Any], name: str, empty: Any) -> Any:

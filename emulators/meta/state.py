@@ -102,7 +102,9 @@ class Graph:
         self.audiences = Audiences(database)
         self.reports = Reports(database, pace.report_s)
         self._lock = threading.RLock()
-        self._active: dict[str, int] = {}  # ads by account, until an object is written
+        # Until something is written: active ads by account, and the rows of the last report read.
+        self._active: dict[str, int] = {}
+        self._rows: dict[str, list[dict[str, Any]]] = {}
 
     def admit(self, account: str, write: bool) -> None:
         """Count a call of the account; raises what Meta's rate limits would answer."""
@@ -230,11 +232,13 @@ class Graph:
         """Set an account's currency and time zone."""
         with self._atomic():
             self.accounts.set(account, settings)
+            self._forget()
 
     def attach(self, account: str, market: Market) -> None:
         """Put a market behind an account; raises ``MarketMismatchError``."""
         with self._atomic():
             self.audiences.attach(account, market)
+            self._forget()
 
     def set_insights(self, account: str, rows: Iterable[AdDay]) -> None:
         """Rows that the insights shall show; raises ``GraphApiError`` for an unknown ad."""
@@ -244,6 +248,7 @@ class Graph:
                 if found is None or (found["kind"], found["account"]) != ("ad", account):
                     raise errors.invalid("ad_id", f"{row.ad_id} is not an ad of {account}")
                 self.audiences.set_row(account, row)
+            self._forget()
 
     def insights(
         self, node: str, params: Mapping[str, Any], fields: str, as_of: float | None = None
@@ -292,8 +297,11 @@ class Graph:
         """The rows of a completed run, as they were known when it was asked for."""
         with self._lock:
             report = self.reports.completed(report_id, self._clock.now())
-            fields = report.params["fields"]
-            return self.insights(report.node, report.params, fields, report.at)
+            if report_id not in self._rows:
+                fields = report.params["fields"]
+                rows = self.insights(report.node, report.params, fields, report.at)
+                self._rows = {report_id: rows}
+            return self._rows[report_id]
 
     def writes(self) -> list[Write]:
         """Every write that reached the double, in order."""
@@ -435,8 +443,13 @@ class Graph:
             self._active[account] = row[0]
         return self._active[account]
 
-    def _insert(self, account: str, kind: str, body: dict[str, Any]) -> str:
+    def _forget(self) -> None:
+        """What was counted and put together of the objects; the caller holds the lock."""
         self._active.clear()
+        self._rows.clear()
+
+    def _insert(self, account: str, kind: str, body: dict[str, Any]) -> str:
+        self._forget()
         now = self._clock.now()
         fixed = f"{account}:{body['hash']}" if kind == "adimage" else None
         if fixed and self._row(fixed):
@@ -453,7 +466,7 @@ class Graph:
         return object_id
 
     def _store(self, object_id: str, body: dict[str, Any]) -> None:
-        self._active.clear()
+        self._forget()
         self._database.execute(
             "UPDATE objects SET body = ?, updated = ? WHERE id = ?",
             (json.dumps(body), self._clock.now(), object_id),
@@ -503,7 +516,7 @@ class Graph:
             try:
                 yield
             except BaseException:
-                self._active.clear()
+                self._forget()
                 self._database.execute("COMMIT" if keep_on_error else "ROLLBACK")
                 raise
             self._database.execute("COMMIT")
