@@ -285,16 +285,14 @@ class Documents:
             if only is None:
                 self.set_all(dict(chunk))
             else:
-                self._merge(chunk, only)
+                self._commit(self._merged(path, record, only) for path, record in chunk)
             written += len(chunk)
         return written
 
-    def _merge(self, records: Iterable[tuple[str, Any]], only: list[str]) -> None:
-        batch = self.client.batch()
-        for path, record in records:
-            data = encode(record)
-            batch.set(self.reference(path), {key: data[key] for key in only}, merge=only)
-        batch.commit(**self._patience)
+    def _merged(self, path: str, record: Any, only: list[str]) -> Write:
+        data = encode(record)
+        name = self.reference(path)._document_path
+        return writing.merge(name, {member: data[member] for member in only})
 
     def get_many(self, paths: Iterable[str], kind: type[T]) -> dict[str, T]:
         """The documents among ``paths`` that exist, by their path."""

@@ -39,11 +39,28 @@ def change(name: str, changes: Mapping[str, Any]) -> list[Write]:
         from google.cloud.firestore_v1._helpers import pbs_for_update
 
         return pbs_for_update(name, dict(changes), None)
+    return [_masked(name, changes, exists=True)]
+
+
+def merge(name: str, data: Mapping[str, Any]) -> Write:
+    """Members of a document become these, the others stay; without a document there is one then.
+
+    Raises ``ValueError`` for a member whose name a field path would have to quote, and without any:
+    an empty mask means the whole document.
+    """
+    if not data:
+        raise ValueError("no members to merge: name some, or set the whole document")
+    if odd := [key for key in data if not _SIMPLE.fullmatch(key)]:
+        raise ValueError(f"{odd[0]!r} is no simple name of a member: set the whole document")
+    return _masked(name, data)
+
+
+def _masked(name: str, data: Mapping[str, Any], exists: bool | None = None) -> Write:
     from google.cloud.firestore_v1.types.write import Write
 
-    changed = set_to(name, changes, exists=True)
-    Write.pb(changed).update_mask.field_paths.extend(sorted(changes))
-    return [changed]
+    filled = set_to(name, data, exists)
+    Write.pb(filled).update_mask.field_paths.extend(sorted(data))
+    return filled
 
 
 def _fill(fields: Any, data: Mapping[str, Any]) -> None:

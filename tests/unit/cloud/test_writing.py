@@ -51,6 +51,22 @@ def test_changed_members_are_sent_as_googles_client_sends_them(changes):
     assert [sent(write) for write in writing.change(NAME, changes)] == list(map(sent, theirs))
 
 
+@settings(max_examples=100, deadline=None)
+@given(data=st.dictionaries(st.text("ab_", min_size=1, max_size=3), values, min_size=1))
+def test_merged_members_are_sent_as_googles_client_sends_them(data):
+    """The mask names what is merged, whole maps too; there need not be a document."""
+    (theirs,) = _helpers.pbs_for_set_with_merge(NAME, data, list(data))
+    assert sent(writing.merge(NAME, data)) == sent(theirs)
+
+
+def test_a_member_that_a_path_would_quote_is_not_merged():
+    """It is refused by name before anything is sent; so is no member, which would mean all."""
+    with pytest.raises(ValueError, match=r"a\.b"):
+        writing.merge(NAME, {"x": 1, "a.b": 2})
+    with pytest.raises(ValueError, match="no members"):
+        writing.merge(NAME, {})
+
+
 def test_a_dotted_key_changes_a_member_of_a_member():
     """Such a change is left to Google's client, which knows the paths."""
     (write,) = writing.change(NAME, {"counts.done": 3})
