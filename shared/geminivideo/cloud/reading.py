@@ -41,13 +41,16 @@ def members(fields: Mapping[str, Any]) -> Any:
 def value(one: Any) -> Any:
     """A protobuf ``Value`` of a kind that ``documents.encode`` writes; times have microseconds."""
     kind = one.WhichOneof("value_type")
-    if kind == "map_value":
-        return members(one.map_value.fields)
-    if kind == "array_value":
-        return [value(item) for item in one.array_value.values]
-    if kind == "timestamp_value":
-        return one.timestamp_value.ToDatetime(tzinfo=UTC)
-    return None if kind == "null_value" else getattr(one, kind)
+    made = _MADE.get(kind)
+    return getattr(one, kind) if made is None else made(one)
+
+
+_MADE: dict[str, Callable[[Any], Any]] = {
+    "null_value": lambda one: None,
+    "map_value": lambda one: members(one.map_value.fields),
+    "array_value": lambda one: [value(item) for item in one.array_value.values],
+    "timestamp_value": lambda one: one.timestamp_value.ToDatetime(tzinfo=UTC),
+}
 
 
 def path_of(name: str) -> str:
