@@ -219,6 +219,15 @@ class Server:
         # so leaves requests unsent for as long.
         return [_shown(*running) for running in self._on_loop(self._running)]
 
+    def warm(self, functions: Iterable[str]) -> None:
+        """Begin to start the processes of these functions, side by side, before they are called.
+
+        What keeps one from starting is answered to its first caller. Raises
+        ``UnknownFunctionError``.
+        """
+        for function in [self._named(name) for name in functions]:
+            asyncio.run_coroutine_threadsafe(self._instance(function), self._service.loop)
+
     def kill(self, function: str) -> int:
         """SIGKILL the function's process group as a crash would; returns its pid.
 

@@ -49,6 +49,15 @@ _EVERY_MINUTE = "* * * * *"
 _WITH_CYCLES = "0 */6 * * *"
 _LEARNING = f"/topics/{LearningDue.TOPIC}"
 _RECONCILIATION = f"/topics/{ReconciliationDue.TOPIC}"
+_STEPS = (
+    "receive-insights",
+    "hubspot-webhook",
+    "reconcile-deals",
+    "credit-deals",
+    "score-ads",
+    "decide-budgets",
+    "execute-change",
+)
 _PATIENCE_S = 120.0
 _OVERSLEPT_S = 30.0  # what works for so long without an end waits for a time that nobody tells
 
@@ -74,6 +83,7 @@ class Wire:
 
     def __init__(self, cloud: LocalCloud, scenario: Scenario) -> None:
         self.cloud = cloud
+        cloud.host.warm(_STEPS)  # one cold start after the other would be a market day's time
         known = cloud.meta.market_of(AD_ACCOUNT)
         assert known is not None
         self.scenario = replace(scenario, start=known.start)

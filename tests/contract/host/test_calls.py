@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import http.client
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
+from emulators.host import UnknownFunctionError
 
 
 def test_the_first_call_starts_the_process_and_the_second_finds_it(serve):
@@ -15,6 +18,20 @@ def test_the_first_call_starts_the_process_and_the_second_finds_it(serve):
     first, second = call("echo"), call("echo")
     assert (first.status, second.status) == (200, 200)
     assert first.json["pid"] == second.json["pid"]
+
+
+def test_a_warmed_function_answers_its_first_call_from_the_process_it_has(serve):
+    """A process that was started ahead of the calls is the one that answers; an unknown name is
+    refused."""
+    call = serve(echo={}, other={})
+    call.host.warm(["echo"])
+    deadline = time.monotonic() + 15
+    while not (started := call.host.processes()):
+        assert time.monotonic() < deadline, "no process was started"
+    assert call("echo").status == 200
+    assert [(p.function, p.pid) for p in call.host.processes()] == [("echo", started[0].pid)]
+    with pytest.raises(UnknownFunctionError):
+        call.host.warm(["nobody"])
 
 
 def test_a_function_sees_only_its_declared_environment(serve, monkeypatch):
