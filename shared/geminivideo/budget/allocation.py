@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from geminivideo.budget import parts
@@ -240,10 +239,10 @@ def _between(ads: _Ads, total: int, low: float, high: float) -> Filled | None:
 
     cents = np.empty(len(ads.weights), np.int64)
 
-    def settle(part: slice) -> list[_Open]:
-        return [ads.settle(rows, low, high, cents) for rows in parts.blocks(part)]
+    def settle(part: slice) -> _Open:
+        return ads.settle(part, low, high, cents)
 
-    found = _Open.joined(list(chain.from_iterable(parts.each(len(cents), settle))))
+    found = _Open.joined(parts.each(len(cents), settle))
     pool = replace(found.pool, total=total + found.pool.total)
     if not pool.has_level_between(low, high):
         return None

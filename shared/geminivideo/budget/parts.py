@@ -1,16 +1,17 @@
-"""Working through long columns part by part: several go at once, each in blocks."""
+"""Working through long columns part by part, several at once."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
 
-_PART = 131_072
-_BLOCK = 65_536
+# Few enough rows that they stay in cache from one step to the next, and so many that threads seldom
+# wait for one another between two calls of numpy.
+_PART = 65_536
 _MOST_THREADS = 4
 
 
@@ -33,13 +34,3 @@ def _processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def blocks(part: slice) -> Iterator[slice]:
-    """The rows of a part in pieces.
-
-    Few enough that they stay in cache from one step to the next, and so many that threads seldom
-    wait for one another between two calls of numpy.
-    """
-    starts = range(part.start, part.stop, _BLOCK)
-    return (slice(start, min(start + _BLOCK, part.stop)) for start in starts)

@@ -268,12 +268,10 @@ def thompson(
     draws = source if isinstance(source, Draws) else Draws(ctr=ctr, value=value)
 
     def fill_in(part: slice) -> None:
-        stream = None if isinstance(source, Draws) else source.generator(part.start)
-        for rows in parts.blocks(part):
-            posterior, drawn = believe(evidence.rows(rows), prior, policy), draws.rows(rows)
-            if stream:
-                draw(posterior, stream, out=drawn)
-            _weigh(posterior, drawn, out=weights[rows])
+        posterior, drawn = believe(evidence.rows(part), prior, policy), draws.rows(part)
+        if isinstance(source, Source):
+            draw(posterior, source.generator(part.start), out=drawn)
+        _weigh(posterior, drawn, out=weights[part])
 
     parts.each(len(weights), fill_in)
     return Sampled(draws=draws, weights=weights)

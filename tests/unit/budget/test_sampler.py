@@ -325,7 +325,6 @@ def test_large_accounts_are_drawn_the_same_on_every_machine(make_ad, now, monkey
     seen = evidence.gather(ads, now=now, total=5000, lag=CERTAIN, policy=POLICY)
     learned = prior.learn(seen, POLICY)
     monkeypatch.setattr(parts, "_PART", 64)
-    monkeypatch.setattr(parts, "_BLOCK", 16)
     source = sampler.source(seed=1, account_id="x", decided_at=now)
     found = []
     for processors in (1, 4):
