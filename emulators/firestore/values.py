@@ -52,8 +52,9 @@ def check_storable(fields: Any, depth: int = 0) -> None:
     place, as storing does. ``depth``: the levels above ``fields``.
     """
     in_vector = depth > 0 and _is_vector(fields)
-    for name, value in fields.items():
+    for name in fields:
         _check_field_name(name, in_vector)
+        value = fields[name]
         kind = value.WhichOneof("value_type")
         if kind not in _PLAIN:
             _check_value(name, value, kind, depth)
