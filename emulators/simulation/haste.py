@@ -3,46 +3,45 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from geminivideo.budget.revenue import Credit, StageMap
+from geminivideo.budget.revenue import Rise, StageMap
 from geminivideo.records import StageSeen
 from geminivideo.runtime import runs
-from geminivideo.services import crediting
+from geminivideo.services.budget_decisions import Rises, rising_by
 
 
-class Folds:
-    """``crediting.folding`` that folds the history of a deal once: of a thousand deals most stand
-    still between two decisions.
+class Remembered:
+    """``budget_decisions.rising_by`` that folds the history of a deal once: of a thousand deals
+    most stand still between two decisions.
 
     Histories are told apart as objects, which the memory's records keep; they are never changed.
     """
 
     def __init__(self) -> None:
         self._stages: StageMap | None = None
-        self._known: dict[int, tuple[Iterable[StageSeen], Credit]] = {}
+        self._known: dict[int, tuple[Iterable[StageSeen], Sequence[Rise]]] = {}
 
-    def __call__(self, stages: StageMap) -> Callable[[Iterable[StageSeen]], Credit]:
-        """The fold by this stage map."""
+    def __call__(self, stages: StageMap) -> Rises:
+        """The rises by this stage map."""
         if stages != self._stages:
             self._stages, self._known = stages, {}
-        fold = crediting.folding(stages)
+        rises = rising_by(stages)
 
-        def once(history: Iterable[StageSeen]) -> Credit:
+        def once(history: Iterable[StageSeen]) -> Sequence[Rise]:
             known = self._known.get(id(history))
             if known is None or known[0] is not history:
-                known = self._known[id(history)] = (history, fold(history))
+                known = self._known[id(history)] = (history, rises(history))
             return known[1]
 
         return once
 
 
-def unfolded(stages: StageMap) -> Callable[[Iterable[StageSeen]], Credit]:
+def never(stages: StageMap) -> Rises:
     """For who does not ask how a deal's value ripened: rivals do not."""
-    nothing = Credit(value=0, confidence=0.0, stage=None, changes=())
-    return lambda history: nothing
+    return lambda history: ()
 
 
 @contextmanager

@@ -40,7 +40,7 @@ from emulators.meta.accounts import AccountSettings
 from emulators.meta.seeding import seed as seed_ads
 from emulators.simulation.breaches import AdSet, Breach, breaches
 from emulators.simulation.functions import load
-from emulators.simulation.haste import Folds, unfolded, without_collections, without_heartbeats
+from emulators.simulation.haste import Remembered, never, without_collections, without_heartbeats
 from emulators.simulation.memory import MemoryDocuments, MemoryFiles
 from emulators.simulation.outcome import Outcome, outcome_of
 from emulators.simulation.ports import (
@@ -101,7 +101,7 @@ class World:
         self._credited_until = scenario.start
         self._clicks: set[str] = set()
         rival = scenario.contender is not Contender.OURS
-        self._folds = unfolded if rival else Folds()
+        self._rising = never if rival else Remembered()
         self._reads = READS[str(scenario.contender)] if rival else frozenset({"insights", "deals"})
         self._known_deals = 0
         self._by_id: dict[str, Deal] = {}
@@ -282,7 +282,7 @@ class World:
         return self._gather(self.documents, account, self.policy, self.clock.now()).signals
 
     def _gather(self, *given: Any) -> budget_decisions.Found:
-        return budget_decisions.gather(*given, folding=self._folds)
+        return budget_decisions.gather(*given, rising=self._rising)
 
     # What came of it -----------------------------------------------------------------------------
 

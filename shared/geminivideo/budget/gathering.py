@@ -16,7 +16,7 @@ from itertools import groupby
 from geminivideo.budget import history
 from geminivideo.budget.history import AdDay
 from geminivideo.budget.lag import Delay, share
-from geminivideo.budget.revenue import StageChange
+from geminivideo.budget.revenue import Rise
 from geminivideo.budget.signals import (
     DAY_S,
     HOUR_S,
@@ -127,21 +127,17 @@ def beginnings_of(deals: Iterable[CreditedDeal], now: float, longest_days: float
 
 def ripenings_of(
     deals: Iterable[CreditedDeal],
-    steps: Callable[[CreditedDeal], Iterable[StageChange]],
+    rises: Callable[[CreditedDeal], Iterable[Rise]],
     now: float,
     longest_days: float,
 ) -> list[Delay]:
-    """How long after its beginning each rise of a deal's value came, weighted by the rise.
-
-    ``steps`` folds a deal's history.
-    """
+    """How long after its beginning each rise of a deal's value came, weighted by the rise."""
     return [
         delay
         for deal in deals
         if deal.ad_id is not None and not deal.is_deleted
-        for step in steps(deal)
-        if step.increment > 0
-        for delay in _delay(deal.began_at, step.at, now, longest_days, float(step.increment))
+        for at, rise in rises(deal)
+        for delay in _delay(deal.began_at, at, now, longest_days, float(rise))
     ]
 
 

@@ -14,6 +14,7 @@ from geminivideo.records import StageSeen
 
 UNKNOWN_STAGE = "unknown-stage"
 NO_AMOUNT = "won-without-amount"
+Rise = tuple[float, int]  # when a deal's value rose, and by how much (minor units)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,6 +119,19 @@ def fold(history: Iterable[StageSeen], stages: StageMap) -> Credit:
         changes=tuple(changes),
         warnings=tuple(dict.fromkeys(w for step in changes for w in step.warnings)),
     )
+
+
+def rises(history: Iterable[StageSeen], stages: StageMap) -> list[Rise]:
+    """The steps of ``fold`` that raise the value, without the words for them."""
+    found: list[Rise] = []
+    value, amount = 0, None
+    for seen in sorted(set(history), key=_order):
+        amount = seen.amount if seen.amount is not None else amount
+        after = worth(stage_key(seen.pipeline, seen.stage), amount, stages).value
+        if after > value:
+            found.append((seen.at, after - value))
+        value = after
+    return found
 
 
 def credited(value: int, confidence: float) -> int:

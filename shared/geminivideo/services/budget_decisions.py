@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from geminivideo import money
-from geminivideo.budget import gathering, lag
+from geminivideo.budget import gathering, lag, revenue
 from geminivideo.budget.decision import DecisionRecord, Request
 from geminivideo.budget.gate import Outcome
 from geminivideo.budget.gathering import Unit
 from geminivideo.budget.lag import Delay
-from geminivideo.budget.revenue import StageMap
+from geminivideo.budget.revenue import Rise, StageMap
 from geminivideo.budget.signals import HOUR_S, AdSignals, LagCurve
 from geminivideo.cloud.documents import Query
 from geminivideo.policy import GatePolicy, Policy
@@ -27,6 +27,7 @@ from geminivideo.records import (
     ChangeStatus,
     CreditedDeal,
     PendingChange,
+    StageSeen,
 )
 from geminivideo.safe_executor.ledger import BudgetWindow, adset_window_path
 from geminivideo.services import crediting, prior_moves
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 PLAIN_UP_TO = 256 * 1024
 _JSON, _GZIP = "application/json", "application/gzip"
+Rises = Callable[[Iterable[StageSeen]], Sequence[Rise]]
 _READ = tuple(member.name for member in fields(CreditedDeal))
 
 
@@ -62,23 +64,42 @@ def verdict_path(flow_id: str, unit_id: str) -> str:
     return f"budget_cycles/{flow_id}/verdicts/{unit_id}"
 
 
+def rising_by(stages: StageMap) -> Rises:
+    """When a deal's value rose by one stage map; stages and pipelines are compared by name."""
+    named = crediting.normalised(stages)
+
+    def rises(history: Iterable[StageSeen]) -> list[Rise]:
+        same = (
+            StageSeen(
+                pipeline=seen.pipeline.lower(),
+                stage=crediting.stage_name(seen.stage),
+                at=seen.at,
+                amount=seen.amount,
+            )
+            for seen in history
+        )
+        return revenue.rises(same, named)
+
+    return rises
+
+
 def gather(
     documents: Documents,
     account: Account,
     policy: Policy,
     now: float,
-    folding: Callable[[StageMap], crediting.Fold] = crediting.folding,
+    rising: Callable[[StageMap], Rises] = rising_by,
 ) -> Found:
     """Everything that one decision rests on, read in pages.
 
-    ``folding`` makes the function that says what a deal's history is worth by a stage map.
+    ``rising`` makes the function that says when a deal's value rose by a stage map.
     """
     running = [("account_id", "==", account.id), ("status", "==", gathering.DELIVERING)]
     units = gathering.units_of(chain(*documents.pages(Query("ad_states", running), AdState)))
     deals = _deals(documents, account, policy, now)
     refused = [(unit, gathering.undecidable(unit)) for unit in units]
     decidable = [unit for unit, reason in refused if reason is None]
-    ripening = _ripening(documents, account, deals, policy, now, folding)
+    ripening = _ripening(documents, account, deals, policy, now, rising)
     signals = tuple(_signals(documents, account, decidable, deals, policy, now, ripening))
     ads_of = {unit.id: unit.ad_ids for unit in decidable if len(unit.ads) > 1}
     return Found(
@@ -184,17 +205,14 @@ def _ripening(
     deals: list[CreditedDeal],
     policy: Policy,
     now: float,
-    folding: Callable[[StageMap], crediting.Fold],
+    rising: Callable[[StageMap], Rises],
 ) -> LagCurve:
     """How a deal's value comes after its beginning, learned from the account's deals."""
-    fold = folding(crediting.stages_of(documents, account, policy.revenue))
-    rises = gathering.ripenings_of(
-        deals,
-        lambda deal: fold(deal.history).changes,
-        now,
-        policy.ripening.max_days,
+    rises = rising(crediting.stages_of(documents, account, policy.revenue))
+    delays = gathering.ripenings_of(
+        deals, lambda deal: rises(deal.history), now, policy.ripening.max_days
     )
-    return lag.learn(rises, policy.ripening)
+    return lag.learn(delays, policy.ripening)
 
 
 def has_foreign_thresholds(account: Account, policy: Policy) -> bool:

@@ -6,7 +6,6 @@ import pytest
 from geminivideo.budget import gathering
 from geminivideo.budget.calendar import Calendar
 from geminivideo.budget.history import AdDay, absorb
-from geminivideo.budget.revenue import StageChange
 from geminivideo.budget.signals import DAY_S, LagCurve, contradiction
 from geminivideo.policy import Policy
 from geminivideo.records import AdState, Deal
@@ -180,16 +179,10 @@ def test_a_deal_ripens_from_its_beginning():
 
 
 def test_ripenings_are_from_the_beginning_to_each_rise():
-    """Two rises of one deal are two delays; a fall is none; weights are the rises."""
-    steps = [
-        StageChange(
-            at=NOON - back * DAY_S, stage_from=None, stage_to="x", value=0, increment=increment,
-            confidence=1.0, reason="",
-        )
-        for back, increment in ((4, 200), (2, 300), (1, -500))
-    ]  # fmt: skip
+    """Two rises of one deal are two delays, weighted by how much they raise."""
+    rises = [(NOON - back * DAY_S, rise) for back, rise in ((4, 200), (2, 300))]
     begun = deal(NOON - 9 * DAY_S, began_at=NOON - 5 * DAY_S)
-    found = gathering.ripenings_of([begun], lambda _: steps, NOON, 90.0)
+    found = gathering.ripenings_of([begun], lambda _: rises, NOON, 90.0)
     assert [(d.days, d.observed_days, d.weight) for d in found] == [(1, 5, 200), (3, 5, 300)]
 
 

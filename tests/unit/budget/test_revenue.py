@@ -11,6 +11,7 @@ from geminivideo.budget.revenue import (
     change,
     credited,
     fold,
+    rises,
     worth,
 )
 from geminivideo.records import StageSeen
@@ -132,3 +133,12 @@ def test_increments_sum_to_the_value(history, confidence):
         credited(b, confidence) - credited(a, confidence) for a, b in itertools.pairwise(steps)
     ]
     assert sum(parts) == credited(credit.value, confidence)
+
+
+@settings(max_examples=100, deadline=None)
+@given(history=histories)
+def test_rises_are_the_steps_up(history):
+    """Their times and increments are those of the whole fold."""
+    steps = fold(history, STAGES).changes
+    ups = [(step.at, step.increment) for step in steps if step.increment > 0]
+    assert rises(history, STAGES) == ups

@@ -9,7 +9,7 @@ from geminivideo.budget.history import AdDay, packed
 from geminivideo.cloud.documents import Query
 from geminivideo.policy import Policy
 from geminivideo.records import Account, AdState, Deal, StageSeen
-from geminivideo.services import budget_decisions
+from geminivideo.services import budget_decisions, crediting
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -155,3 +155,20 @@ def test_an_old_deal_whose_click_is_not_known_degrades_nothing():
     documents.set("deals/1-2", deal(2, 3.0, credited=5))
     found = budget_decisions.gather(documents, ACCOUNT, Policy(), NOW)
     assert gathering.CLICK_UNKNOWN in found.signals[0].degraded
+
+
+def test_rises_are_told_by_stages_and_pipelines_of_whatever_spelling():
+    """As the fold that credits a deal tells them."""
+    stages = crediting.default_stages(Policy().revenue, "USD")
+    spelt = (
+        ("Default", "appointment_scheduled"),
+        ("default", "closedWon"),
+        ("default", "closedlost"),
+    )
+    history = tuple(
+        StageSeen(pipeline=pipeline, stage=stage, at=float(at), amount=5)
+        for at, (pipeline, stage) in enumerate(spelt, start=1)
+    )
+    steps = crediting.fold(history, stages).changes
+    ups = [(step.at, step.increment) for step in steps if step.increment > 0]
+    assert budget_decisions.rising_by(stages)(history) == ups != []
