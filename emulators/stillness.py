@@ -10,7 +10,8 @@ from geminivideo.runtime.clock import sleepers
 if TYPE_CHECKING:
     from emulators.cloud import LocalCloud
 
-_LOOK_S = 0.01  # machine seconds: what nobody rings for (a sleeper that lies down) is seen so soon
+_LOOK_S = 0.01  # machine seconds: a sleeper that lies down rings for nobody, and is seen so soon
+_LOOKS = 10  # for sleepers alone, until everything is looked at without a ring
 
 
 class Stillness:
@@ -23,12 +24,14 @@ class Stillness:
     def __init__(self, cloud: LocalCloud) -> None:
         self._cloud = cloud
         self._rung = threading.Event()
-        for service in (cloud.scheduler, cloud.pubsub, cloud.tasks):
+        for service in (cloud.scheduler, cloud.pubsub, cloud.tasks, cloud.hubspot):
             service.call_on_ended(self._rung.set)
 
     def wait(self) -> None:
-        """Until something has ended since the last look, or it is time to look again."""
-        self._rung.wait(_LOOK_S)
+        """Until something has ended since the last look, somebody sleeps, or it is time."""
+        for _ in range(_LOOKS):
+            if self._rung.wait(_LOOK_S) or sleepers(self._cloud.clock.path):
+                return
 
     def is_here(self) -> bool:
         """Whether nothing is under way. While something is, one of the two busiest tells."""

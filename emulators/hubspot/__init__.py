@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -110,6 +110,10 @@ class Server(HttpService):
         behind = self._feed is not None and (self.portal.fed_until() or 0.0) < now
         due = self.portal.next_due() if self.webhooks.target_url else None
         return self.webhooks.calls + behind + (due is not None and due <= now)
+
+    def call_on_ended(self, call: Callable[[], None]) -> None:
+        """Call ``call``, which must not block, when something may not be under way any more."""
+        self.webhooks.call_on_ended(call)
 
     def clock_moved(self) -> None:
         """Look for what is due by now."""

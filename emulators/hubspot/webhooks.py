@@ -74,6 +74,10 @@ class Webhooks:
         """Send no more; what waits is kept."""
         self._outbound.stop()
 
+    def call_on_ended(self, call: Callable[[], None]) -> None:
+        """Call ``call``, which must not block, when a call has ended or the feed was looked at."""
+        self._outbound.on_ended = call
+
     def ring(self) -> None:
         """Something may be due."""
         if self._alarm is not None:
@@ -89,6 +93,7 @@ class Webhooks:
                 self.calls += 1
                 self._sending.update(one.number for one in due)
                 self._outbound.spawn(self._delivered(due))
+            self._outbound.on_ended()
             await alarm.wait(min(at for at in (self._next(), fed_at, math.inf) if at is not None))
 
     def _next(self) -> float | None:

@@ -50,6 +50,7 @@ class Executor:
             while (taken := self._jobs.take(name)) is not None:
                 run, job = taken
                 self._jobs.attempted(run, *await self._attempt(run, job))
+                self._outbound.on_ended()
             await alarm.wait(self._jobs.next_time(name))
 
     async def _attempt(self, run: Run, job: Any) -> tuple[int, str]:
