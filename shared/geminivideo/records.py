@@ -722,6 +722,9 @@ class Campaign:
     steps: dict[str, Any] = field(default_factory=dict)
 
 
+KILL_SWITCH = "breakers/kill-switch"  # a document there stops every write to Meta
+
+
 class ChangeStatus(StrEnum):
     """The state machine of a pending change (docs/state_machine.md)."""
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from geminivideo.events import ChangeDue
-from geminivideo.records import ChangeStatus, PendingChange, RenderJob, Variation, VariationStatus
+from geminivideo.records import (
+    KILL_SWITCH,
+    ChangeStatus,
+    PendingChange,
+    RenderJob,
+    Variation,
+    VariationStatus,
+)
 from geminivideo.runtime import runs
 from geminivideo.runtime.outbox import OutboxRow, Outlet
 
@@ -15,6 +22,7 @@ if TYPE_CHECKING:
     from geminivideo.cloud.documents import Documents
 
 LOST_AFTER_S = 120.0
+WAKE_EVERY_S = 600.0
 RENDER_STEP = "render"
 _OPEN = (
     ChangeStatus.PENDING,
@@ -33,9 +41,15 @@ class Starter(Protocol):
 
 
 def lost_changes(documents: Documents, now: float) -> list[PendingChange]:
-    """Changes long due that wait for nobody's approval and whose lease, if any, has ended."""
+    """Changes long due that wait for nobody's approval and whose lease, if any, has ended.
+
+    None while everything is stopped: their tasks wait in the paused queue, and each one more would
+    have to be worked off before anything else goes on.
+    """
     from geminivideo.cloud.documents import Query
 
+    if documents.get(KILL_SWITCH, dict) is not None:
+        return []
     due = Query(
         "pending_ad_changes",
         where=[("status", "in", list(_OPEN)), ("not_before_at", "<", now - LOST_AFTER_S)],
@@ -51,10 +65,12 @@ def _is_lost(change: PendingChange, now: float) -> bool:
 
 
 def wake_change(outlet: Outlet, change: PendingChange, now: float) -> None:
-    """Send a new task for a change; its name holds the minute, so that one sweep sends one."""
+    """Send a new task for a change, one in ten minutes however often it is found: a queue that is
+    merely behind must not get a task more with every sweep."""
+    late_s = max(0.0, now - change.not_before_at - LOST_AFTER_S)
     event = ChangeDue(flow_id=change.flow_id or "", change_id=change.id)
     row = OutboxRow(
-        id=f"sweep:{change.id}:{int(now // 60)}",
+        id=f"sweep:{change.id}:{int(change.not_before_at)}:{int(late_s // WAKE_EVERY_S)}",
         topic="",
         queue=ChangeDue.QUEUE,
         body=event.encode().decode(),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 
+from geminivideo.records import KILL_SWITCH as KILL_SWITCH
+
 _REPLAYED = re.compile(r"(.+)-r([0-9]+)")
 APP_PAUSE = "rate_windows/app"
-KILL_SWITCH = "breakers/kill-switch"
 TOKEN_BREAKER = "breakers/meta-token"
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 import pytest
-from geminivideo.events import ChangeDue, RenderVariation, VideoIngested
+from geminivideo.events import ChangeDue, RenderVariation, SweepDue, VideoIngested
 from geminivideo.records import (
     ChangeStatus,
     ChangeType,
@@ -13,7 +13,10 @@ from geminivideo.records import (
     VariationStatus,
 )
 from geminivideo.runtime import outbox, runs, sweeping
-from geminivideo.runtime.step import Ports
+from geminivideo.runtime.step import Ports, door_of
+from geminivideo.safe_executor.ledger import KILL_SWITCH, Breaker
+
+from ..worlds import load
 
 
 @dataclass
@@ -86,14 +89,31 @@ def test_changes_that_nobody_holds_are_found_and_no_others(world):
     assert found == {"late", "dead-holder", "unknown", "approved"}
 
 
-def test_a_lost_change_is_woken_once_a_minute_at_the_most(world):
-    """The task's row names the change and the minute, so two sweeps of a minute are one task."""
+def test_a_lost_change_is_woken_once_in_ten_minutes(world):
+    """Its task's name is the same until then, so that an hour of sweeps is six tasks, and not
+    sixty more behind which everything else waits."""
     lost, outlet = change(world, "late"), Kept()
-    for moment in (1200.0, 1230.0, 1270.0):
-        sweeping.wake_change(outlet, lost, moment)
-    assert len({one.id for one in outlet.rows}) == 2
+    for minute in range(2, 62):
+        sweeping.wake_change(outlet, lost, lost.not_before_at + 60.0 * minute)
+    assert len({one.id for one in outlet.rows}) == 6
+    again = replace(lost, not_before_at=lost.not_before_at + 3600.0)
+    sweeping.wake_change(outlet, again, again.not_before_at + 120.0)
+    assert len({one.id for one in outlet.rows}) == 7
     assert {one.queue for one in outlet.rows} == {ChangeDue.QUEUE}
     assert ChangeDue.decode(outlet.rows[0].body).change_id == "late"
+
+
+def test_nothing_is_woken_while_everything_is_stopped(world):
+    """The tasks wait in the paused queue: not one more a change for as long as it lasts."""
+    change(world, "late")
+    door, sent = door_of(load("functions/executor/sweep/main.py").main), []
+    door.ports.send = sent.extend
+    world.documents.set(KILL_SWITCH, Breaker(reason="drill", opened_at=1.0))
+    assert door.work(SweepDue(tick="1")).outcome == "completed"
+    assert sent == []
+    world.documents.delete(KILL_SWITCH)
+    assert door.work(SweepDue(tick="2")).outcome == "completed"
+    assert [ChangeDue.decode(one.body).change_id for one in sent] == ["late"]
 
 
 def render_job(world, age_s, done=(), held=False, status="RUNNING"):
