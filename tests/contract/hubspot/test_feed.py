@@ -1,6 +1,7 @@
 """Deals that come from elsewhere by themselves, as the clock goes on."""
 
 from dataclasses import dataclass
+from queue import SimpleQueue
 
 from emulators.market.deals import DealEvent
 
@@ -44,3 +45,16 @@ def test_steps_appear_when_their_time_has_come(start, target, crm, clock, eventu
     versions = [v.value for v in found.properties_with_history["dealstage"]]
     assert versions == ["closedwon", "appointmentscheduled"]
     assert len(again.portal.events()) == 3
+
+
+def test_who_waits_for_rest_is_told_when_nothing_is_under_way_any_more(start, target, clock):
+    """After a move of the clock there is a ring by which the feed has been taken and its webhook
+    is delivered."""
+    server = start(target_url=target.url)
+    server.feed(Feed([step(clock.now() + 100, "appointmentscheduled", created=True)]))
+    at_each_ring = SimpleQueue()
+    server.call_on_ended(lambda: at_each_ring.put((server.under_way, len(target.calls))))
+    clock.advance(200.0)
+    server.clock_moved()
+    while at_each_ring.get(timeout=10) != (0, 1):
+        pass
