@@ -104,7 +104,7 @@ def rests_alike(documents, policy):
 HISTORIES, LAGS, RIPENINGS = (0, 4, 9), (3.0, 5.0, 11.0), (1.0, 5.0, 11.0)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     given_deals=st.lists(deals(), max_size=8, unique_by=lambda deal: deal.id),
     policy=st.builds(policy, *map(st.sampled_from, (HISTORIES, LAGS, RIPENINGS))),
