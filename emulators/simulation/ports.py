@@ -301,6 +301,10 @@ class LocalDeals:
             created_at=_ms(events[0].at),
         )
 
+    def home_currency(self, now: float) -> str | None:
+        """A market's deals are in the currency of its ads."""
+        return None
+
     def modified_since(self, since: float) -> Iterator[Modified]:
         """What a reconciliation would find."""
         for deal_id, events in self._events.items():

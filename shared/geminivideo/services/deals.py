@@ -41,16 +41,20 @@ def evidence_properties(policy: RevenuePolicy) -> dict[str, str]:
 
 
 def home_currency(deals: Deals, deal: CrmDeal, account: Account, now: float) -> str | None:
-    """The currency that HubSpot converts to, asked for where the deal is not in the account's.
+    """The currency that HubSpot converts to, asked for where the deal does not name the account's.
 
     Raises ``HubSpotUnavailableError`` and ``HubSpotRefusedError``.
     """
-    return None if _foreign(deal, account) is None else deals.home_currency(now)
+    named = deal.properties.get(CURRENCY) or ""
+    return None if _same(named, account.currency) else deals.home_currency(now)
 
 
-def _foreign(deal: CrmDeal, account: Account) -> str | None:
-    """The deal's currency, if it is another than the account's; without one it is the account's."""
-    currency = deal.properties.get(CURRENCY) or account.currency
+def _foreign(deal: CrmDeal, account: Account, home: str | None) -> str | None:
+    """The deal's currency, if it is another than the account's.
+
+    A deal that names none is in the company's, as all deals of a portal with one currency are.
+    """
+    currency = deal.properties.get(CURRENCY) or home or account.currency
     return None if _same(currency, account.currency) else currency
 
 
@@ -71,7 +75,7 @@ def reading_of(
     A deal in another currency than the account's has the amounts that HubSpot converted, where it
     converts to the account's (``home``), and none where it does not: no rate is known here.
     """
-    foreign = _foreign(deal, account)
+    foreign = _foreign(deal, account, home)
     converted = foreign is not None and _is_converted(deal, account, home)
     degraded: dict[str, None] = {}
     if foreign is not None:

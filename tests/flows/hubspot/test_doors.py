@@ -38,6 +38,7 @@ from infra.indexes import INDEXES
 
 ROOT = Path(__file__).resolve().parents[3]
 PORTAL = 7
+WITHOUT = "won-without-amount:default/closedwon"
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +71,7 @@ def environment(servers, monkeypatch, request):
         "HUBSPOT_TOKEN": "pat",
     }.items():
         monkeypatch.setenv(name, value)
+    deals._opened.cache_clear()  # as in a process that has asked for nothing yet
     for name in ("HUBSPOT_SECRET", "GV_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     for topic in topics():
@@ -191,8 +193,24 @@ def test_a_won_deal_in_euros_is_credited_as_hubspot_converts_it(documents, serve
     kept = documents.require(f"deals/{PORTAL}-{deal}", Deal)
     assert (kept.value, kept.degraded) == (1100_00, ("deal-currency-converted:EUR",))
     crm.fault("GET /account-info/*", code=503)
-    deals.deals_of()._home = None  # as in a process that has not asked yet
+    deals._opened.cache_clear()
     assert credit(crm.create(amount="1000", **euros), "down").status == 503
+
+
+@pytest.mark.parametrize(
+    ("company", "value", "degraded"),
+    [("USD", 1000_00, ()), ("EUR", 15000_00, ("deal-currency:EUR", WITHOUT)), ("", 1000_00, ())],
+)
+def test_a_deal_that_names_no_currency_is_in_the_companys(
+    documents, servers, monkeypatch, company, value, degraded
+):
+    """1,000 of a portal in euros are no 1,000 dollars; where nobody tells, it is the account's."""
+    account(documents)
+    monkeypatch.setattr(servers[2].portal, "currencies", Currencies(company))
+    deal = servers[2].create(dealstage="closedwon", amount="1000")
+    assert credit(deal).outcome == "completed"
+    kept = documents.require(f"deals/{PORTAL}-{deal}", Deal)
+    assert (kept.value, kept.degraded) == (value, degraded)
 
 
 def test_a_deal_that_never_was_leaves_no_document(documents):
