@@ -12,7 +12,14 @@ from typing import Any
 
 import msgspec
 
-from geminivideo.records import AdState, Campaign, ChangeStatus, ChangeType, PendingChange
+from geminivideo.records import (
+    AccountReading,
+    AdState,
+    Campaign,
+    ChangeStatus,
+    ChangeType,
+    PendingChange,
+)
 from geminivideo.safe_executor import ledger
 from geminivideo.safe_executor.claim import TERMINAL
 from geminivideo.safe_executor.classify import Reaction
@@ -168,7 +175,7 @@ class BudgetChange:
 
     def _fixed(self, setting: Setting, live: int) -> int:
         """The value to send, written down with its place in the window before it is sent."""
-        minimum = self.work.ports.graph.minimum_budget(self.work.account.ad_account_id)
+        minimum = self._minimum()
         now, path = self.work.clock.now(), ledger.adset_window_path(setting.object_id)
         own = ledger.change_path(self.work.change.id)
         total = ledger.total_path(self.work.change.account_id)
@@ -192,6 +199,17 @@ class BudgetChange:
             return mine.after
 
         return self.work.ports.documents.transact(body)
+
+    def _minimum(self) -> int:
+        """Meta's least daily budget, as the account's last reading tells, or else by asking.
+
+        It hardly ever changes, and each call counts against the limit of all changes.
+        """
+        account = self.work.account
+        reading = self.work.ports.documents.get(ledger.reading_path(account.id), AccountReading)
+        if reading is not None and reading.min_daily_budget is not None:
+            return reading.min_daily_budget
+        return self.work.ports.graph.minimum_budget(account.ad_account_id)
 
     def _reserved(self, total: AccountTotal | None, mine: BudgetEntry) -> AccountTotal | None:
         """The account's total with room for the rise, where a cap makes it scarce."""

@@ -143,6 +143,11 @@ def adset_window_path(adset_id: str) -> str:
     return f"rate_windows/adset-{adset_id}"
 
 
+def reading_path(account_id: str) -> str:
+    """``account_readings/{id}``: the account as Meta showed it last."""
+    return f"account_readings/{account_id}"
+
+
 def total_path(account_id: str) -> str:
     """The account's total."""
     return f"rate_windows/total-{account_id}"

@@ -29,9 +29,8 @@ from geminivideo.records import (
     PendingChange,
     StageSeen,
 )
-from geminivideo.safe_executor.ledger import BudgetWindow, adset_window_path
+from geminivideo.safe_executor.ledger import BudgetWindow, adset_window_path, reading_path
 from geminivideo.services import crediting, prior_moves
-from geminivideo.services.insights_reading import reading_path
 
 if TYPE_CHECKING:
     from geminivideo.cloud.documents import Documents

@@ -16,8 +16,9 @@ from geminivideo.cloud.documents import AlreadyExistsError
 from geminivideo.records import Account, AccountReading, AdState, FeedbackEvent, PerformanceDay
 from geminivideo.runtime.http import Api, ApiError, Call, identifier
 from geminivideo.runtime.policies import policy_of
+from geminivideo.safe_executor.ledger import reading_path
 from geminivideo.services import crediting
-from geminivideo.services.insights_reading import calendar_of, reading_path
+from geminivideo.services.insights_reading import calendar_of
 
 if TYPE_CHECKING:
     from geminivideo.cloud.documents import Transaction

@@ -36,6 +36,7 @@ from geminivideo.safe_executor.ledger import (
     Pause,
     ad_state_path,
     change_path,
+    reading_path,
     total_path,
 )
 from geminivideo.services import crediting
@@ -77,11 +78,6 @@ class Days:
 def pause_path(account_id: str) -> str:
     """``rate_windows/insights-{account}``: until when nothing is read of an account."""
     return f"rate_windows/insights-{account_id}"
-
-
-def reading_path(account_id: str) -> str:
-    """``account_readings/{account}``."""
-    return f"account_readings/{account_id}"
 
 
 def calendar_of(reading: AccountReading | None) -> Calendar:

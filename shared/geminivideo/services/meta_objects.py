@@ -36,9 +36,9 @@ from geminivideo.records import (
 )
 from geminivideo.runtime.http import Api, ApiError, Call, identifier, service_unavailable
 from geminivideo.runtime.policies import policy_of
-from geminivideo.safe_executor.ledger import Pause
+from geminivideo.safe_executor.ledger import Pause, reading_path
 from geminivideo.services import crediting
-from geminivideo.services.insights_reading import calendar_of, pause_for, pause_path, reading_path
+from geminivideo.services.insights_reading import calendar_of, pause_for, pause_path
 from geminivideo.services.queueing import new_change, queue
 from geminivideo.topology import NOT_CONFIGURED, Need, variable_of
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from geminivideo.policy import ExecutionMode, ExecutorPolicy, Policy
-from geminivideo.records import AdState, ChangeStatus, ChangeType
+from geminivideo.records import AccountReading, AdState, ChangeStatus, ChangeType
 from geminivideo.safe_executor import OutcomeKind, ledger
 from geminivideo.safe_executor.adjustment import undo_of
 from geminivideo.safe_executor.endings import Fails
@@ -412,6 +412,21 @@ def test_a_cut_below_metas_minimum_is_no_wish_to_wait_with(world: Any) -> None:
     world.drain()
     assert world.change(change.id).status is ChangeStatus.FAILED
     assert "waiting will not change that" in world.change(change.id).last_error
+
+
+def test_metas_minimum_is_the_account_readings_where_there_is_one(world: Any) -> None:
+    """The reading's minimum holds a cut, and Meta is not asked for it again."""
+    made = world.live_ad(5000)
+    reading = AccountReading(
+        id="demo", currency="USD", utc_offset_hours=0.0, read_at=0.0, read_through="2026-01-01",
+        min_daily_budget=4990,
+    )  # fmt: skip
+    world.documents.set("account_readings/demo", reading)
+    world.meta.fault("GET act_*", code=100)
+    change = world.cut_to(made, 4500)
+    world.drain()
+    assert world.change(change.id).status is ChangeStatus.COMPLETED
+    assert world.budget_of(made) == 4990
 
 
 def test_the_ad_state_learns_the_new_budget(world: Any) -> None:
