@@ -192,8 +192,7 @@ class Wire:
             deal = heapq.heappop(self._coming)[2]
             click = click_of(deal, self.ad_ids[deal.ad], ACCOUNT)
             clicks[f"clicks/{click.id}"] = click
-        if clicks:
-            self.documents.set_all(clicks)
+        self.documents.set_many(clicks.items())
 
     def _by_rival(self) -> None:
         decide = RIVALS[str(self.scenario.contender)]

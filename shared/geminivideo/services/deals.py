@@ -81,21 +81,13 @@ def reading_of(
     if foreign is not None:
         degraded[f"{CONVERTED if converted else OTHER_CURRENCY}:{foreign}"] = None
 
-    def amount_of(text: str | None) -> int | None:
-        if text is None or (foreign is not None and not converted):
-            return None
-        try:
-            return money.minor(text, account.currency)
-        except money.AmountError:
-            degraded[BAD_AMOUNT] = None
-            return None
-
+    counts = foreign is None or converted
     history = tuple(
         StageSeen(
             pipeline=moment.pipeline or policy.pipeline,
             stage=moment.stage,
             at=moment.at,
-            amount=amount_of(moment.amount),
+            amount=_amount(moment.amount, account, degraded) if counts else None,
         )
         for moment in moments(deal, HOME_AMOUNT if converted else AMOUNT)
     )
@@ -110,6 +102,17 @@ def reading_of(
         modified_at=deal.modified_at,
         degraded=tuple(degraded),
     )
+
+
+def _amount(text: str | None, account: Account, degraded: dict[str, None]) -> int | None:
+    """In minor units of the account's currency; what is no amount is told in ``degraded``."""
+    if text is None:
+        return None
+    try:
+        return money.minor(text, account.currency)
+    except money.AmountError:
+        degraded[BAD_AMOUNT] = None
+        return None
 
 
 def _is_converted(deal: CrmDeal, account: Account, home: str | None) -> bool:
