@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Cents = NDArray[np.int64]
 
 SIZES = (1_000, 100_000, 1_000_000)
-ROUNDS = 7
+ROUNDS = 21
 AIM_ADS, AIM = 1_000_000, 2.0
 ROWS_PER_ARM = 10  # of what MABWiser learns from
 MABWISER_S = 30.0  # the longest that it may be expected to take at one size
