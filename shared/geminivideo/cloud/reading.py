@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 LIST_IN_LIST = "@list"  # a list in a list is a map with this one member
 _DOCUMENTS = "/documents/"
+# For one attempt at an answer of at most a page: one that never comes is asked for again, and not
+# waited for five minutes, which is the client's own limit. Measured answers of 1,000 deals: 0.3 s.
+_ATTEMPT_S = 30.0
 
 
 def on_one_thread() -> None:
@@ -65,7 +68,7 @@ def found_by(query: firestore.Query, transaction: Any, patience: Mapping[str, An
     """
     from google.api_core import gapic_v1
 
-    given = {"retry": gapic_v1.method.DEFAULT, "timeout": None, **patience}
+    given = {"retry": gapic_v1.method.DEFAULT, "timeout": _ATTEMPT_S, **patience}
 
     def read() -> list[Any]:
         responses, _ = query._get_stream_iterator(transaction, **given)
@@ -90,7 +93,7 @@ def found_at(
         client._firestore_api.batch_get_documents,
         request=request,
         metadata=client._rpc_metadata,
-        **patience,
+        **{"timeout": _ATTEMPT_S, **patience},
     )
 
     def read() -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Firestore's answers as the product reads them, beside how Google's own client reads them."""
 
+import threading
 from concurrent import futures
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -73,10 +74,11 @@ def test_a_document_becomes_a_record():
 
 
 class Broken:
-    """A store whose first answers break off after one document."""
+    """A store whose first answers break off after one document, or never begin."""
 
     def __init__(self, breaks):
-        self.breaks, self.calls = breaks, 0
+        self.breaks, self.calls, self.silent = breaks, 0, 0
+        self.ended = threading.Event()
 
     def service(self, details):
         if not details.method.endswith("/RunQuery"):
@@ -89,6 +91,8 @@ class Broken:
 
     def run(self, request, context):
         self.calls += 1
+        if self.calls <= self.silent:
+            self.ended.wait()
         yield firestore.RunQueryResponse(document=kept("shapes/1", {"x": 1.0}))
         if self.calls <= self.breaks:
             context.abort(grpc.StatusCode.UNAVAILABLE, "gone for a moment")
@@ -102,7 +106,16 @@ def broken(monkeypatch):
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", f"127.0.0.1:{server.add_insecure_port('[::]:0')}")
     server.start()
     yield store
+    store.ended.set()
     server.stop(None)
+
+
+def test_an_answer_that_never_begins_is_asked_for_again(broken, monkeypatch):
+    """After the time of one attempt, and not after the five minutes of the client's own limit."""
+    broken.breaks, broken.silent = 0, 1
+    monkeypatch.setattr(reading, "_ATTEMPT_S", 1.0)
+    assert Documents("p").query(Query("shapes"), Shape) == [Shape(x=1.0), Shape(x=2.0)]
+    assert broken.calls == 2
 
 
 def test_an_answer_that_breaks_off_is_read_anew(broken):
