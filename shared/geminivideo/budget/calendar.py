@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-HOUR_S = 3600.0
+from geminivideo.budget.signals import HOUR_S
 
 
 class UnknownZoneError(ValueError):

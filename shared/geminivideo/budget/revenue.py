@@ -6,7 +6,7 @@ when they occurred: late, doubled and disordered deliveries end at the same cred
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from geminivideo import money
@@ -106,9 +106,8 @@ def fold(history: Iterable[StageSeen], stages: StageMap) -> Credit:
     takes back exactly what it was credited.
     """
     changes: list[StageChange] = []
-    stage, value, amount = None, 0, None
-    for seen in sorted(set(history), key=_order):
-        amount = seen.amount if seen.amount is not None else amount
+    stage, value = None, 0
+    for seen, amount in _in_order(history):
         step = _step(seen.at, stage, value, stage_key(seen.pipeline, seen.stage), amount, stages)
         stage, value = step.stage_to, step.value
         changes.append(step)
@@ -124,9 +123,8 @@ def fold(history: Iterable[StageSeen], stages: StageMap) -> Credit:
 def rises(history: Iterable[StageSeen], stages: StageMap) -> list[Rise]:
     """The steps of ``fold`` that raise the value, without the words for them."""
     found: list[Rise] = []
-    value, amount = 0, None
-    for seen in sorted(set(history), key=_order):
-        amount = seen.amount if seen.amount is not None else amount
+    value = 0
+    for seen, amount in _in_order(history):
         after = worth(stage_key(seen.pipeline, seen.stage), amount, stages).value
         if after > value:
             found.append((seen.at, after - value))
@@ -140,6 +138,14 @@ def credited(value: int, confidence: float) -> int:
     Credit increments as differences of this, never by rounding each: then a reversal is exact.
     """
     return round(value * confidence)
+
+
+def _in_order(history: Iterable[StageSeen]) -> Iterator[tuple[StageSeen, int | None]]:
+    """Each sighting once, with the amount that was known last by then."""
+    amount = None
+    for seen in sorted(set(history), key=_order):
+        amount = seen.amount if seen.amount is not None else amount
+        yield seen, amount
 
 
 def _order(seen: StageSeen) -> tuple[float, str, str, int]:

@@ -66,20 +66,7 @@ def verdict_path(flow_id: str, unit_id: str) -> str:
 def rising_by(stages: StageMap) -> Rises:
     """When a deal's value rose by one stage map; stages and pipelines are compared by name."""
     named = crediting.normalised(stages)
-
-    def rises(history: Iterable[StageSeen]) -> list[Rise]:
-        same = (
-            StageSeen(
-                pipeline=seen.pipeline.lower(),
-                stage=crediting.stage_name(seen.stage),
-                at=seen.at,
-                amount=seen.amount,
-            )
-            for seen in history
-        )
-        return revenue.rises(same, named)
-
-    return rises
+    return lambda history: revenue.rises(crediting.by_name(history), named)
 
 
 def gather(

@@ -9,7 +9,7 @@ each, all in one transaction. Deliveries that are repeated or disordered change 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -159,15 +159,18 @@ def fold(history: Iterable[StageSeen], stages: StageMap) -> Credit:
 def folding(stages: StageMap) -> Fold:
     """``fold`` by one stage map, for many deals."""
     named = normalised(stages)
+    return lambda history: revenue.fold(by_name(history), named)
 
-    def by_name(history: Iterable[StageSeen]) -> Credit:
-        same = (
-            replace(seen, pipeline=seen.pipeline.lower(), stage=stage_name(seen.stage))
-            for seen in history
+
+def by_name(history: Iterable[StageSeen]) -> Iterator[StageSeen]:
+    """The sightings with their stages and pipelines as a ``normalised`` map has them."""
+    for seen in history:
+        yield StageSeen(
+            pipeline=seen.pipeline.lower(),
+            stage=stage_name(seen.stage),
+            at=seen.at,
+            amount=seen.amount,
         )
-        return revenue.fold(same, named)
-
-    return by_name
 
 
 def stages_of(documents: Documents, account: Account, policy: RevenuePolicy) -> StageMap:
