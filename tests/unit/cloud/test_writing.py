@@ -1,7 +1,5 @@
 """Firestore's writes as the product fills them, beside those of Google's own client."""
 
-from datetime import UTC, datetime
-
 import pytest
 from geminivideo.cloud import writing
 from google.cloud.firestore_v1 import _helpers
@@ -9,20 +7,10 @@ from google.cloud.firestore_v1.types.write import Write
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from .plain_values import names, values
+
 NAME = "projects/p/databases/(default)/documents/shapes/one"
-scalars = (
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**63 - 1)
-    | st.floats()
-    | st.text(max_size=6)
-    | st.binary(max_size=6)
-    | st.datetimes(timezones=st.just(UTC), min_value=datetime(1, 1, 2))
-)
-names = st.text("aä.`_ 1", min_size=1, max_size=4)
-values = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3)
-)
+VALUES = values()
 
 
 def sent(write: Write) -> bytes:
@@ -30,7 +18,7 @@ def sent(write: Write) -> bytes:
 
 
 @settings(max_examples=150, deadline=None)
-@given(data=st.dictionaries(names, values, max_size=4))
+@given(data=st.dictionaries(names, VALUES, max_size=4))
 def test_a_whole_document_is_sent_as_googles_client_sends_it(data):
     """Any plain value, nested or empty, is the same bytes; so is the precondition."""
     assert sent(writing.set_to(NAME, data)) == sent(_helpers.pbs_for_set_no_merge(NAME, data)[0])
@@ -39,7 +27,7 @@ def test_a_whole_document_is_sent_as_googles_client_sends_it(data):
 
 
 @settings(max_examples=100, deadline=None)
-@given(changes=st.dictionaries(st.text("ab_1", min_size=1, max_size=3), values, min_size=1))
+@given(changes=st.dictionaries(st.text("ab_1", min_size=1, max_size=3), VALUES, min_size=1))
 def test_changed_members_are_sent_as_googles_client_sends_them(changes):
     """The mask names what is changed, and the document must exist; odd names are quoted."""
     try:
@@ -52,7 +40,7 @@ def test_changed_members_are_sent_as_googles_client_sends_them(changes):
 
 
 @settings(max_examples=100, deadline=None)
-@given(data=st.dictionaries(st.text("ab_", min_size=1, max_size=3), values, min_size=1))
+@given(data=st.dictionaries(st.text("ab_", min_size=1, max_size=3), VALUES, min_size=1))
 def test_merged_members_are_sent_as_googles_client_sends_them(data):
     """The mask names what is merged, whole maps too; there need not be a document."""
     (theirs,) = _helpers.pbs_for_set_with_merge(NAME, data, list(data))
