@@ -177,11 +177,12 @@ def epsilon_at_least(counted, releases, z=4.0):
 
 def test_no_account_s_presence_can_be_told_beyond_the_stated_epsilon():
     """The strongest attack on the worst account among thirty proves no more than epsilon, in the
-    sampling error; on noise of a quarter of the scale the same attack proves that it is broken."""
+    sampling error; on noise of an eighth of the scale the same attack proves that it is broken: by
+    3.3 to 3.6 in twelve trials (a quarter: 1.9 to 2.3, which the noise may hide)."""
     rng, releases = random.Random(2), 800
     others = [vector(rng) for _ in range(29)]
     assert epsilon_at_least(attack(POLICY.epsilon, releases, others), releases) <= POLICY.epsilon
-    broken = attack(4 * POLICY.epsilon, releases, others)
+    broken = attack(8 * POLICY.epsilon, releases, others)
     assert epsilon_at_least(broken, releases) > POLICY.epsilon
 
 
