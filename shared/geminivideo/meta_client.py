@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 if TYPE_CHECKING:
     from facebook_business.api import FacebookAdsApi
@@ -92,6 +92,8 @@ class _Redaction(logging.Filter):
 class MetaClient:
     """The Graph API through ``facebook_business``; ``url`` points it elsewhere than Meta."""
 
+    heeds_insights: ClassVar[bool] = True  # whether the limits of insights are its own too
+
     def __init__(
         self, token: str, *, url: str = "", timeout_s: float = 60.0, app_secret: str = ""
     ) -> None:
@@ -165,18 +167,22 @@ class MetaClient:
         )
 
     def _note_usage(self, response: Any, *_: Any, **__: Any) -> None:
-        usage = usage_of(response.headers)
+        usage = usage_of(response.headers, insights=self.heeds_insights)
         if usage is not None:
             self._usage = usage
 
 
-def usage_of(headers: Mapping[str, str]) -> Usage | None:
-    """The worst of all that Meta's usage headers say; None when none of them is there."""
+def usage_of(headers: Mapping[str, str], *, insights: bool = True) -> Usage | None:
+    """The worst of all that Meta's usage headers say; None when none of them says anything.
+
+    Meta counts calls of ``insights`` apart: who makes none need not wait for their limit.
+    """
     given = {name.lower(): value for name, value in headers.items()}
+    heeded = {name: read for name, read in _READ.items() if insights or name != _INSIGHTS_HEADER}
     found = [
         usage
-        for name, read in _READ.items()
-        if name in given and (usage := _understood(read, given[name])) is not None
+        for name, read in heeded.items()
+        if name in given and (usage := _understood(read, given[name], insights)) is not None
     ]
     if not found:
         return None
@@ -186,16 +192,21 @@ def usage_of(headers: Mapping[str, str]) -> Usage | None:
     )
 
 
-def _understood(read: Callable[[Any], Usage], raw: str) -> Usage | None:
+def _understood(read: Callable[[Any, bool], Usage], raw: str, insights: bool) -> Usage | None:
     try:
-        return read(json.loads(raw))
+        return read(json.loads(raw), insights)
     except (AttributeError, TypeError, ValueError):
         return None
 
 
-def _of_use_cases(told: Any) -> Usage:
+def _of_use_cases(told: Any, insights: bool) -> Usage:
     """``X-Business-Use-Case-Usage``: entries by business, percent, and minutes until access."""
-    entries = [entry for business in told.values() for entry in business]
+    entries = [
+        entry
+        for business in told.values()
+        for entry in business
+        if insights or entry.get("type") != _INSIGHTS
+    ]
     used = [
         float(entry.get(member) or 0)
         for entry in entries
@@ -205,7 +216,7 @@ def _of_use_cases(told: Any) -> Usage:
     return Usage(percent=max(used, default=0.0), regain_s=60 * max(minutes, default=0.0))
 
 
-def _of_account(told: Any) -> Usage:
+def _of_account(told: Any, _: bool) -> Usage:
     """``X-Ad-Account-Usage`` and ``x-fb-ads-insights-throttle``: percent of account and app.
 
     Their ``reset_time_duration`` (s) is until nothing is used any more, longer than one must wait.
@@ -214,8 +225,10 @@ def _of_account(told: Any) -> Usage:
     return Usage(percent=max(used))
 
 
-_READ: dict[str, Callable[[Any], Usage]] = {
+_INSIGHTS = "ads_insights"
+_INSIGHTS_HEADER = "x-fb-ads-insights-throttle"
+_READ: dict[str, Callable[[Any, bool], Usage]] = {
     "x-business-use-case-usage": _of_use_cases,
     "x-ad-account-usage": _of_account,
-    "x-fb-ads-insights-throttle": _of_account,
+    _INSIGHTS_HEADER: _of_account,
 }

@@ -15,7 +15,7 @@ import msgspec
 
 from geminivideo.policy import Policy
 from geminivideo.records import Campaign, ChangeStatus, ChangeType, PendingChange
-from geminivideo.safe_executor import ledger, saga
+from geminivideo.safe_executor import ledger, pausing, saga
 from geminivideo.safe_executor.adjustment import BudgetChange, StatusChange
 from geminivideo.safe_executor.claim import Claim, ClaimKind, ClaimLostError, claim, history_row
 from geminivideo.safe_executor.classify import Reaction, backoff_s
@@ -286,14 +286,7 @@ class Execution:
         return ledger.pause_path(self.work.account.id)
 
     def _pause(self, until_at: float, reason: str, path: str) -> None:
-        """Pause until then, or as long as another execution was told to."""
-
-        def body(transaction: Transaction) -> None:
-            known = transaction.get(path, ledger.Pause)
-            if known is None or known.until_at < until_at:
-                transaction.set(path, ledger.Pause(until_at=until_at, reason=reason))
-
-        self.ports.documents.transact(body)
+        pausing.keep(self.ports.documents, path, ledger.Pause(until_at=until_at, reason=reason))
 
     def _set(self, path: str, record: Any) -> None:
         self.ports.documents.transact(lambda transaction: transaction.set(path, record))

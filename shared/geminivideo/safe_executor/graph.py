@@ -30,6 +30,8 @@ READ_FIELDS = {
 class MetaGraph(MetaClient):
     """The Graph API as the executor needs it."""
 
+    heeds_insights = False  # it reads none, and Meta counts them apart
+
     def find(self, step: str, parent: str, name: str) -> list[str]:
         """The ids of the live objects with exactly this name under the parent, oldest first."""
         return self.called(lambda: self._found(step, parent, name))

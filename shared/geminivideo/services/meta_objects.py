@@ -36,6 +36,7 @@ from geminivideo.records import (
 )
 from geminivideo.runtime.http import Api, ApiError, Call, identifier, service_unavailable
 from geminivideo.runtime.policies import policy_of
+from geminivideo.safe_executor import pausing
 from geminivideo.safe_executor.ledger import Pause, reading_path
 from geminivideo.services import crediting
 from geminivideo.services.insights_reading import calendar_of, pause_for, pause_path
@@ -406,7 +407,7 @@ def _live(
     usage = meta.usage()
     pause = pause_for(usage, now, policy) if usage else None
     if pause is not None:
-        call.ports.documents.set(pause_path(account.id), pause)
+        pausing.keep(call.ports.documents, pause_path(account.id), pause)
     return sorted(found, key=lambda day: day.date)
 
 
@@ -417,7 +418,7 @@ def _refused(
     now = call.ports.clock.now()
     pause = pause_for(error, now, policy, meta.usage())
     if pause is not None:
-        call.ports.documents.set(pause_path(account.id), pause)
+        pausing.keep(call.ports.documents, pause_path(account.id), pause)
         raise _too_many(pause.reason, pause.until_at - now) from error
     if error.code == 100:
         return []

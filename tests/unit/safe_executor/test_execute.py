@@ -384,6 +384,19 @@ def test_metas_own_limit_pauses_the_account(build: Callable[..., Any]) -> None:
     world.check_invariants()
 
 
+def test_the_limit_of_insights_holds_no_change_back(build: Callable[..., Any]) -> None:
+    """Meta counts reads of insights apart, and tells of them on the answers to writes as well."""
+    world = build(tier="limited")
+    limits, used_up = world.meta.graph.limits, [("act_1001", world.clock.now())] * 2000
+    limits._database.executemany("INSERT INTO insights_calls VALUES (?, ?)", used_up)
+    (change,) = world.plan()
+    world.drain()
+    assert limits.insights_used("act_1001", world.clock.now(), 1) > 100
+    assert world.change(change.id).status is ChangeStatus.COMPLETED
+    assert not [o.reason for o in world.outcomes if "limit" in o.reason]
+    assert world.documents.get(pause_path("demo"), Pause) is None
+
+
 @pytest.mark.parametrize(("code", "path"), [(368, breaker_path("demo")), (190, TOKEN_BREAKER)])
 def test_abuse_and_token_errors_stop_everything(world: Any, code: int, path: str) -> None:
     """368 opens the account's breaker, 190 the token's: held, alerted, resumed once closed."""

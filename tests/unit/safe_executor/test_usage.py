@@ -48,3 +48,26 @@ def test_a_header_that_makes_no_sense_is_none(raw: str) -> None:
     assert usage_of({}) is None
     both = {USE_CASES: raw, ACCOUNT: json.dumps({"acc_id_util_pct": 50})}
     assert usage_of(both) == Usage(percent=50.0)
+
+
+@pytest.mark.parametrize(
+    ("headers", "percent", "regain_s"),
+    [
+        ({USE_CASES: {"1": [entry("ads_insights", 100, 60)]}}, 0.0, 0.0),
+        ({USE_CASES: {"1": [entry("ads_insights", 100, 60), entry("x", 7, 5)]}}, 7.0, 300.0),
+        ({INSIGHTS: {"acc_id_util_pct": 99}, ACCOUNT: {"acc_id_util_pct": 4}}, 4.0, 0.0),
+    ],
+)
+def test_who_reads_no_insights_need_not_wait_for_their_limit(
+    headers: dict[str, object], percent: float, regain_s: float
+) -> None:
+    """Meta counts them apart; every other limit still counts."""
+    told = {name: json.dumps(value) for name, value in headers.items()}
+    assert usage_of(told, insights=False) == Usage(percent=percent, regain_s=regain_s)
+    assert usage_of(told) != usage_of(told, insights=False)
+
+
+def test_the_throttle_of_insights_alone_says_nothing_of_writes() -> None:
+    """An answer without another header leaves what was known before."""
+    told = {INSIGHTS: json.dumps({"acc_id_util_pct": 99})}
+    assert usage_of(told, insights=False) is None
