@@ -67,6 +67,7 @@ class Contender:
     clicks: int
     spend: int
     pipeline_value: int
+    cash_revenue: int = 0
     looks: int = 0
     clicks_looked_at: int = 0
     excluded: str = ""
@@ -186,12 +187,12 @@ def winner(contender: Contender, at: float, policy: Policy) -> Standing:
         clicks=contender.clicks,
         spend=contender.spend,
         pipeline_value=contender.pipeline_value,
-        cash_revenue=0,
+        cash_revenue=contender.cash_revenue,
         first_shown_at=at - contender.age_hours * HOUR_S,
         until_at=at,
         linked_at=at,
     )
-    return standing(actual, policy.winner)
+    return standing(actual, policy)
 
 
 def _known(contender: Contender, request: CheckRequest) -> bool:

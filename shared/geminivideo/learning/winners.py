@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from geminivideo.learning_records import Actual
-from geminivideo.policy import WinnerPolicy
+from geminivideo.policy import Policy, WinnerPolicy
 
 HOUR_S = 3600.0
+
+
+class Valued(Protocol):
+    """What has brought pipeline value and cash (minor units)."""
+
+    @property
+    def pipeline_value(self) -> int:
+        """Credited deals."""
+
+    @property
+    def cash_revenue(self) -> int:
+        """The purchases that Meta reports."""
 
 
 @dataclass(frozen=True)
@@ -18,21 +31,33 @@ class Standing:
     reason: str
 
 
-def standing(actual: Actual, policy: WinnerPolicy) -> Standing:
-    """CTR or pipeline ROAS at the bar, with enough impressions, age (hours) and spend.
+def standing(actual: Actual, policy: Policy) -> Standing:
+    """CTR or ROAS at the bar, with enough impressions, age (hours) and spend.
 
-    Money is compared in the account's minor units (``policy.min_spend``).
+    The ROAS is that of the account's mode: cash in ``direct``, else pipeline. Money is compared in
+    the account's minor units (``policy.winner.min_spend``).
     """
-    lacking = _lacking(actual, policy)
+    bar = policy.winner
+    lacking = _lacking(actual, bar)
     if lacking:
         return Standing(None, f"too early to tell: {lacking}")
     ctr = actual.clicks / actual.impressions
-    roas = actual.pipeline_value / actual.spend
-    if ctr >= policy.min_ctr:
-        return Standing(True, f"CTR {ctr:.4f} is at least {policy.min_ctr}")
-    if roas >= policy.min_roas:
-        return Standing(True, f"pipeline ROAS {roas:.2f} is at least {policy.min_roas}")
-    return Standing(False, f"CTR {ctr:.4f} and pipeline ROAS {roas:.2f} are below the bar")
+    kind, value = value_of(actual, policy.sampler.mode)
+    roas = value / actual.spend if actual.spend else 0.0
+    if ctr >= bar.min_ctr:
+        return Standing(True, f"CTR {ctr:.4f} is at least {bar.min_ctr}")
+    if roas >= bar.min_roas:
+        return Standing(True, f"{kind} ROAS {roas:.2f} is at least {bar.min_roas}")
+    return Standing(False, f"CTR {ctr:.4f} and {kind} ROAS {roas:.2f} are below the bar")
+
+
+def value_of(seen: Valued, mode: str) -> tuple[str, int]:
+    """(cash or pipeline, what the ad brought of it in minor units): what counts in the mode.
+
+    The two are never added up: the sale that Meta reports and the deal that HubSpot tells of may
+    be one.
+    """
+    return ("cash", seen.cash_revenue) if mode == "direct" else ("pipeline", seen.pipeline_value)
 
 
 def _lacking(actual: Actual, policy: WinnerPolicy) -> str:

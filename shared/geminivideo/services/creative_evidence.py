@@ -16,7 +16,7 @@ import msgspec
 from geminivideo import money
 from geminivideo.learning import teaching
 from geminivideo.learning.fatigue_state import Wear
-from geminivideo.learning.winners import standing
+from geminivideo.learning.winners import standing, value_of
 from geminivideo.learning_records import Actual
 from geminivideo.policy import Policy
 from geminivideo.records import AdState, Variation
@@ -138,11 +138,11 @@ def _of_days(
     state = documents.get(f"ad_states/{found.ad_id}", AdState)
     seen = actual or state
     if seen is not None and seen.impressions:
-        yield Symptom(source="figures", fact=_figures(seen), wrong=False)
+        yield Symptom(source="figures", fact=_figures(seen, policy), wrong=False)
     if actual is None:
         missing.append("actuals: none of its ad yet")
     else:
-        judged = standing(actual, policy.winner)
+        judged = standing(actual, policy)
         yield Symptom(source="actuals", fact=judged.reason, wrong=judged.is_winner is False)
         yield from _against_prediction(actual)
     for _, _, finding in fatigue.judge([state] if state else [], policy, now):
@@ -163,11 +163,12 @@ def _against_prediction(actual: Actual) -> Iterator[Symptom]:
     yield Symptom(source="actuals", fact=words, wrong=actual.ctr + 2 * noise < low)
 
 
-def _figures(seen: Actual | AdState) -> str:
+def _figures(seen: Actual | AdState, policy: Policy) -> str:
     """The ad's totals as they were read: spend in major units, rates as fractions."""
+    kind, value = value_of(seen, policy.sampler.mode)
     spent = money.major(seen.spend, seen.currency)
     words = (
         f"{seen.impressions} impressions, {seen.clicks} clicks, "
         f"CTR {seen.clicks / seen.impressions:.4f}, spend {spent:.2f} {seen.currency}"
     )
-    return f"{words}, pipeline ROAS {seen.pipeline_value / seen.spend:.2f}" if seen.spend else words
+    return f"{words}, {kind} ROAS {value / seen.spend:.2f}" if seen.spend else words

@@ -199,7 +199,7 @@ def ad_of(actual: Actual, policy: Policy, origin: Origin) -> Ad:
         impressions=actual.impressions,
         clicks=min(actual.clicks, actual.impressions),
         shown_at=actual.first_shown_at,
-        is_winner=standing(actual, policy.winner).is_winner,
+        is_winner=standing(actual, policy).is_winner,
         campaign=origin.campaign,
         video=origin.video,
         audience=origin.audience,

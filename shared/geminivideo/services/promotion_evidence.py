@@ -267,6 +267,7 @@ def _contender(
         clicks=ad.clicks,
         spend=ad.spend,
         pipeline_value=ad.pipeline_value,
+        cash_revenue=ad.cash_revenue,
         looks=looks,
         clicks_looked_at=clicks_looked_at,
         excluded=excluded_by(around.overrides, ad_ids),

@@ -9,7 +9,7 @@ from geminivideo.cloud.documents import Query
 from geminivideo.degraded import WINNERS_NOT_COMPARED
 from geminivideo.learning.winners import standing
 from geminivideo.learning_records import Actual, CreativeDna, WinnerEntry, WinnerPerformance
-from geminivideo.policy import Policy, WinnerPolicy
+from geminivideo.policy import Policy
 from geminivideo.rag import dna
 from geminivideo.rag.index import VectorLengthError
 from geminivideo.rag.search import FilterError, Wanted, wanted
@@ -181,7 +181,7 @@ def index_winner(call: Call) -> WinnerIndexed:
     account_id = _account(named)
     indexer, now = _indexer(call, account_id), call.ports.clock.now()
     told = dna.of_members(account_id, ad_id, now, asked.creative_dna)
-    did, refusal = _judged(call, account_id, asked, indexer.policy.winner)
+    did, refusal = _judged(call, account_id, asked, indexer.policy)
     if not refusal and not dna.is_known(told):
         refusal = f"creative_dna tells nothing of {', '.join(dna.PARTS)}"
     if refusal:
@@ -268,7 +268,7 @@ def _settled(work: Any) -> Any:
 
 
 def _judged(
-    call: Call, account_id: str, asked: IndexWinner, policy: WinnerPolicy
+    call: Call, account_id: str, asked: IndexWinner, policy: Policy
 ) -> tuple[WinnerPerformance, str]:
     """How an ad did, and why it is no winner; what we know ourselves counts before what is told."""
     actual = call.ports.documents.get(f"actuals/{asked.ad_id}", Actual)
@@ -278,16 +278,24 @@ def _judged(
     return asked.performance, _refusal(asked.performance, policy)
 
 
-def _refusal(did: WinnerPerformance, policy: WinnerPolicy) -> str:
+def _refusal(did: WinnerPerformance, policy: Policy) -> str:
     """Why an ad that is told so is no winner; empty when it is one."""
-    if did.impressions is None or did.impressions < policy.min_impressions:
-        return f"too early to tell: {did.impressions} of {policy.min_impressions} impressions"
+    bar = policy.winner
+    if did.impressions is None or did.impressions < bar.min_impressions:
+        return f"too early to tell: {did.impressions} of {bar.min_impressions} impressions"
     if did.ctr is not None and not 0.0 <= did.ctr <= 1.0:
         return f"performance.ctr is {did.ctr}; a rate is a fraction from 0 to 1"
-    roas = max((one for one in (did.pipeline_roas, did.roas) if one is not None), default=None)
-    if (did.ctr or 0.0) >= policy.min_ctr or (roas or 0.0) >= policy.min_roas:
+    kind, roas = _return(did, policy.sampler.mode)
+    if (did.ctr or 0.0) >= bar.min_ctr or (roas or 0.0) >= bar.min_roas:
         return ""
-    return f"CTR {did.ctr} and return {roas} are below {policy.min_ctr} and {policy.min_roas}"
+    return f"CTR {did.ctr} and {kind} {roas} are below {bar.min_ctr} and {bar.min_roas}"
+
+
+def _return(did: WinnerPerformance, mode: str) -> tuple[str, float | None]:
+    """(its name, the ROAS that counts in the mode); who tells of one return alone means that."""
+    if mode == "direct" or did.pipeline_roas is None:
+        return "roas", did.roas
+    return "pipeline_roas", did.pipeline_roas
 
 
 def _entered(

@@ -32,7 +32,7 @@ _WORDS = 60
 
 @dataclass(frozen=True)
 class Port:
-    """Where an account's winners are found."""
+    """Where an account's winners are found, and in which mode it counts value."""
 
     documents: Documents
     files: Files
@@ -40,12 +40,16 @@ class Port:
     policy: WinnersPolicy
     now: Callable[[], float]
     log: logging.Logger
+    mode: str = "pipeline"
 
     @classmethod
     def of_step(cls, step: Step, account_id: str) -> Port:
         """As a step sees them."""
-        policy = step.policy_of(account_id).winners
-        return cls(step.documents, step.files, step.settings, policy, step.clock.now, step.logger)
+        policy = step.policy_of(account_id)
+        return cls(
+            step.documents, step.files, step.settings, policy.winners, step.clock.now, step.logger,
+            policy.sampler.mode,
+        )  # fmt: skip
 
     @classmethod
     def of_call(cls, call: Call, account_id: str) -> Port:
@@ -53,8 +57,11 @@ class Port:
         from geminivideo.runtime.policies import policy_of
 
         ports = call.ports
-        policy = policy_of(ports.documents, account_id).winners
-        return cls(ports.documents, ports.files, ports.settings, policy, ports.clock.now, ports.log)
+        policy = policy_of(ports.documents, account_id)
+        return cls(
+            ports.documents, ports.files, ports.settings, policy.winners, ports.clock.now,
+            ports.log, policy.sampler.mode,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,7 @@ def winners_like(material: Material, port: Port, model: Embedder | None = None) 
         port.log.warning("winners were not looked for: %s", down)
         return Alike(degraded=(WINNERS_NOT_COMPARED,))
     near = [
-        _example(entry, similarity)
+        _example(entry, similarity, port.mode)
         for entry, similarity in found.found
         if similarity is not None and similarity >= port.policy.min_similarity
     ]
@@ -110,7 +117,7 @@ def question_of(material: Material) -> str:
     return ". ".join(part for part in parts if part)
 
 
-def _example(entry: WinnerEntry, similarity: float) -> Example:
+def _example(entry: WinnerEntry, similarity: float, mode: str) -> Example:
     features, did = entry.dna.features, entry.performance
     return Example(
         ad_id=entry.ad_id,
@@ -118,6 +125,6 @@ def _example(entry: WinnerEntry, similarity: float) -> Example:
         hook_type=features.hook_type if features else None,
         duration_s=features.duration_s if features else None,
         ctr=did.ctr,
-        pipeline_roas=did.pipeline_roas,
+        roas=did.roas if mode == "direct" else did.pipeline_roas,
         parts={part: told for part in PARTS if (told := getattr(entry.dna, part)) is not None},
     )

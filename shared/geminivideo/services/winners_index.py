@@ -71,7 +71,7 @@ class Indexer:
         An ad that turned out to be no winner after all leaves the index.
         """
         actuals = self._actuals(account_id)
-        standings = {one.ad_id: standing(one, self.policy.winner).is_winner for one in actuals}
+        standings = {one.ad_id: standing(one, self.policy).is_winner for one in actuals}
         self._take_up([one for one in actuals if standings[one.ad_id]], self._click_rates(actuals))
         listed = self.store.listed(account_id)
         fallen = [ad for ad, one in listed.items() if _fell(one, standings.get(ad))]

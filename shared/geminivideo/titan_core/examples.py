@@ -17,7 +17,8 @@ from geminivideo.records import Blueprint, Citation, HookType
 class Example:
     """A winner of the same account; ``similarity`` (cosine) is to what is to be planned.
 
-    ``parts`` are the sentences of its creative DNA, ``ctr`` a fraction.
+    ``parts`` are the sentences of its creative DNA, ``ctr`` a fraction, ``roas`` value per
+    unit of spend: pipeline value, or cash where purchases are what counts.
     """
 
     ad_id: str
@@ -25,7 +26,7 @@ class Example:
     hook_type: str | None = None
     duration_s: float | None = None
     ctr: float | None = None
-    pipeline_roas: float | None = None
+    roas: float | None = None
     parts: dict[str, str] = field(default_factory=dict)
 
 
@@ -67,7 +68,7 @@ def told(examples: Sequence[Example]) -> list[dict[str, Any]]:
             "hook_type": one.hook_type,
             "duration_s": one.duration_s,
             "ctr": one.ctr,
-            "pipeline_roas": one.pipeline_roas,
+            "roas": one.roas,
             **one.parts,
         }
         for one in examples
