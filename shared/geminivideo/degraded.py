@@ -156,7 +156,7 @@ BUDGET_REASONS: dict[str, str] = {
     "budgets-undecidable": (
         "Budgets were left as they are: they sit on a campaign, or Meta has not shown their ads."
     ),
-    "no-value-credited": "No deal was credited yet, so clicks alone decided.",
+    "no-value-credited": "No deal or purchase brought value yet, so clicks alone decided.",
     THRESHOLDS_FOREIGN: (
         "The account's currency has no cents, and the policy's amounts are the defaults, made for "
         "cents: set ignorance_spend, kill_spend and min_daily_budget in policies/ID."

@@ -34,8 +34,9 @@ class Metrics:
     ``ctr`` is the posterior mean with fatigue; ``expected_roas`` blends ``click_roas`` (what the
     clicks promise) with the deals by ``click_weight``, lag accounted for; ``pipeline_roas`` and
     ``cash_roas`` are what was credited so far over all spend. ``deals_seen`` and
-    ``deals_expected`` are discounted, in units of a typical credit. ``fatigue`` is the relative
-    loss per day. ``drawn`` is the Thompson draw of the return against its mean.
+    ``deals_expected`` (in mode ``direct`` of purchases) are discounted, in units of a typical
+    credit. ``fatigue`` is the relative loss per day. ``drawn`` is the Thompson draw of the return
+    against its mean.
     """
 
     impressions: int

@@ -183,7 +183,7 @@ def kill(case: Case) -> RuleResult:
     if not case.kills:
         return _passed("kill", "the ad is not to be stopped")
     gate, ad = case.policy.gate, case.ad
-    roas = ad.cash_roas if case.policy.sampler.mode == "direct" else ad.pipeline_roas
+    roas = ad.roas(case.policy.sampler.mode)
     if ad.spend < gate.kill_spend or roas is None:
         spent = shown(ad.spend, ad.currency)
         return _held("kill", f"only {spent} spent of {shown(gate.kill_spend, ad.currency)}")
@@ -321,7 +321,7 @@ def _line(result: RuleResult) -> str:
 def _expected_roas(case: Case) -> float | None:
     """The mature ROAS that the sampler expects; without one, what was credited so far."""
     expected = case.recommendation.metrics.expected_roas
-    return expected if expected is not None else case.ad.pipeline_roas
+    return expected if expected is not None else case.ad.roas(case.policy.sampler.mode)
 
 
 def _passed(rule: str, reason: str) -> RuleResult:

@@ -18,11 +18,22 @@ _VERBS = {
 }
 
 
+def sales(mode: str) -> str:
+    """What value comes of in a mode, in a word."""
+    return "purchases" if mode == "direct" else "deals"
+
+
 def explain(
-    ad: AdSignals, move: Move, amount: int, confidence: float, bound_by: str, metrics: Metrics
+    ad: AdSignals,
+    move: Move,
+    amount: int,
+    confidence: float,
+    bound_by: str,
+    metrics: Metrics,
+    sold: str,
 ) -> str:
-    """One sentence an advertiser understands, with every number that decided."""
-    parts = [f"{_VERBS[move]}{_by(ad, move, amount)}: {_worth(metrics)}", _signals(metrics)]
+    """One sentence an advertiser understands, with every number that decided; ``sold``: of what."""
+    parts = [f"{_VERBS[move]}{_by(ad, move, amount)}: {_worth(metrics)}", _signals(metrics, sold)]
     if metrics.fatigue < 0.995:
         parts.append(f"worn down by fatigue to {metrics.fatigue:.0%} of its recent CTR")
     if ad.moved_by:
@@ -66,13 +77,13 @@ def _worth(metrics: Metrics) -> str:
     return f"expected ROAS {metrics.expected_roas:.2f}"
 
 
-def _signals(metrics: Metrics) -> str:
+def _signals(metrics: Metrics, sold: str) -> str:
     clicks = (
         f"{metrics.click_weight:.0%} by clicks "
         f"(CTR {metrics.ctr:.2%} of {metrics.impressions} impressions)"
     )
-    deals = (
-        f"{metrics.roas_weight:.0%} by deals "
+    value = (
+        f"{metrics.roas_weight:.0%} by {sold} "
         f"({metrics.deals_seen:.1f} credited, {metrics.deals_expected:.1f} expected by now)"
     )
-    return f"{clicks}, {deals}"
+    return f"{clicks}, {value}"

@@ -139,7 +139,7 @@ def _killed(request: Request, loss: Column, upper: Cents, total: int) -> NDArray
 
 def _may_be_killed(ad: AdSignals, request: Request) -> bool:
     gate = request.policy.gate
-    roas = ad.cash_roas if request.policy.sampler.mode == "direct" else ad.pipeline_roas
+    roas = ad.roas(request.policy.sampler.mode)
     known = request.prior is not None or roas is not None
     return (
         known
@@ -167,7 +167,8 @@ def _recommend(
         numbers,
         strict=True,
     )
-    return tuple(_one(*row) for row in rows)
+    sold = reasons.sales(request.policy.sampler.mode)
+    return tuple(_one(*row, sold=sold) for row in rows)
 
 
 def _one(
@@ -177,6 +178,8 @@ def _one(
     certainty: float,
     boundary: Bound,
     metrics: Metrics,
+    *,
+    sold: str,
 ) -> Recommendation:
     move = Move.KILL if killed else _move(ad.daily_budget, amount)
     bound_by = "" if killed else _bound_by(amount, boundary)
@@ -187,7 +190,7 @@ def _one(
         current=ad.daily_budget,
         recommended=amount,
         confidence=confidence,
-        reason=_reason(ad, move, amount, confidence, boundary, bound_by, metrics),
+        reason=_reason(ad, move, amount, confidence, boundary, bound_by, metrics, sold),
         metrics=metrics,
         bound_by=bound_by,
         degraded=reasons.degraded(ad, boundary.contradiction),
@@ -202,10 +205,11 @@ def _reason(
     boundary: Bound,
     bound_by: str,
     metrics: Metrics,
+    sold: str,
 ) -> str:
     if boundary.contradiction:
         return reasons.contradicted(boundary.contradiction)
-    return reasons.explain(ad, move, amount, confidence, bound_by, metrics)
+    return reasons.explain(ad, move, amount, confidence, bound_by, metrics, sold)
 
 
 def _move(current: int | None, amount: int) -> Move:

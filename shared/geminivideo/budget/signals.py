@@ -91,6 +91,10 @@ class AdSignals:
         """Cash revenue per unit of spend; no spend: unknown."""
         return self.cash_revenue / self.spend if self.spend > 0 else None
 
+    def roas(self, mode: str) -> float | None:
+        """The ROAS that counts in a mode: cash in ``direct``, else pipeline."""
+        return self.cash_roas if mode == "direct" else self.pipeline_roas
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LagCurve:

@@ -246,3 +246,22 @@ def test_a_budget_that_is_not_known_is_not_raised(judged, old):
     verdict = judged(wish(10**12, old=old), daily_budget=old)
     assert verdict.outcome is Outcome.HELD
     assert rule(verdict, "velocity").result is RuleOutcome.HELD
+
+
+@pytest.mark.parametrize(
+    ("mode", "money", "stopped", "raised"),
+    [
+        ("direct", {"cash_revenue": 50_00}, True, 5500),
+        ("direct", {"cash_revenue": 900_00}, False, 6000),
+        ("direct", {"cash_revenue": 50_00, "pipeline_value": 900_00}, True, 5500),
+        ("pipeline", {"cash_revenue": 900_00, "pipeline_value": 50_00}, True, 5500),
+    ],
+)
+def test_the_roas_of_the_mode_stops_and_scales(judged, policy, mode, money, stopped, raised):
+    """A shop's ad is judged by its purchases, a service's by its deals, never by the other."""
+    moded = replace(policy, sampler=replace(policy.sampler, mode=mode))
+    seen = {"spend": 200_00, "pipeline_value": 0, "policy": moded} | money
+    kill = judged(wish(0, move=Move.KILL), **seen)
+    assert (rule(kill, "kill").result is RuleOutcome.PASSED) == stopped
+    unasked = replace(METRICS, expected_roas=None)
+    assert (rule(judged(wish(6000, metrics=unasked), **seen), "scale").budget or 6000) == raised

@@ -267,3 +267,47 @@ def test_a_large_account_is_decided_as_columns():
     assert len(record.recommendations) == 20_000
     assert record.shortfall == 0
     assert sum(r.recommended for r in record.recommendations) == 20_000 * 5000
+
+
+MODES = [
+    ("direct", "cash_revenue", "pipeline_value"),
+    ("pipeline", "pipeline_value", "cash_revenue"),
+]
+
+
+def moded(mode):
+    return replace(POLICY, sampler=replace(POLICY.sampler, mode=mode))
+
+
+def earning(ad, **shares):
+    """The ad with so much of its spend brought back each day, by the member that says so."""
+    days = tuple(
+        replace(day, **{name: round(day.spend * share) for name, share in shares.items()})
+        for day in ad.days
+    )
+    sums = {name: sum(getattr(day, name) for day in days) for name in shares}
+    return replace(ad, days=days, **sums)
+
+
+@pytest.mark.parametrize(
+    ("mode", "told", "untold"), [("direct", "purchases", "deals"), ("pipeline", "deals", "purch")]
+)
+def test_the_reason_names_what_was_sold(make_ad, mode, told, untold):
+    """An e-commerce advertiser has no deals, and is told of none."""
+    ads = [earning(make_ad(name), cash_revenue=2.0, pipeline_value=2.0) for name in "ab"]
+    for found in decide(request(*ads, policy=moded(mode))).recommendations:
+        assert f"by {told} (" in found.reason
+        assert untold not in found.reason
+
+
+@pytest.mark.parametrize(("mode", "counts", "other"), MODES)
+def test_what_does_not_count_in_a_mode_moves_nothing(make_ad, mode, counts, other):
+    """A shop that also has deals and a service that also sells: one kind of value decides."""
+    ads = [make_ad("a", ctr=0.03), make_ad("b", ctr=0.03)]
+    seen = list(zip(ads, (4.0, 1.0), strict=True))
+    alone = [earning(ad, **{counts: roas, other: 0.0}) for ad, roas in seen]
+    both = [earning(ad, **{counts: roas, other: 5.0 - roas}) for ad, roas in seen]
+    first, second = (decide(request(*asked, policy=moded(mode))) for asked in (alone, both))
+    assert by_id(first)["a"] > by_id(first)["b"]
+    assert by_id(first) == by_id(second)
+    assert [r.reason for r in first.recommendations] == [r.reason for r in second.recommendations]
