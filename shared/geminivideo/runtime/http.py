@@ -2,9 +2,10 @@
 
 A handler takes a ``Call`` and returns a record (200), or ``Reply(record, status)``. Bodies are
 frozen dataclasses: unknown members are ignored, a member that cannot be understood is a 422 that
-names it. A backend that does not answer is a 503 with ``fallback`` and ``retry_after``; what nobody
-foresaw is logged and answered with a 500 that tells nothing of the inside. Every service answers
-``/health``, ``/health/ready``, ``/health/live``, ``/metrics`` and ``/openapi.json``.
+names it. A backend that does not answer is a 503 with ``fallback`` and ``retry_after``; a policy
+document that cannot be used is a 409 that names its member; what nobody foresaw is logged and
+answered with a 500 that tells nothing of the inside. Every service answers ``/health``,
+``/health/ready``, ``/health/live``, ``/metrics`` and ``/openapi.json``.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import msgspec
 
 from geminivideo.decoding import learned
 from geminivideo.runtime import logs
+from geminivideo.runtime.policies import PolicyError
 from geminivideo.runtime.step import Ports
 
 if TYPE_CHECKING:
@@ -240,6 +242,9 @@ class Api:
         if down is not None:
             self.ports.log.error("backend does not answer: %s", logs.redact(down))
             return service_unavailable(f"{self.name}: a backend does not answer")
+        if isinstance(error, PolicyError):
+            self.ports.log.error("%s", error)
+            return ApiError(409, str(error))
         refused = _refused(error)
         if refused is not None:
             return refused

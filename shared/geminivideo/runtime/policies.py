@@ -5,18 +5,41 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+import msgspec
+
 from geminivideo.policy import Policy
 
 if TYPE_CHECKING:
     from geminivideo.cloud.documents import Documents
 
 _T = TypeVar("_T")
+_MODES = ("pipeline", "direct")
+
+
+class PolicyError(ValueError):
+    """An account's policy document says what cannot be; the message names document and member.
+
+    Nothing is decided by it meanwhile: a default in its place would spend money by rules that the
+    owner did not choose.
+    """
 
 
 def policy_of(documents: Documents, account_id: str) -> Policy:
-    """``policies/{account_id}``; what it does not say, and an account without one, has defaults."""
-    found = documents.get(f"policies/{account_id}", Policy)
-    return Policy() if found is None else _whole(found)
+    """``policies/{account_id}``; what it does not say, and an account without one, has defaults.
+
+    Raises ``PolicyError`` for a value that a member cannot have.
+    """
+    path = f"policies/{account_id}"
+    try:
+        found = documents.get(path, Policy)
+    except msgspec.ValidationError as error:
+        raise PolicyError(f"{path} cannot be used: {error}; correct it there") from error
+    if found is None:
+        return Policy()
+    if found.sampler.mode not in _MODES:
+        told = f"sampler.mode is {found.sampler.mode[:40]!r}"
+        raise PolicyError(f"{path} cannot be used: {told}; say {' or '.join(_MODES)}")
+    return _whole(found)
 
 
 def _whole(record: _T) -> _T:
