@@ -135,10 +135,7 @@ class QuickCalls:
             event = self._queue.poll()
             if event.completion_type == cygrpc.CompletionType.queue_shutdown:
                 return
-            try:
-                self._process(event)
-            except Exception:  # noqa: BLE001  this call is lost, those that follow are not
-                _LOG.exception("a call ended with an exception that gRPC does not know of")
+            _told(self._process, event)
             del event  # else its call outlives it until the next one comes
 
     def _process(self, event: Any) -> None:
@@ -151,9 +148,9 @@ class QuickCalls:
             if request is None:
                 self._send(call, iter((_NO_REQUEST,)))
             elif method.may_wait is not None and method.may_wait(request):
-                self._pool.submit(lambda: self._send(call, iter([*method.answers(request)])))
+                self._pool.submit(_told, lambda: self._send(call, iter([*method.answers(request)])))
             elif method.is_long:
-                self._pool.submit(self._send, call, method.answers(request))
+                self._pool.submit(_told, self._send, call, method.answers(request))
             else:
                 self._send(call, method.answers(request))
         elif type(tag) is _Rest:
@@ -167,6 +164,15 @@ class QuickCalls:
                 callback()
 
     def _begin(self, path: str, event: Any) -> None:
+        try:
+            self._take(path, event)
+        finally:  # else nobody takes the calls that follow
+            try:
+                self._ask(path)
+            except ValueError:
+                _LOG.debug("%s: no more calls, the server is being shut down", path)
+
+    def _take(self, path: str, event: Any) -> None:
         method = self._methods[path]
         if self._is_struck():
             registered = _server._RegisteredMethod(path, method.handler)
@@ -174,10 +180,6 @@ class QuickCalls:
         else:
             receive = (cygrpc.ReceiveMessageOperation(_NO_FLAGS),)
             event.call.start_server_batch(receive, (event.call, method))
-        try:
-            self._ask(path)
-        except ValueError:
-            _LOG.debug("%s: no more calls, the server is being shut down", path)
 
     def _send(self, call: Any, answers: Answers) -> None:
         """Begin to answer; a caller who has gone is answered in vain."""
@@ -213,3 +215,11 @@ def _end_of(answer: Answer) -> tuple[Any, ...]:
         cygrpc.SendStatusFromServerOperation(_NO_METADATA, code, details, _NO_FLAGS),
         cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),
     )
+
+
+def _told(work: Callable[..., None], *given: Any) -> None:
+    """Work of which somebody hears when it fails: that call is lost, those that follow are not."""
+    try:
+        work(*given)
+    except Exception:  # noqa: BLE001  as said
+        _LOG.exception("a call ended with an exception that gRPC does not know of")
