@@ -17,6 +17,8 @@ PIPELINE = "default"
 OPEN = ("appointmentscheduled", "qualifiedtobuy", "presentationscheduled", "contractsent")
 WON, LOST = "closedwon", "closedlost"
 LAG_DAYS = (1.0, 10.0)
+PURCHASE_DAYS = 10.0  # the longest; most come within a day, one or two of a hundred after a week
+_PURCHASE_SOON = 3.0
 _LAG_CONCENTRATION = 4.0
 _STEP_DAYS = (0.5, 3.0)
 _REGRESS = 0.05  # of the steps between open stages are taken back, and made again
@@ -75,7 +77,7 @@ def deal_of(seed: int, hour: float, ad: int, number: int, truth: AdTruth, direct
     rng = generator(seed, DEAL, key)
     clicked_at = hour + float(rng.random()) * HOUR_S
     lag = rng.beta(_LAG_CONCENTRATION * truth.lag, _LAG_CONCENTRATION * (1 - truth.lag))
-    converted_at = clicked_at + (LAG_DAYS[0] + (LAG_DAYS[1] - LAG_DAYS[0]) * float(lag)) * DAY_S
+    converted_at = clicked_at + _delay_days(float(lag), direct) * DAY_S
     amount = max(1, round(truth.amount * float(rng.gamma(_AMOUNT_SHAPE)) / _AMOUNT_SHAPE))
     won = bool(rng.random() < truth.win_rate)
     tagged, identified = rng.random(2) < (_TAGGED, _CLICK_ID)
@@ -92,6 +94,12 @@ def deal_of(seed: int, hour: float, ad: int, number: int, truth: AdTruth, direct
         fbclid=f"IwAR{digest[:40]}" if identified else "",
         steps=bought if direct else tuple(_steps(rng, converted_at, amount, won)),
     )
+
+
+def _delay_days(lag: float, direct: bool) -> float:
+    if direct:
+        return PURCHASE_DAYS * lag**_PURCHASE_SOON
+    return LAG_DAYS[0] + (LAG_DAYS[1] - LAG_DAYS[0]) * lag
 
 
 def _steps(rng: np.random.Generator, at: float, amount: int, won: bool) -> Iterator[StageStep]:

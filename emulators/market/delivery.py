@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 Column = NDArray[np.float64]
 Matrix = NDArray[np.float64]
+Deals = list[Deal]
 
 MOST_OVER = 1.75  # of a day's budget, as Meta allows
 _PACE_SPREAD = 0.10
@@ -133,7 +134,8 @@ class Delivery:
         self._state = _State()
         self._hours: dict[str, list[Column]] = {name: [] for name in _COUNTS}
         self._deals: list[Deal] = []
-        self._by_day: dict[tuple[int, int], list[Deal]] = defaultdict(list)
+        self._converted: dict[int, dict[int, Deals]] = defaultdict(lambda: defaultdict(list))
+        self._dated = 0
         self._steps: list[tuple[float, str, int, DealEvent]] = []
         self._remembered = 0
         self._daily: tuple[int, NDArray[np.float64]] = (-1, np.zeros((6, 0)))
@@ -180,9 +182,15 @@ class Delivery:
             counts = {name: columns[hour] for name, columns in self._hours.items()}
             yield self._first + hour * HOUR_S, counts
 
-    def deals_of(self, ad: int, day: date) -> Sequence[Deal]:
-        """The deals whose click was on a date (and has been played)."""
-        return self._by_day.get((ad, day.toordinal()), ())
+    def conversions(self, first: date, last: date, now: float) -> Iterator[tuple[int, date, Deals]]:
+        """The deals that Meta's pixel saw by ``now`` on these dates, by ad and date."""
+        self.advance(now)
+        with self._lock:
+            self._date(self._deals[self._dated :])
+        for day in range(first.toordinal(), last.toordinal() + 1):
+            for ad, deals in self._converted.get(day, {}).items():
+                if seen := [deal for deal in deals if deal.converted_at <= now]:
+                    yield ad, date.fromordinal(day), seen
 
     def deal_events(self, since: float, until: float) -> Iterator[DealEvent]:
         """What a CRM sees in (since, until], in the order of time."""
@@ -265,7 +273,7 @@ class Delivery:
         for place, at in enumerate(starts):
             for name in _COUNTS:
                 self._hours[name].append(counts[name][place])
-            self._close(at, hours[place], deals[place])
+            self._close(at, deals[place])
         self._played += count
 
     def _rates(self, starts: list[float], hours: list[Hour], ads: int) -> _Rates:
@@ -324,14 +332,19 @@ class Delivery:
             self._daily = (day, luck)
         return luck[:, :ads]
 
-    def _close(self, at: float, hour: Hour, deals: Column) -> None:
+    def _close(self, at: float, deals: Column) -> None:
         market = self.market
         for ad in np.flatnonzero(deals):
             truth = market.truth(int(ad))
             for number in range(int(deals[ad])):
                 deal = deal_of(market.seed, at, int(ad), number, truth, market.direct)
                 self._deals.append(deal)
-                self._by_day[int(ad), hour.day].append(deal)
+
+    def _date(self, deals: Sequence[Deal]) -> None:
+        for deal in deals:
+            day = calendar.hour_of(calendar.hour_start(deal.converted_at), self.market.timezone).day
+            self._converted[day][deal.ad].append(deal)
+        self._dated += len(deals)
 
     def _remember(self, deals: Sequence[Deal]) -> None:
         before = len(self._steps)

@@ -48,8 +48,10 @@ class Conversion:
 
 @dataclass(frozen=True, kw_only=True)
 class AdDay:
-    """One ad on one date of its account; conversions are counted to the date of their click.
+    """One ad on one date of its account, with the conversions that Meta counts to the date.
 
+    Meta dates what happens off its own pages by when it happened (since June 2025; before, by the
+    click), so that a date without delivery may have conversions.
     ``spend`` is minor units; ``audience`` is how many people there are to reach, or None when
     ``reach`` is what was said.
     """
@@ -205,9 +207,15 @@ def _market(spec: Mapping[str, Any]) -> Market:
 
 
 def _days(played: _Played, first: date, last: date, now: float) -> Iterable[AdDay]:
+    from emulators.market import DayStats
+
+    found = played.delivery.conversions(first, last, now)
+    converted = {(ad, when): deals for ad, when, deals in found}
     for day in played.delivery.days(first, last, now):
-        found = played.delivery.deals_of(day.ad, day.date)
-        yield _shown(played, day, [deal for deal in found if deal.converted_at <= now])
+        yield _shown(played, day, converted.pop((day.ad, day.date), ()))
+    for (ad, when), deals in converted.items():
+        nothing = DayStats(ad=ad, date=when, spend=0, impressions=0, clicks=0, link_clicks=0)
+        yield _shown(played, nothing, deals)
 
 
 def _shown(played: _Played, day: DayStats, deals: Iterable[Deal]) -> AdDay:

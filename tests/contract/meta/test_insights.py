@@ -4,7 +4,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -448,27 +448,32 @@ def test_a_market_speaks_through_the_insights(
     assert 0.8 * 4 * 3 * 50_00 < spent < 1.2 * 4 * 3 * 50_00
 
 
-def test_recent_days_still_grow(
+def test_conversions_are_counted_to_the_date_on_which_they_happened(
     meta: Server, client: Callable[..., FacebookAdsApi], clock: Any
 ) -> None:
-    """A conversion is counted to the day of its click when it happens, up to 7 days later."""
+    """As Meta does since June 2025: a date that is over grows no more, and one on which every ad
+    was paused still has those of earlier clicks, 7 days long."""
+    api = client(meta.url, TOKEN)
     meta.attach("act_1002", Market(7, 20))
-    reader = AdAccount("act_1002", api=client(meta.url, READS))
+    reader = AdAccount("act_1002", api=api)
+    clock.advance(5 * DAY)
+    for adset in reader.get_ad_sets():
+        adset.api_update(params={"status": "PAUSED"})
+    paused = today(clock)
     clock.advance(DAY)
-    day = today(clock).isoformat()
-    clock.advance(DAY)
-    asked = {"level": "account", "time_range": {"since": day, "until": day}}
 
-    def leads() -> int:
-        (row,) = rows_of(reader, ["actions"], **asked)
-        return sum(int(a["value"]) for a in row["actions"] if a["action_type"] == "lead")
+    def leads(day: date) -> int:
+        span = {"since": day.isoformat(), "until": day.isoformat()}
+        rows = rows_of(reader, ["actions", "spend"], level="account", time_range=span)
+        told = [one for row in rows for one in row.get("actions", ())]
+        return sum(int(one["value"]) for one in told if one["action_type"] == "lead")
 
-    seen = [leads()]
-    for _ in range(12):
-        clock.advance(DAY)
-        seen.append(leads())
-    assert seen == sorted(seen)
-    assert seen[0] < seen[4] < seen[8] == seen[-1]
+    before = leads(paused - timedelta(days=1))
+    assert before > 0
+    clock.advance(11 * DAY)
+    assert leads(paused - timedelta(days=1)) == before
+    assert leads(paused + timedelta(days=1)) > 0
+    assert leads(paused + timedelta(days=9)) == 0
 
 
 def test_a_changed_budget_is_spent_from_then_on(

@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from emulators.market import BudgetHistory, Delivery, Market
-from emulators.market.deals import OPEN, chance_of_winning
+from emulators.market.deals import OPEN, PURCHASE_DAYS, chance_of_winning
 
 START, DAY = 1_789_948_800.0, 86_400.0
 Even = Callable[..., Delivery]
@@ -125,6 +126,20 @@ def test_in_direct_mode_clicks_buy(even: Even) -> None:
     assert all(d.won and [s.stage for s in d.steps] == ["closedwon"] for d in deals)
     assert list(delivery.deal_events(START, START + 10 * DAY)) == []
     assert delivery.cash(START + 10 * DAY) > 0
+
+
+def test_most_purchases_come_within_a_day_and_few_after_a_week(even: Even) -> None:
+    """Counted over some markets, of clicks whose purchases have all come."""
+    days = np.array(
+        [
+            (deal.converted_at - deal.clicked_at) / DAY
+            for seed in range(5)
+            for deal in even(Market(seed, 10, start=START, mode="direct")).deals(START + 10 * DAY)
+        ]
+    )
+    assert 0.6 < (days <= 1).mean() < 0.85
+    assert 0.001 < (days > 7).mean() < 0.04
+    assert days.max() <= PURCHASE_DAYS
 
 
 def test_what_is_captured_comes_true(even: Even) -> None:

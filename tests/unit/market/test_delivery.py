@@ -1,7 +1,7 @@
 """What a market's ads do under their budgets."""
 
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
 from itertools import pairwise
 
 import numpy as np
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emulators.market import BudgetHistory, Delivery, Market
-from emulators.market.calendar import hour_of, midnight
+from emulators.market.calendar import hour_of, local_date, midnight
 
 START, DAY = 1_789_948_800.0, 86_400.0
 SEEDS = st.integers(0, 2**40)
@@ -193,3 +193,26 @@ def test_a_hundred_ads_for_thirty_days_take_a_moment(even: Even) -> None:
     days = delivery.days(date(2026, 9, 21), date(2026, 10, 20), START + 30 * DAY)
     assert len(days) == 3000
     assert np.isclose(delivery.spend(START + 30 * DAY), 100 * 30 * 50_00, rtol=0.02)
+
+
+def test_what_the_pixel_sees_is_dated_when_it_happens(even: Even) -> None:
+    """Every deal is on the date of its conversion, once, and none before it has happened."""
+    market = Market(6, 5, start=START, mode="direct", timezone="Asia/Tokyo")
+    delivery, end = even(market), START + 8 * DAY
+    first, last = date(2026, 9, 1), date(2026, 10, 31)
+    seen = list(delivery.conversions(first, last, end))
+    assert {len(deals) for _, _, deals in seen} != {0}
+    for ad, day, deals in seen:
+        assert {deal.ad for deal in deals} == {ad}
+        assert {local_date(deal.converted_at, "Asia/Tokyo") for deal in deals} == {day}
+    told = sorted(deal.id for _, _, deals in seen for deal in deals)
+    assert told == sorted(d.id for d in delivery.deals(end) if d.converted_at <= end)
+
+
+def test_a_date_that_was_told_does_not_change_once_it_is_over(even: Even) -> None:
+    """What comes later is dated later: Meta corrects nothing that is past."""
+    delivery = even(Market(6, 5, start=START, mode="direct"))
+    day, over = date.fromtimestamp(START) + timedelta(days=2), START + 4 * DAY
+    before = [deals for _, _, deals in delivery.conversions(day, day, over)]
+    assert before
+    assert [deals for _, _, deals in delivery.conversions(day, day, over + 9 * DAY)] == before
