@@ -13,7 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from geminivideo.cloud.meta_insights import _FIELDS as STRUCTURE_FIELDS
-from geminivideo.cloud.meta_insights import ACCOUNT_FIELDS, INSIGHTS_FIELDS, ReportState
+from geminivideo.cloud.meta_insights import (
+    ACCOUNT_FIELDS,
+    INSIGHTS_FIELDS,
+    ReportState,
+    report_params,
+)
 from geminivideo.crm.deals import HISTORIES, CrmDeal, Modified, Version
 from geminivideo.events import ChangeDue, ObjectRef
 from geminivideo.meta_client import GraphRefusedError, Usage
@@ -228,11 +233,7 @@ class LocalInsights:
 
     def start_report(self, account: str, since: str, until: str, *, by_day: bool) -> str:
         """Ask for a report of every ad."""
-        params = {
-            "level": "ad",
-            "time_range": {"since": since, "until": until},
-            "time_increment": 1 if by_day else "all_days",
-        }
+        params = report_params(since, until, by_day)
         return self._called(
             lambda: self.graph.ask_report(account, params, ",".join(INSIGHTS_FIELDS))
         )

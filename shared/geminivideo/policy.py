@@ -407,7 +407,7 @@ class SamplerPolicy:
     evidence (ads, credited deals) it takes to outweigh them.
     """
 
-    mode: str = "pipeline"  # or "direct": cash revenue, no lag
+    mode: str = "pipeline"  # or "direct": the cash revenue of purchases that Meta reports
     ctr_weight: tuple[tuple[float, float], ...] = ((6.0, 1.0), (24.0, 0.7), (72.0, 0.3))
     ctr_weight_end: float = 0.1
     ctr_weight_end_hours: float = 336.0
@@ -522,7 +522,7 @@ class LagPolicy:
     """A lag (days): a Weibull prior, and its weight.
 
     ``Policy.lag`` is from a click to the deal, ``Policy.ripening`` from the deal's beginning to its
-    value.
+    value; ``Policy.purchasing`` from a click to the purchase, within the week that Meta attributes.
     ``prior_*_spread`` are standard deviations of the natural logarithm.
     """
 
@@ -917,6 +917,11 @@ class Policy:
     gate: GatePolicy = field(default_factory=GatePolicy)
     lag: LagPolicy = field(default_factory=LagPolicy)
     ripening: LagPolicy = field(default_factory=lambda: LagPolicy(prior_median_days=2.0))
+    purchasing: LagPolicy = field(
+        default_factory=lambda: LagPolicy(
+            prior_median_days=0.2, prior_median_spread=1.2, prior_shape=0.6, max_days=7.0
+        )
+    )
     insights: InsightsPolicy = field(default_factory=InsightsPolicy)
     attribution: AttributionPolicy = field(default_factory=AttributionPolicy)
     revenue: RevenuePolicy = field(default_factory=RevenuePolicy)

@@ -826,7 +826,8 @@ class PerformanceDay:
     The whole day is written each time it is read again, so overlapping windows never count twice.
     ``spend`` and ``conversion_value`` are minor units; ``frequency`` is impressions per person;
     ``begins_at`` is the day's midnight in the account's time zone, ``hours`` its length: 23 or 25
-    where clocks change.
+    where clocks change. ``conversions`` are purchases and leads; ``bought_within_*`` the purchases
+    that came so soon after their click, ``None`` where Meta tells of none.
     """
 
     id: str
@@ -845,6 +846,9 @@ class PerformanceDay:
     conversion_value: int | None = None
     frequency: float | None = None
     warnings: tuple[str, ...] = ()
+    purchases: float | None = None
+    bought_within_day: float | None = None
+    bought_within_week: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -857,6 +861,7 @@ class SettledTotals:
     spend: int = 0
     conversions: float = 0.0
     cash_revenue: int = 0
+    purchases: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -885,6 +890,7 @@ class AdState:
     spend: int = 0
     conversions: float = 0.0
     cash_revenue: int = 0
+    purchases: float = 0.0
     pipeline_value: int = 0
     deals: int = 0
     insights_at: float | None = None
@@ -894,12 +900,22 @@ class AdState:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BoughtDay:
+    """An account's purchases of one day (ISO) that came within a day, and a week, of a click."""
+
+    date: str
+    within_day: float
+    within_week: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class AccountReading:
     """``account_readings/{account_id}``: the ad account as Meta showed it when last read.
 
     Meta's days follow ``time_zone`` (IANA; empty when Meta or the database here does not know it);
     ``utc_offset_hours`` is that of its clocks when it was read. ``min_daily_budget`` is minor
-    units; ``read_through`` is the last day (ISO) of its calendar that was read.
+    units; ``read_through`` is the last day (ISO) of its calendar that was read. ``bought`` is how
+    soon after their clicks people bought, by day, oldest first.
     """
 
     id: str
@@ -911,6 +927,7 @@ class AccountReading:
     ads: int = 0
     degraded: tuple[str, ...] = ()
     time_zone: str = ""
+    bought: tuple[BoughtDay, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -90,7 +90,7 @@ def gather(
     direct = policy.mode == "direct"
     impressions = (fresh * days.impressions).sum(1)
     volume = (fresh * _volumes(days, budget, returns.saturation)).sum(1)
-    worth = _worth(days, LagCurve.immediate() if direct else lag, policy)
+    worth = _worth(days, lag, policy)
     return Evidence(
         budget=budget,
         impressions=impressions,
@@ -175,7 +175,7 @@ def _credited_exposure(
     weight = fresh[rows]
 
     def due(delay: Matrix) -> Matrix:
-        return np.interp(np.maximum(delay, 0.0), lag.days, lag.shares, left=0.0, right=1.0)
+        return np.interp(delay, lag.days, lag.shares, left=0.0, right=1.0)
 
     total = np.zeros(age.shape[0])
     for day in range(age.shape[1]):

@@ -23,6 +23,7 @@ from geminivideo.budget.signals import (
     AdSignals,
     Day,
     LagCurve,
+    ValueBasis,
     with_late_clicks,
 )
 from geminivideo.policy import Policy
@@ -168,6 +169,8 @@ def signals(
     ``ripening`` is how a deal's value comes after its beginning (none: all at once);
     ``window_budget`` is the budget at the velocity window's start, if it moved since;
     ``min_budget`` is Meta's least; ``condense`` makes one stretch of the days older than a week.
+    Deals are counted to the day of their click; purchases as Meta counts them since June 2025, to
+    the day on which they were made.
     """
     first, days = unit.ads[0], _days_of(unit)
     born, age_known = _born(unit, days, now)
@@ -187,11 +190,13 @@ def signals(
         pipeline_value=sum(ad.pipeline_value for ad in unit.ads),
         pipeline_count=sum(ad.deals for ad in unit.ads),
         cash_revenue=sum(ad.cash_revenue for ad in unit.ads),
+        cash_count=round(sum(ad.purchases for ad in unit.ads)) or None,
         daily_budget=first.daily_budget,
         window_budget=window_budget,
         min_budget=min_budget,
         observed_at=min(read) if read else None,
         days=_condensed(shown, now) if condense else shown,
+        basis=ValueBasis.CREDIT if policy.sampler.mode == "direct" else ValueBasis.CLICK,
         degraded=_degraded(unit, age_known, credited),
     )
 
@@ -228,6 +233,7 @@ def _summed(days: list[AdDay]) -> AdDay:
         spend=sum(day.spend for day in days),
         conversions=sum(day.conversions for day in days),
         cash_revenue=sum(day.cash_revenue for day in days),
+        purchases=sum(day.purchases for day in days),
     )
 
 

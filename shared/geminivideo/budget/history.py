@@ -29,6 +29,7 @@ class AdDay(msgspec.Struct, array_like=True, frozen=True):
     cash_revenue: int = 0
     frequency: float | None = None
     hours: float = 24.0
+    purchases: float = 0.0
 
     @property
     def ends_at(self) -> float:
@@ -51,6 +52,7 @@ def ad_day(day: PerformanceDay) -> AdDay:
         cash_revenue=day.conversion_value or 0,
         frequency=day.frequency,
         hours=day.hours,
+        purchases=day.purchases or 0.0,
     )
 
 
@@ -102,6 +104,7 @@ def _settle(settled: SettledTotals, days: list[AdDay]) -> SettledTotals:
         spend=settled.spend + sum(day.spend for day in days),
         conversions=settled.conversions + sum(day.conversions for day in days),
         cash_revenue=settled.cash_revenue + sum(day.cash_revenue for day in days),
+        purchases=settled.purchases + sum(day.purchases for day in days),
     )
 
 
@@ -114,4 +117,5 @@ def _totalled(state: AdState) -> AdState:
         spend=total.spend,
         conversions=total.conversions,
         cash_revenue=total.cash_revenue,
+        purchases=total.purchases,
     )

@@ -30,6 +30,7 @@ LEAD = (
     ("lead",),
     ("offsite_conversion.fb_pixel_lead", "onsite_conversion.lead_grouped"),
 )
+WITHIN_DAY, WITHIN_WEEK = "1d_click", "7d_click"  # Meta's windows after a click
 CLICKS_BEYOND = "clicks-exceed-impressions"
 SPEND_WITHOUT = "spend-without-impressions"
 ROUNDED = "spend-rounded"
@@ -86,6 +87,9 @@ def performance_day(
         conversions=_conversions(row),
         conversion_value=_value(row, currency),
         frequency=_number(row.get("frequency"), row) if row.get("frequency") else None,
+        purchases=_bought(row, "value"),
+        bought_within_day=_bought(row, WITHIN_DAY),
+        bought_within_week=_bought(row, WITHIN_WEEK),
         warnings=(*contradictions(impressions, clicks, spend), *finer),
     )
 
@@ -107,6 +111,12 @@ def _conversions(row: Mapping[str, Any]) -> float | None:
     return sum(known) if known else None
 
 
+def _bought(row: Mapping[str, Any], window: str) -> float | None:
+    """The purchases of a window, each once; ``None`` when the row tells of none at all."""
+    amounts = _once(row, "actions", PURCHASE, window)
+    return sum(_number(amount, row) for amount in amounts) if amounts else None
+
+
 def _value(row: Mapping[str, Any], currency: str) -> int | None:
     """What the purchases were worth; a fraction of a minor unit is rounded by Meta's own hand."""
     amounts = _once(row, "action_values", PURCHASE)
@@ -119,12 +129,15 @@ def _value(row: Mapping[str, Any], currency: str) -> int | None:
 
 
 def _once(
-    row: Mapping[str, Any], member: str, families: Sequence[tuple[str, ...]]
+    row: Mapping[str, Any],
+    member: str,
+    families: Sequence[tuple[str, ...]],
+    window: str = "value",
 ) -> list[str | float]:
     """The amounts of the first family that the row has: the others count the same again."""
     by_type: dict[str, Any] = {}
     for action in row.get(member) or ():
-        by_type.setdefault(str(action.get("action_type")), action.get("value", 0))
+        by_type.setdefault(str(action.get("action_type")), action.get(window, 0))
     for family in families:
         found = [by_type[name] for name in family if name in by_type]
         if found:

@@ -62,11 +62,19 @@ def learn(delays: Sequence[Delay], policy: LagPolicy) -> LagCurve:
 
     Raises ``ValueError`` for a delay below zero, longer than observed, or without weight.
     """
-    import numpy as np
 
     medians, shapes, belief = _prior(policy)
     if delays:
         belief = _posterior(_binned(delays), medians, shapes, belief)
+    return _curve(belief, medians, shapes, policy, len(delays))
+
+
+def _curve(
+    belief: Matrix, medians: Matrix, shapes: Matrix, policy: LagPolicy, seen: int
+) -> LagCurve:
+    """The posterior's mean share at each of the curve's days; all is there at the last."""
+    import numpy as np
+
     weights = np.exp(belief - belief.max())
     weights /= weights.sum()
     days = _days(policy)
@@ -77,8 +85,25 @@ def learn(delays: Sequence[Delay], policy: LagPolicy) -> LagCurve:
     return LagCurve(
         days=tuple(days.tolist()),
         shares=tuple(np.round(shares, 9).tolist()),
-        deals=len(delays),
+        deals=seen,
     )
+
+
+def learn_purchases(within_day: float, within_week: float, policy: LagPolicy) -> LagCurve:
+    """The curve of purchases, of which Meta only tells how many came within a day and a week.
+
+    Of those within a week, F(1) / F(7) came within the day: a binomial likelihood. What comes later
+    is not attributed, so that after a week all is there. Raises ``ValueError`` for counts below
+    zero, or for more within the day than within the week.
+    """
+    import numpy as np
+
+    if not 0 <= within_day <= within_week:
+        raise ValueError(f"{within_day:g} purchases within a day of {within_week:g} within a week")
+    medians, shapes, belief = _prior(policy)
+    soon = np.clip(_share(1.0, medians, shapes) / _share(7.0, medians, shapes), 1e-12, 1 - 1e-12)
+    belief = belief + within_day * np.log(soon) + (within_week - within_day) * np.log1p(-soon)
+    return _curve(belief, medians, shapes, policy, round(within_week))
 
 
 def _prior(policy: LagPolicy) -> tuple[Matrix, Matrix, Matrix]:

@@ -8,9 +8,11 @@ from geminivideo.budget.signals import AccountPrior, AdSignals
 NO_DAYS = "no-daily-signals"
 NO_BUDGET = "budget-unknown"
 NO_VALUE = "no-value-credited"
+OTHER_VALUE = "other-value-not-counted"
+UNVALUED = "purchases-without-value"
 CONTRADICTION = "signals-contradict"
 
-_VERBS = {
+_VERBS: dict[Move, str] = {
     Move.INCREASE: "raised",
     Move.DECREASE: "lowered",
     Move.KEEP: "kept",
@@ -33,7 +35,8 @@ def explain(
     sold: str,
 ) -> str:
     """One sentence an advertiser understands, with every number that decided; ``sold``: of what."""
-    parts = [f"{_VERBS[move]}{_by(ad, move, amount)}: {_worth(metrics)}", _signals(metrics, sold)]
+    verb = "set" if ad.daily_budget is None and move is not Move.KILL else _VERBS[move]
+    parts = [f"{verb}{_by(ad, move, amount)}: {_worth(metrics)}", _signals(metrics, sold)]
     if metrics.fatigue < 0.995:
         parts.append(f"worn down by fatigue to {metrics.fatigue:.0%} of its recent CTR")
     if ad.moved_by:
@@ -61,8 +64,12 @@ def degraded(ad: AdSignals, wrong: str | None) -> tuple[str, ...]:
 
 
 def missing(request: Request, prior: AccountPrior) -> tuple[str, ...]:
-    """What the whole decision had to do without."""
-    return () if prior.value_per_click > 0 else (NO_VALUE,)
+    """What the whole decision had to do without, and what it was told in vain."""
+    blind, direct = prior.value_per_click <= 0, request.policy.sampler.mode == "direct"
+    other = any((ad.pipeline_value if direct else ad.cash_revenue) > 0 for ad in request.ads)
+    unvalued = any((ad.cash_count or 0) > 0 and ad.cash_revenue <= 0 for ad in request.ads)
+    told = {NO_VALUE: blind, OTHER_VALUE: blind and other, UNVALUED: direct and unvalued}
+    return tuple(name for name, is_so in told.items() if is_so)
 
 
 def _by(ad: AdSignals, move: Move, amount: int) -> str:

@@ -33,6 +33,8 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "ads": ("id", "name", "adset_id", "campaign_id", "effective_status", "created_time"),
 }
 _METHODS = {"campaigns": "get_campaigns", "adsets": "get_ad_sets", "ads": "get_ads"}
+# Beside what the account's own attribution counts: how soon after their clicks people act.
+WINDOWS = ("1d_click", "7d_click")
 DONE, FAILED = "Job Completed", ("Job Failed", "Job Skipped")
 
 
@@ -68,7 +70,7 @@ class MetaInsights(MetaClient):
 
         By day there is a row per ad and day, else one row per ad. Ads without delivery have none.
         """
-        params = _params(since, until, by_day)
+        params = report_params(since, until, by_day)
 
         def start() -> str:
             run = self.account(account).get_insights_async(
@@ -100,7 +102,7 @@ class MetaInsights(MetaClient):
         """One ad's rows by day, at once."""
         from facebook_business.adobjects.ad import Ad
 
-        ad, params = Ad(ad_id, api=self.api), _params(since, until, by_day=True)
+        ad, params = Ad(ad_id, api=self.api), report_params(since, until, by_day=True)
         fields = list(INSIGHTS_FIELDS)
         return list(self._paged(lambda: ad.get_insights(fields=fields, params=params)))
 
@@ -119,10 +121,12 @@ class MetaInsights(MetaClient):
             yield row.export_all_data()
 
 
-def _params(since: str, until: str, by_day: bool) -> dict[str, Any]:
+def report_params(since: str, until: str, by_day: bool) -> dict[str, Any]:
+    """What a report of every ad is asked with."""
     return {
         "level": "ad",
         "time_range": {"since": since, "until": until},
         "time_increment": 1 if by_day else "all_days",
+        "action_attribution_windows": ["default", *WINDOWS],
         "limit": PAGE,
     }

@@ -21,7 +21,7 @@ from geminivideo.budget.gathering import deciding_policy
 from geminivideo.budget.memory import AdMemory, are_of_a_day, recall, recall_days, remember
 from geminivideo.budget.revenue import change, stage_key
 from geminivideo.budget.scoring import decide
-from geminivideo.budget.signals import HOUR_S, AdSignals, LagCurve, SignalsError
+from geminivideo.budget.signals import HOUR_S, AdSignals, SignalsError
 from geminivideo.policy import InsightsPolicy, Policy
 from geminivideo.records import Account, Campaign, FeedbackEvent
 from geminivideo.runtime.http import Api, ApiError, Call, identifier
@@ -351,7 +351,7 @@ def _decided(
         account_id=owner.id,
         decided_at=DECIDED_AT,
         ads=ads,
-        lag=LagCurve.immediate() if direct else lag.learn((), policy.lag),
+        lag=lag.learn_purchases(0, 0, policy.purchasing) if direct else lag.learn((), policy.lag),
         seed=asked.seed if asked.seed is not None else seed_of(digest),
         policy=policy,
         total=total,

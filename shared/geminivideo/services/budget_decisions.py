@@ -23,6 +23,7 @@ from geminivideo.records import (
     Account,
     AccountReading,
     AdState,
+    BoughtDay,
     BudgetVerdict,
     ChangeStatus,
     CreditedDeal,
@@ -47,7 +48,8 @@ _READ = tuple(member.name for member in fields(CreditedDeal))
 class Found:
     """What is known of an account's budgets at ``now``, and the units nothing is decided for.
 
-    ``beginnings`` are the times from clicks to the deals that came of them.
+    ``beginnings`` are the times from clicks to the deals that came of them, ``bought`` how soon
+    after their clicks people bought.
     """
 
     account_id: str
@@ -56,6 +58,7 @@ class Found:
     shared: dict[str, Unit]  # units of several ads, by id
     undecided: tuple[tuple[Unit, str], ...]
     beginnings: tuple[Delay, ...]
+    bought: tuple[BoughtDay, ...] = ()
 
 
 def verdict_path(flow_id: str, unit_id: str) -> str:
@@ -86,7 +89,8 @@ def gather(
     refused = [(unit, gathering.undecidable(unit)) for unit in units]
     decidable = [unit for unit, reason in refused if reason is None]
     ripening = _ripening(documents, account, deals, policy, now, rising)
-    signals = tuple(_signals(documents, account, decidable, deals, policy, now, ripening))
+    reading = documents.get(reading_path(account.id), AccountReading)
+    signals = tuple(_signals(documents, account, decidable, deals, policy, now, ripening, reading))
     ads_of = {unit.id: unit.ad_ids for unit in decidable if len(unit.ads) > 1}
     return Found(
         account_id=account.id,
@@ -95,6 +99,7 @@ def gather(
         shared={unit.id: unit for unit in units if len(unit.ads) > 1},
         undecided=tuple((unit, reason) for unit, reason in refused if reason is not None),
         beginnings=tuple(gathering.beginnings_of(deals, now, policy.lag.max_days)),
+        bought=reading.bought if reading else (),
     )
 
 
@@ -125,10 +130,10 @@ def _signals(
     policy: Policy,
     now: float,
     ripening: LagCurve,
+    reading: AccountReading | None,
 ) -> Iterable[AdSignals]:
     credits = gathering.credits_of(deals)
     windows = _windows(documents, account.id, units, policy, now)
-    reading = documents.get(reading_path(account.id), AccountReading)
     condense = len(units) > policy.insights.whole_days_up_to
     for unit in units:
         yield gathering.signals(
@@ -222,11 +227,18 @@ def request_of(found: Found, policy: Policy, flow_id: str) -> Request:
         account_id=found.account_id,
         decided_at=found.now,
         ads=found.signals,
-        lag=LagCurve.immediate() if direct else lag.learn(found.beginnings, policy.lag),
+        lag=_buying(found, policy) if direct else lag.learn(found.beginnings, policy.lag),
         seed=seed_of(flow_id),
         policy=gathering.deciding_policy(policy, found.signals),
         total=policy.allocation.daily_total,
     )
+
+
+def _buying(found: Found, policy: Policy) -> LagCurve:
+    """How long after their clicks people buy, by what Meta told of the last weeks."""
+    soon = sum(day.within_day for day in found.bought)
+    every = sum(day.within_week for day in found.bought)
+    return lag.learn_purchases(min(soon, every), every, policy.purchasing)
 
 
 def seed_of(text: str) -> int:

@@ -24,11 +24,13 @@ from geminivideo.records import (
     Account,
     AccountReading,
     AdState,
+    BoughtDay,
     InsightsReport,
     PendingChange,
     PerformanceDay,
 )
 from geminivideo.runtime.failures import Permanent, Rejected, Transient
+from geminivideo.safe_executor import pausing
 from geminivideo.safe_executor.claim import TERMINAL
 from geminivideo.safe_executor.classify import Reaction, classify
 from geminivideo.safe_executor.ledger import (
@@ -71,8 +73,20 @@ class Days:
     """What a report told: the days of each ad, and what was wrong with rows."""
 
     by_ad: dict[str, list[AdDay]] = field(default_factory=dict)
+    bought: dict[str, BoughtDay] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
     contradictions: int = 0
+
+    def count_bought(self, day: PerformanceDay) -> None:
+        """Add an ad's purchases to those of the account's day, where Meta told when they came."""
+        if day.bought_within_week is None:
+            return
+        known = self.bought.get(day.date) or BoughtDay(date=day.date, within_day=0, within_week=0)
+        self.bought[day.date] = BoughtDay(
+            date=day.date,
+            within_day=known.within_day + (day.bought_within_day or 0.0),
+            within_week=known.within_week + day.bought_within_week,
+        )
 
 
 def pause_path(account_id: str) -> str:
@@ -170,7 +184,7 @@ class AccountReader:
         raise Permanent(f"Meta refused to show the account's insights: {error}") from error
 
     def _pause(self, pause: Pause) -> None:
-        self._documents.set(pause_path(self._account.id), pause)
+        pausing.keep(self._documents, pause_path(self._account.id), pause)
         raise Transient(f"{pause.reason}: reading goes on later")
 
     def _may_call(self) -> None:
@@ -283,6 +297,7 @@ class AccountReader:
         def taken() -> Iterator[tuple[str, PerformanceDay]]:
             for day in parsed:
                 found.by_ad.setdefault(day.ad_id, []).append(history.ad_day(day))
+                found.count_bought(day)
                 found.contradictions += bool(day.warnings)
                 yield f"performance_metrics/{day.id}", day
 
@@ -348,7 +363,15 @@ class AccountReader:
             self._documents.set_many(((ad_state_path(s.id), s) for s in states), MEMBERS)
         self._keep_gone(structure)
         self._tell(days)
-        self._step.put(reading_path(self._account.id), replace(reading, ads=len(structure.ads)))
+        reading = replace(reading, ads=len(structure.ads), bought=self._bought(report, days))
+        self._step.put(reading_path(self._account.id), reading)
+
+    def _bought(self, report: InsightsReport, days: Days) -> tuple[BoughtDay, ...]:
+        """What is known of each day's purchases; of the days that were read, what Meta says now."""
+        last = self._documents.get(reading_path(self._account.id), AccountReading)
+        before = [day for day in (last.bought if last else ()) if day.date < report.since]
+        every = sorted([*before, *days.bought.values()], key=lambda day: day.date)
+        return tuple(every[-self._policy.sampler.history_days :])
 
     def _keep_gone(self, structure: Structure) -> None:
         """Ads that ran when they were last seen, and that Meta shows no more: they take no part in

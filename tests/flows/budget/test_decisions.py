@@ -3,7 +3,9 @@
 from dataclasses import replace
 
 import pytest
+from geminivideo.budget import lag
 from geminivideo.budget.scoring import replay
+from geminivideo.budget.signals import ValueBasis
 from geminivideo.policy import AllocationPolicy, ExecutionMode, ExecutorPolicy, GatePolicy
 from geminivideo.records import (
     ChangeStatus,
@@ -15,6 +17,8 @@ from geminivideo.records import (
 )
 from geminivideo.safe_executor.ledger import Breaker, BudgetEntry, BudgetWindow
 from geminivideo.services import budget_changes, budget_decisions
+
+from emulators.meta import Conversion
 
 
 @pytest.fixture
@@ -369,3 +373,46 @@ def test_a_delivery_twice_queues_once(world, seasoned):
     before = {c.id for c in world.changes()}
     assert world.decide().reason == "done before"
     assert {c.id for c in world.changes()} == before
+
+
+# Direct mode --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shop(world, make):
+    """Three ads of five days whose purchases Meta reports: 40.00 each, half of them a day late."""
+    world.policy(replace(make.auto, sampler=replace(make.auto.sampler, mode="direct")))
+    world.clock.at -= 5 * make.day
+    ads = world.meta.seed(make.act, 3, 5000)
+    world.clock.at += 5 * make.day
+    for ad, sold in zip(ads, (8, 2, 0), strict=True):
+        for back in range(5):
+            bought = tuple(
+                Conversion(action_type="purchase", count=sold / 2, value=sold * 2000, lag_s=lag)
+                for lag in (3600.0, 2 * make.day)
+            )
+            world.show(world.row(ad, back, clicks=40, spend=5000, conversions=bought))
+    return ads
+
+
+def test_a_shops_money_moves_to_the_ad_that_sells(world, shop):
+    """Without a CRM: what Meta reports of purchases decides, and the record replays."""
+    world.read_through()
+    assert world.score().outcome == "completed"
+    assert world.decide().outcome == "completed"
+    best, _, worst = (world.verdicts()[ad] for ad in shop)
+    assert best.approved_budget > 5000 > worst.approved_budget
+    record = budget_decisions.load(world.files, world.cycle().record)
+    assert replay(record).encode() == record.encode()
+
+
+def test_how_late_people_buy_is_learned_of_what_meta_told(world, shop):
+    """Fifty purchases, half of them within a day: the curve is between the prior and a half."""
+    world.read_through()
+    assert world.score().outcome == "completed"
+    request = budget_decisions.load(world.files, world.cycle().record).request
+    prior = lag.learn_purchases(0, 0, request.policy.purchasing)
+    assert request.lag.deals == 50
+    assert 0.45 < lag.share(request.lag, 1.0) < lag.share(prior, 1.0)
+    sold = {ad.ad_id: (ad.cash_count, ad.cash_revenue, ad.basis) for ad in request.ads}
+    assert sold[shop[0]] == (40, 160000, ValueBasis.CREDIT)

@@ -304,3 +304,54 @@ def test_days_before_a_change_of_clocks_begin_at_their_own_midnight(
     assert (stored.date, stored.begins_at, stored.hours) == (day, began, hours)
     (kept,) = history.days_of(world.state(ad))
     assert (kept.begins_at, kept.hours) == (began, hours)
+
+
+# Purchases ----------------------------------------------------------------------------------------
+
+
+def bought(soon, late):
+    """Purchases of 50.00: so many within a day of their click, so many two days after it."""
+    return (
+        Conversion(action_type="purchase", count=soon, value=soon * 5000, lag_s=3600.0),
+        Conversion(action_type="purchase", count=late, value=late * 5000, lag_s=2 * 86400.0),
+    )
+
+
+def test_how_soon_people_buy_is_kept_by_day(world, make):
+    """The account's purchases of a day and a week after the click, of all ads together."""
+    first, second = world.meta.seed(make.act, 2, 5000)
+    world.show(
+        world.row(first, 1, conversions=bought(3, 1)), world.row(second, 1),
+        world.row(first, 0, conversions=bought(2, 2)),
+        world.row(second, 0, conversions=bought(1, 0)),
+    )  # fmt: skip
+    world.read_through()
+    reading = world.documents.require(f"account_readings/{make.account}", AccountReading)
+    assert [(day.within_day, day.within_week) for day in reading.bought] == [(3, 4), (3, 5)]
+    state = world.state(first)
+    assert (state.purchases, state.cash_revenue) == (8, 8 * 5000)
+
+
+def test_purchases_that_meta_corrects_are_counted_as_they_are_now(world, make):
+    """A day that is read again is replaced, one that is not keeps what was told of it."""
+    (ad,) = world.meta.seed(make.act, 1, 5000)
+    world.show(
+        world.row(ad, 6, conversions=bought(1, 0)), world.row(ad, 0, conversions=bought(4, 0))
+    )
+    world.read_through("t1")
+    world.clock.sleep(6 * make.hour)
+    world.show(world.row(ad, 6), world.row(ad, 0, conversions=bought(2, 3)))
+    world.read_through("t2")
+    reading = world.documents.require(f"account_readings/{make.account}", AccountReading)
+    assert [(day.within_day, day.within_week) for day in reading.bought] == [(1, 1), (2, 5)]
+
+
+def test_only_as_many_days_of_purchases_are_kept_as_a_decision_looks_back(world, make):
+    """An account that sells every day does not grow its reading."""
+    (ad,) = world.meta.seed(make.act, 1, 5000)
+    few = replace(make.auto, sampler=replace(make.auto.sampler, history_days=3))
+    world.policy(few)
+    world.show(*(world.row(ad, back, conversions=bought(back + 1, 0)) for back in range(5)))
+    world.read_through()
+    reading = world.documents.require(f"account_readings/{make.account}", AccountReading)
+    assert [day.within_week for day in reading.bought] == [3, 2, 1]

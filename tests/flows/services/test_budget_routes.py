@@ -227,6 +227,26 @@ def test_each_days_own_counts_are_decided_on_as_days(world, account, counts, tol
     assert ("counts-taken-as-days" in answer["degraded"]) is told
 
 
+def test_a_shops_cash_of_every_day_is_decided_on(world, account):
+    """Purchases instead of deals, told as totals each day: the ad with ROAS 3 leads that with 0.5,
+    and what is expected of them lies between what each brought and what both did."""
+    roas = {"shop-good": 3.0, "shop-bad": 0.5}
+    for day in range(1, 11):
+        ads = [
+            {"ad_id": name, "impressions": 2000 * day, "clicks": 40 * day, "spend": 50.0 * day,
+             "age_hours": 24.0 * day, "cash_revenue": 50.0 * day * worth}
+            for name, worth in roas.items()
+        ]  # fmt: skip
+        body = {"ad_states": ads, "total_budget": 100.0, "seed": 7}
+        answer = world.post("ml_service", SELECT, body).json
+    assert answer["mode"] == "direct"
+    by_ad = {one["ad_id"]: one for one in answer["recommendations"]}
+    good, bad = (by_ad[name] for name in roas)
+    assert good["recommended_budget"] > 2 * bad["recommended_budget"]
+    assert 2.0 < good["metrics"]["expected_roas"] < 3.3
+    assert 0.4 < bad["metrics"]["expected_roas"] < 1.5
+
+
 def test_the_same_question_with_the_same_seed_has_the_same_answer(world, account):
     """The seed in an answer is enough to come to it again; another one draws anew."""
     ad = {"age_hours": 72.0, "impressions": 3000, "clicks": 60, "spend": 150.0}

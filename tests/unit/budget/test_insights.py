@@ -59,6 +59,29 @@ def test_without_the_sum_its_parts_are_added():
     assert parsed(actions=told).conversions == 7.0
 
 
+def windows(**counts):
+    return [{"action_type": "omni_purchase", **counts}]
+
+
+def test_purchases_are_told_by_how_soon_they_came():
+    """Meta's windows of a day and a week after the click, beside what the account attributes."""
+    told = windows(**{"value": "6", "1d_click": "3", "7d_click": "5"})
+    day = parsed(actions=[*told, *actions(lead="9")])
+    assert (day.purchases, day.bought_within_day, day.bought_within_week) == (6.0, 3.0, 5.0)
+
+
+def test_a_window_in_which_nobody_bought_is_left_out_by_meta():
+    """Purchases that only followed a view are none within a week of a click."""
+    day = parsed(actions=windows(**{"value": "2"}))
+    assert (day.purchases, day.bought_within_day, day.bought_within_week) == (2.0, 0.0, 0.0)
+
+
+def test_of_no_purchase_nothing_is_known():
+    """Leads are no purchases."""
+    day = parsed(actions=actions(lead="9"))
+    assert (day.purchases, day.bought_within_day, day.bought_within_week) == (None, None, None)
+
+
 def test_no_conversion_told_is_unknown():
     """Absent is not zero."""
     day = parsed(actions=actions(link_click="9"))

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from geminivideo.budget.lag import Delay, learn, share
+from geminivideo.budget.lag import Delay, learn, learn_purchases, share
 from geminivideo.budget.signals import LagCurve
-from geminivideo.policy import LagPolicy
+from geminivideo.policy import LagPolicy, Policy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 POLICY = LagPolicy()
+BUYING = Policy().purchasing
 
 
 def seen(median: float, observed: float, clicks: int = 2000, shape: float = 1.5) -> list[Delay]:
@@ -96,3 +97,43 @@ def test_the_order_of_deals_is_of_no_consequence(delays):
     assert learn(delays, POLICY).shares == pytest.approx(
         learn(seen(3.0, 8.0, clicks=30), POLICY).shares
     )
+
+
+# Purchases ------------------------------------------------------------------------------------
+
+
+def test_without_purchases_most_are_expected_within_a_day():
+    """The prior of a shop: four of five within a day, all that is ever attributed in a week."""
+    curve = learn_purchases(0, 0, BUYING)
+    assert curve.deals == 0
+    assert share(curve, 1.0) == pytest.approx(0.8, abs=0.1)
+    assert share(curve, 7.0) == 1.0
+
+
+@pytest.mark.parametrize("soon", [0.05, 0.4, 0.7, 0.95])
+def test_the_share_of_a_day_is_what_meta_tells(soon):
+    """Two thousand purchases outweigh the prior."""
+    curve = learn_purchases(2000 * soon, 2000, BUYING)
+    assert share(curve, 1.0) == pytest.approx(soon, abs=0.02)
+    assert curve.deals == 2000
+
+
+def test_a_few_purchases_move_the_curve_less_than_many():
+    """Ten slow purchases are weak evidence, a thousand are strong."""
+    none, few, many = (learn_purchases(n * 0.2, n, BUYING) for n in (0, 10, 1000))
+    assert share(none, 1.0) > share(few, 1.0) > share(many, 1.0)
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1e6))
+def test_every_curve_of_purchases_rises_from_nothing_to_everything(one, other):
+    """Whatever Meta counts, whole or modelled: shares are 0-1, never fall, and end at 1."""
+    curve = learn_purchases(min(one, other), max(one, other), BUYING)
+    assert (curve.shares[0], curve.shares[-1]) == (0.0, 1.0)
+    assert all(0 <= a <= b <= 1 for a, b in zip(curve.shares, curve.shares[1:], strict=False))
+
+
+@pytest.mark.parametrize(("day", "week"), [(3, 2), (-1, 2), (float("nan"), 2)])
+def test_impossible_counts_of_purchases_are_refused(day, week):
+    """Nobody buys within a day and not within the week."""
+    with pytest.raises(ValueError, match="within a day"):
+        learn_purchases(day, week, BUYING)

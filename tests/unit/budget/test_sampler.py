@@ -294,15 +294,45 @@ def test_draws_have_the_posteriors_means_and_spread(make_ad, now, sharpness):
     assert ctr.var(0) == pytest.approx(of_beta / sharpness, rel=0.15)
 
 
-def test_direct_mode_counts_cash_without_lag(make_ad, now, lag):
-    """Cash revenue takes the place of the pipeline, and nothing is waited for."""
-    direct = replace(POLICY, mode="direct")
-    ad = make_ad(days=6, roas=0.0)
-    ad = replace(ad, days=tuple(replace(day, cash_revenue=9000) for day in ad.days))
-    seen = evidence.gather([ad], now=now, total=5000, lag=lag, policy=direct)
-    fresh = sum(0.5 ** ((n + 0.5) / direct.value_half_life_days) for n in range(6))
+DIRECT = replace(POLICY, mode="direct")
+
+
+def selling(make_ad, basis, days=6):
+    """An ad of 100 clicks and 90.00 of purchases a day."""
+    ad = make_ad(days=days, roas=0.0)
+    sold = tuple(replace(day, cash_revenue=9000) for day in ad.days)
+    return replace(ad, days=sold, basis=basis)
+
+
+@pytest.mark.parametrize("basis", ValueBasis)
+def test_direct_mode_counts_cash_and_waits_for_nothing_where_people_buy_at_once(
+    make_ad, now, basis
+):
+    """Cash takes the place of the pipeline; the day of a click is that of its purchase."""
+    ad = selling(make_ad, basis)
+    seen = evidence.gather([ad], now=now, total=5000, lag=CERTAIN, policy=DIRECT)
+    fresh = sum(0.5 ** ((n + 0.5) / DIRECT.value_half_life_days) for n in range(6))
     assert seen.value[0] == pytest.approx(9000 * fresh)
     assert seen.exposure[0] == pytest.approx(100 * fresh)
+
+
+@settings(max_examples=25, deadline=None)
+@given(days=st.integers(1, 12), soon=st.floats(0.05, 1.0))
+def test_clicks_are_due_as_their_purchases_come(make_ad, now, days, soon):
+    """Counted to the day of the purchase or to that of the click: as many clicks are due in all,
+    and of the first day's alone the share that buys so soon."""
+    lag = LagCurve(days=(0.0, 1.0, 7.0), shares=(0.0, soon, 1.0))
+    still = replace(DIRECT, value_half_life_days=1e9)
+
+    def due(basis):
+        ad = selling(make_ad, basis, days)
+        found = evidence.gather([ad], now=now, total=5000, lag=lag, policy=still)
+        return float(found.exposure[0])
+
+    of_click = due(ValueBasis.CLICK)
+    assert due(ValueBasis.CREDIT) == pytest.approx(of_click, rel=0.01)
+    if days == 1:
+        assert of_click == pytest.approx(100 * soon / 2)
 
 
 def test_the_normal_distribution_is_close_enough():
