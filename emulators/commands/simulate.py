@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from emulators.simulation.seeds import Run
 
 SIDES = ("on", "off", "both")
+MODES = ("pipeline", "direct")
 POLICIES = ("geminivideo", "equal", "ctr-thompson", "roas-greedy")
 
 
@@ -32,6 +33,9 @@ def simulate(
     policy: Annotated[
         str, typer.Option(help=f"Who decides: {', '.join(POLICIES)}.")
     ] = "geminivideo",
+    mode: Annotated[
+        str, typer.Option(help=f"What clicks become: {' (deals) or '.join(MODES)} (purchases).")
+    ] = "pipeline",
     in_process: Annotated[
         bool, typer.Option("--in-process", help="The same steps without the wire.")
     ] = False,
@@ -78,7 +82,9 @@ def simulate(
         return
     if policy not in POLICIES:
         raise typer.BadParameter(f"{policy!r}: choose of {', '.join(POLICIES)}")
-    scenario = Scenario(seed=seed, days=days or 30, ads=ads, contender=Contender(policy))
+    if mode not in MODES:
+        raise typer.BadParameter(f"{mode!r}: choose of {', '.join(MODES)}")
+    scenario = Scenario(seed=seed, days=days or 30, ads=ads, contender=Contender(policy), mode=mode)
     if seeds:
         _many(scenario, seeds, workers, as_json)
         return

@@ -45,9 +45,10 @@ def ctr_thompson(ads: Sequence[AdSignals], total: int, seed: int, now: float) ->
 def roas_greedy(ads: Sequence[AdSignals], total: int, seed: int, now: float) -> dict[str, int]:
     """In proportion to the ROAS credited so far (no lag, no prior); before any credit, equal.
 
+    A market has deals or purchases, and the other's ROAS is none or 0.
     Softer than giving all to the best, and better: with concave returns the best alone saturates.
     """
-    seen = [max(0.0, ad.pipeline_roas or 0.0) for ad in ads]
+    seen = [max(0.0, ad.pipeline_roas or 0.0, ad.cash_roas or 0.0) for ad in ads]
     return _share(ads, total, seen if any(seen) else [1.0] * len(ads))
 
 

@@ -47,6 +47,7 @@ class Outcome:
             "seed": self.scenario.seed,
             "days": self.scenario.days,
             "ads": self.scenario.ads,
+            "mode": self.scenario.mode,
             "currency": self.currency,
             "share_of_best": round(self.share_of_best, 6),
             "limit_breaches": len(self.breaches),

@@ -8,7 +8,13 @@ from enum import StrEnum
 from typing import Any
 
 from geminivideo.budget.revenue import StageMap, StageValue
-from geminivideo.policy import AllocationPolicy, ExecutionMode, ExecutorPolicy, Policy
+from geminivideo.policy import (
+    AllocationPolicy,
+    ExecutionMode,
+    ExecutorPolicy,
+    Policy,
+    SamplerPolicy,
+)
 from geminivideo.records import Account
 
 from emulators.market import Market
@@ -31,7 +37,10 @@ class Contender(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """``start`` is UTC epoch seconds; cycles are at every sixth hour of UTC after it."""
+    """``start`` is UTC epoch seconds; cycles are at every sixth hour of UTC after it.
+
+    ``mode`` pipeline: clicks become deals with stages; direct: purchases that Meta reports.
+    """
 
     seed: int
     days: float = 30
@@ -39,6 +48,7 @@ class Scenario:
     contender: Contender = Contender.OURS
     start: float = START
     changes: int = 1
+    mode: str = "pipeline"
 
     @property
     def end(self) -> float:
@@ -54,6 +64,7 @@ class Scenario:
             days=max(1, round(self.days)),
             start=self.start,
             changes=self.changes,
+            mode=self.mode,
         )
 
     @property
@@ -69,13 +80,14 @@ class Scenario:
 
 
 def policy_of(scenario: Scenario, base: Policy | None = None) -> Policy:
-    """The account's policy: mode auto, and the total that its budgets are to sum to."""
+    """The account's policy: mode auto, what counts, and the total of its budgets."""
     from dataclasses import replace
 
     given = base or Policy()
     executor: ExecutorPolicy = replace(given.executor, mode=ExecutionMode.AUTO)
     allocation: AllocationPolicy = replace(given.allocation, daily_total=scenario.total)
-    return replace(given, executor=executor, allocation=allocation)
+    sampler: SamplerPolicy = replace(given.sampler, mode=scenario.mode)
+    return replace(given, executor=executor, allocation=allocation, sampler=sampler)
 
 
 def told_of(policy: Policy) -> dict[str, Any]:

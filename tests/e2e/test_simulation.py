@@ -12,9 +12,9 @@ from emulators.simulation.world import World
 pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.timeout(400)]
 
 
-@pytest.fixture(scope="module")
-def wire(tmp_path_factory):
-    scenario = Scenario(seed=7, days=2.8, ads=5)
+@pytest.fixture(scope="module", params=["pipeline", "direct"])
+def wire(tmp_path_factory, request):
+    scenario = Scenario(seed=7, days=2.8, ads=5, mode=request.param)
     market = replace(scenario.market, start=0.0)
     where = tmp_path_factory.mktemp("simulation")
     with LocalCloud(where, 0, speed=0.0, fresh=True, market=market) as cloud:

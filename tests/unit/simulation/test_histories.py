@@ -14,7 +14,7 @@ from emulators.simulation.world import World
 
 
 def scenario_of(number):
-    """A short market: 2 to 6 ads, 3 to 5 days, at any hour of any day."""
+    """A short market: 2 to 6 ads, 3 to 5 days, at any hour of any day; one of four is a shop's."""
     rng = random.Random(f"history-{number}")
     return Scenario(
         seed=10_000 + number,
@@ -22,6 +22,7 @@ def scenario_of(number):
         days=rng.choice([3, 4, 5]),
         start=START + rng.randrange(365 * 24) * 3600.0,
         changes=rng.randint(0, 2),
+        mode="direct" if number % 4 == 3 else "pipeline",
     )
 
 

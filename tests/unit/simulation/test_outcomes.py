@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from geminivideo.cloud.documents import Query
+from geminivideo.records import AccountReading, AdState
 from typer.testing import CliRunner
 
 from emulators.cli import app
@@ -28,6 +30,28 @@ def test_json_has_the_members_that_others_read():
     assert 0 < told["share_of_best"] <= 1.05
     assert told["limit_breaches"] == 0
     assert sum(told["decisions"].values()) == 7 * 3
+
+
+def test_a_shop_is_played_on_its_purchases():
+    """Nothing but what Meta reports: no deal is credited, and cash came in."""
+    told = json.loads(simulated("--ads", "3", "--seed", "5", "--mode", "direct", "--json"))
+    assert (told["mode"], told["limit_breaches"]) == ("direct", 0)
+    assert told["cash"] > 0
+    world = World(Scenario(seed=5, days=2, ads=3, mode="direct"))
+    world.run_through()
+    assert world.documents.count("deals") == 0
+    (reading,) = world.documents.query(Query("account_readings"), AccountReading)
+    states = world.documents.query(Query("ad_states"), AdState)
+    assert sum(day.within_week for day in reading.bought) > 0
+    assert sum(state.cash_revenue for state in states) > 0
+    assert world.record(world.cycles()[-1]).request.lag.deals > 0
+
+
+def test_an_unknown_mode_is_refused():
+    """With the modes that there are."""
+    result = CliRunner().invoke(app, ["simulate", "--mode", "cash", "--in-process"])
+    assert result.exit_code != 0
+    assert "direct" in result.output
 
 
 def test_a_picture_is_drawn(tmp_path):
