@@ -156,7 +156,19 @@ BUDGET_REASONS: dict[str, str] = {
     "budgets-undecidable": (
         "Budgets were left as they are: they sit on a campaign, or Meta has not shown their ads."
     ),
-    "no-value-credited": "No deal or purchase brought value yet, so clicks alone decided.",
+    "no-value-credited": (
+        "Nothing that the account counts (deals, or in mode direct purchases) brought value yet, "
+        "so clicks alone decided."
+    ),
+    "other-value-not-counted": (
+        "Value was reported of the kind that the account does not count: set sampler.mode in "
+        "policies/ID to direct to decide by the purchases that Meta reports, to pipeline to decide "
+        "by HubSpot's deals."
+    ),
+    "purchases-without-value": (
+        "Meta reports purchases of an ad without what they were worth, and they count as worth "
+        "nothing: send value and currency with the Purchase event."
+    ),
     THRESHOLDS_FOREIGN: (
         "The account's currency has no cents, and the policy's amounts are the defaults, made for "
         "cents: set ignorance_spend, kill_spend and min_daily_budget in policies/ID."

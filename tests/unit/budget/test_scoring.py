@@ -301,6 +301,32 @@ def test_the_reason_names_what_was_sold(make_ad, mode, told, untold):
 
 
 @pytest.mark.parametrize(("mode", "counts", "other"), MODES)
+def test_value_that_does_not_count_is_said_where_there_is_no_other(make_ad, mode, counts, other):
+    """A shop that never chose its mode is told why its purchases decide nothing."""
+    ads = [earning(make_ad(name), **{counts: 0.0, other: 2.0}) for name in "ab"]
+    blind = decide(request(*ads, policy=moded(mode)))
+    assert blind.degraded == ("no-value-credited", "other-value-not-counted")
+    seen = [earning(ad, **{counts: 2.0}) for ad in ads]
+    assert decide(request(*seen, policy=moded(mode))).degraded == ()
+
+
+def test_purchases_without_their_value_are_said(make_ad):
+    """Counted by Meta and worth nothing: the shop's pixel does not send what they brought."""
+    told = {"cash_revenue": 0.0, "pipeline_value": 0.0}
+    ads = [replace(earning(make_ad(name), **told), cash_count=9) for name in "ab"]
+    said = decide(request(*ads, policy=moded("direct"))).degraded
+    assert said == ("no-value-credited", "purchases-without-value")
+    assert decide(request(*ads, policy=moded("pipeline"))).degraded == ("no-value-credited",)
+
+
+def test_a_budget_that_was_not_known_is_set_not_raised(make_ad):
+    """Of two ads without a budget one is given less than it spent: neither was raised."""
+    ads = [make_ad("a", roas=6.0, budget=None), make_ad("b", roas=0.5, budget=None)]
+    reasons = [r.reason for r in decide(request(*ads, total=10_000)).recommendations]
+    assert [reason.split(":")[0] for reason in reasons] == ["set", "set"]
+
+
+@pytest.mark.parametrize(("mode", "counts", "other"), MODES)
 def test_what_does_not_count_in_a_mode_moves_nothing(make_ad, mode, counts, other):
     """A shop that also has deals and a service that also sells: one kind of value decides."""
     ads = [make_ad("a", ctr=0.03), make_ad("b", ctr=0.03)]
