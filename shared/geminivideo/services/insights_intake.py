@@ -36,8 +36,9 @@ _AHEAD_S = 86400.0
 class InsightsRow:
     """What an ad has done on one day so far; a later row of the same day replaces it.
 
-    ``spend`` and ``conversion_value`` are in major units; ``ctr`` is only compared; ``timestamp``
-    (default: now) is epoch (s or ms) or ISO 8601, and its day is that of the account's calendar.
+    ``spend`` and ``conversion_value`` (below 0 where refunds were more than sales) are in major
+    units; ``ctr`` is only compared; ``timestamp`` (default: now) is epoch (s or ms) or ISO 8601,
+    and its day is that of the account's calendar.
     """
 
     ad_id: str
@@ -90,13 +91,18 @@ def _iso(text: str, member: str) -> float:
 
 def minor(amount: float | str, currency: str, member: str) -> int:
     """A caller's amount in major units as minor ones; raises 422 naming the member."""
-    try:
-        found = money.minor(amount, currency)
-    except money.AmountError as error:
-        raise ApiError(422, f"{member}: {error}") from error
+    found = net(amount, currency, member)
     if found < 0:
         raise ApiError(422, f"{member} must not be below 0")
     return found
+
+
+def net(amount: float | str, currency: str, member: str) -> int:
+    """``minor`` of an amount that may be below 0: a day may pay back more than it took."""
+    try:
+        return money.minor(amount, currency)
+    except money.AmountError as error:
+        raise ApiError(422, f"{member}: {error}") from error
 
 
 def count(value: int, member: str) -> int:
@@ -178,7 +184,7 @@ def _day(call: Call, row: InsightsRow, account: Account, at: float, now: float) 
         hours=calendar.hours(date),
         conversions=_conversions(row),
         conversion_value=(
-            None if value is None else minor(value, account.currency, "conversion_value")
+            None if value is None else net(value, account.currency, "conversion_value")
         ),
         warnings=(
             *insights.contradictions(impressions, clicks, spend),
