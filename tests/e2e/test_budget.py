@@ -4,18 +4,33 @@ import json
 import time
 import urllib.request
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from geminivideo.cloud.documents import Query
-from geminivideo.events import budget_flow_id_of
+from geminivideo.events import InsightsDue, budget_flow_id_of
 from geminivideo.learning_records import CycleStatus, LearningCycle, LoopStatus
-from geminivideo.policy import AllocationPolicy, Policy
-from geminivideo.records import AdState, BudgetCycle, BudgetVerdict, Flow, FlowStatus
+from geminivideo.policy import (
+    AllocationPolicy,
+    ExecutionMode,
+    ExecutorPolicy,
+    Policy,
+    SamplerPolicy,
+)
+from geminivideo.records import (
+    Account,
+    AdState,
+    BudgetCycle,
+    BudgetVerdict,
+    Deal,
+    Flow,
+    FlowStatus,
+)
 from google.cloud import pubsub_v1
 
 from emulators.cloud import LocalCloud
-from emulators.meta import AdDay
+from emulators.meta import AdDay, Conversion
+from emulators.meta.seeding import seed
 from emulators.profile import AD_ACCOUNT
 from emulators.running import Running
 from emulators.watch import Watcher
@@ -54,10 +69,14 @@ class Site:
 
     def tick(self):
         """Cloud Scheduler's message; returns the account's flow."""
-        publisher = pubsub_v1.PublisherClient()
-        topic = publisher.topic_path(self.cloud.project, "insights-due")
-        tick = publisher.publish(topic, b"{}").result(timeout=20)
+        tick = self.publish("insights-due", b"{}")
         return budget_flow_id_of(self.account.id, tick)
+
+    def publish(self, name, body):
+        """A message of a topic; returns its id."""
+        publisher = pubsub_v1.PublisherClient()
+        topic = publisher.topic_path(self.cloud.project, name)
+        return publisher.publish(topic, body).result(timeout=20)
 
     def ended(self, flow_id):
         """The flow's record once it has ended."""
@@ -68,8 +87,8 @@ class Site:
 
         return self.wait_for(flow)
 
-    def live_budget(self, adset_id):
-        adsets = {shown["id"]: shown for shown in self.cloud.meta.objects(AD_ACCOUNT, "adset")}
+    def live_budget(self, adset_id, ad_account=AD_ACCOUNT):
+        adsets = {shown["id"]: shown for shown in self.cloud.meta.objects(ad_account, "adset")}
         return int(adsets[adset_id]["daily_budget"])
 
 
@@ -166,3 +185,70 @@ def test_the_account_learns_from_what_it_saw(site):
     assert runs[6].result["status"] == "auto_indexed_in_feedback_loop"
     shown = site.ask("ml-service", f"/api/ml/self-learning-cycle/{cycle_id}")
     assert (shown["status"], sorted(shown["steps"])) == ("completed", [str(n) for n in range(1, 8)])
+
+
+SHOP, SHOP_AT_META = "shop", "act_7007"
+
+
+def opened(site):
+    """A shop in mode direct and auto, with two live ads of the same clicks: one of them sells.
+
+    The other one has a deal in the CRM, which is none of the shop's business.
+    """
+    account = Account(
+        id=SHOP, ad_account_id=SHOP_AT_META, page_id="7", link_url="https://shop.test"
+    )
+    policy = Policy(
+        sampler=SamplerPolicy(mode="direct"),
+        executor=ExecutorPolicy(mode=ExecutionMode.AUTO, jitter_min_s=0.0, jitter_max_s=1.0),
+    )
+    site.documents.set(f"accounts/{SHOP}", account)
+    site.documents.set(f"policies/{SHOP}", policy)
+    now = site.cloud.clock.now()
+    graph, then = site.cloud.meta.graph, now - 5 * 86_400.0
+    sells, looks = seed(graph, SHOP_AT_META, 2, BUDGET, "Shop", then)
+    today = datetime.fromtimestamp(now, UTC).date()
+    bought = (Conversion(action_type="purchase", count=5, value=300_00),)
+    rows = [
+        AdDay(ad_id=ad, date=today - timedelta(days=back), impressions=2000, clicks=40,
+              spend=5000, conversions=bought if ad == sells else ())
+        for ad in (sells, looks)
+        for back in range(5)
+    ]  # fmt: skip
+    site.cloud.meta.set_insights(SHOP_AT_META, rows)
+    deal = Deal(
+        id="1-77", portal_id=1, deal_id="77", account_id=SHOP, currency="USD", updated_at=now,
+        ad_id=looks, clicked_at=now - 2 * 86_400.0, credited=9_000_00, value=9_000_00,
+    )  # fmt: skip
+    site.documents.set("deals/1-77", deal)
+    return sells, looks
+
+
+def test_a_shops_purchases_become_a_change_of_its_budgets(site):
+    """Purchases of Meta's own report, scored, decided with a reason, queued and executed."""
+    sells, looks = opened(site)
+    flow_id = budget_flow_id_of(SHOP, "shop-1")
+    due = InsightsDue(flow_id=flow_id, tick="shop-1", account_id=SHOP)
+    site.publish("insights-due", due.encode())
+    flow = site.ended(flow_id)
+    assert (flow.status, flow.degraded) == (FlowStatus.COMPLETED, ()), flow.reason
+
+    state = site.documents.require(f"ad_states/{sells}", AdState)
+    assert (state.cash_revenue, state.pipeline_value) == (5 * 300_00, 0)
+    found = site.documents.query(Query(f"budget_cycles/{flow_id}/verdicts"), BudgetVerdict)
+    verdicts = {verdict.ad_id: verdict for verdict in found}
+    best = verdicts[sells]
+    assert best.outcome == "APPROVED", best.reason
+    assert best.recommended_budget > BUDGET >= verdicts[looks].recommended_budget
+    assert best.confidence > 0.7
+    assert "by purchases (" in best.reason
+    assert "deal" not in best.reason
+
+    (change_id,) = best.change_ids
+    shown = site.ask("gateway", f"/api/ad-change-history?change_id={change_id}")
+    assert (shown["change_type"], shown["status"]) == ("BUDGET_INCREASE", "COMPLETED")
+    queued, done = shown["rows"][0], shown["rows"][-1]
+    assert (queued["status"], done["status"]) == ("PENDING", "COMPLETED")
+    assert "by purchases (" in queued["reasoning"]
+    live = site.live_budget(best.adset_id, SHOP_AT_META)
+    assert BUDGET < live <= BUDGET * 1.2
