@@ -1,5 +1,7 @@
 """The last loop of the cycle: winners enter the index, and leave it when they are none."""
 
+from dataclasses import replace
+
 import pytest
 from geminivideo.learning_records import CreativeDna
 from geminivideo.records import HookType
@@ -136,3 +138,15 @@ def test_an_account_without_actuals_indexes_nothing(world):
     """Nothing is no failure: the loop ends with a count of 0."""
     loop = world.run_loop()
     assert (loop.status, loop.result["indexed_count"], loop.degraded) == ("completed", 0, ())
+
+
+@pytest.mark.parametrize(("mode", "kept"), [("direct", {"acme-shop"}), ("pipeline", {"acme-crm"})])
+def test_the_value_of_the_accounts_mode_brings_a_winner_in(world, mode, kept):
+    """Of two ads of few clicks, one with purchases and one with deals, the one that counts."""
+    world.documents.set("policies/acme", {"sampler": {"mode": mode}})
+    for name, cash, pipeline in (("shop", 400_00, 0), ("crm", 0, 400_00)):
+        seen = world.ad(name, clicks=10)
+        sold = {"cash_revenue": cash, "pipeline_value": pipeline}
+        world.documents.set(f"actuals/{name}", replace(seen, **sold))
+    world.run_loop()
+    assert set(world.entries()) == kept

@@ -245,3 +245,21 @@ def test_the_dna_of_an_ad_is_told_and_that_of_a_stranger_is_insufficient(world):
     assert (nobody.status, nobody.json["data_status"]) == (200, "insufficient")
     assert set(nobody.json["components"].values()) == {None}
     assert nobody.json["dna_score"] is None
+
+
+@pytest.mark.parametrize(
+    ("mode", "did", "status"),
+    [
+        ("direct", {"roas": 3.0, "pipeline_roas": 0.0}, "indexed"),
+        ("direct", {"roas": 1.0, "pipeline_roas": 9.0}, "skipped"),
+        ("direct", {"pipeline_roas": 9.0}, "skipped"),
+        ("pipeline", {"roas": 9.0, "pipeline_roas": 1.0}, "skipped"),
+        ("pipeline", {"roas": 1.0, "pipeline_roas": 3.0}, "indexed"),
+        ("pipeline", {"roas": 3.0}, "indexed"),
+    ],
+)
+def test_a_told_winner_wins_by_the_return_that_counts(world, mode, did, status):
+    """The account's mode says which; a service's caller who tells one return means that."""
+    world.documents.set("policies/acme", {"sampler": {"mode": mode}})
+    answer = told(world, did={"ctr": 0.01, "impressions": 5000} | did)
+    assert answer["status"] == status, answer
