@@ -43,9 +43,9 @@ def test_an_account_that_never_said_yes_shares_and_receives_nothing(world):
 
 
 def test_accounts_that_agree_learn_from_each_other(world):
-    """Sixty accounts' questions win: one of their cycles makes the release, and each receives it,
-    an empty account too."""
-    ids = world.sharers(60)
+    """Two hundred accounts' questions win, far above the noise: one of their cycles makes the
+    release, and each receives it, an empty account too."""
+    ids = world.sharers(200)
     world.account("mine")
     world.opt("mine")
     world.ads("mine")
