@@ -1,8 +1,11 @@
 """The policy of an account, as its document says it."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
-from geminivideo.policy import Policy
+from geminivideo.policy import ExecutionMode, Policy
+from geminivideo.records import Account
 from geminivideo.runtime.policies import PolicyError, policy_of
 
 
@@ -32,3 +35,12 @@ def test_a_policy_that_cannot_be_is_refused_by_its_member(world, told, named):
         policy_of(world.documents, "wrong")
     world.documents.set("policies/wrong", {"sampler": {"mode": "direct"}})
     assert policy_of(world.documents, "wrong").sampler.mode == "direct"
+
+
+def test_an_account_is_set_up_as_its_page_says(world):
+    """The example of docs/accounts.md, run as it stands: a shop that a person has the word of."""
+    page = (Path(__file__).parents[3] / "docs" / "accounts.md").read_text()
+    exec(page.partition("```python\n")[2].partition("```")[0], {})
+    found = policy_of(world.documents, "shop")
+    assert (found.sampler.mode, found.executor.mode) == ("direct", ExecutionMode.APPROVE)
+    assert world.documents.require("accounts/shop", Account).ad_account_id == "act_1234567890"
