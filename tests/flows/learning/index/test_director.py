@@ -1,6 +1,7 @@
 """The Director finds the account's winners that are like its video, and cites them."""
 
 import importlib.util
+from types import SimpleNamespace
 
 import pytest
 from geminivideo.cloud.documents import Query
@@ -25,6 +26,7 @@ from geminivideo.records import (
 from geminivideo.runtime.step import door_of
 from geminivideo.services.plan_material import material_of
 from geminivideo.services.similar_winners import Port, question_of, winners_like
+from geminivideo.titan_core.examples import told
 
 FLOW = "cf-boots"
 BRIEF = Brief(product_name="boots", offer="20% off boots", pain_points=("wet feet",))
@@ -157,3 +159,15 @@ def test_the_question_is_made_of_the_brief_the_speech_and_what_is_seen(world, an
     assert question_of(material_of(world.documents, FLOW, Brief())) == (
         "these boots keep you dry. boot"
     )
+
+
+@pytest.mark.parametrize(("mode", "roas"), [("direct", 0.5), ("pipeline", 1.5)])
+def test_the_director_is_told_the_return_that_counts(world, analysed, mode, roas):
+    """The winner brought 50.00 of purchases and 150.00 of deals for 100.00."""
+    world.documents.set("policies/acme", {"sampler": {"mode": mode}})
+    world.ad("w0", hook="Tired of wet feet?", says="these boots keep you dry")
+    world.run_loop()
+    material = material_of(world.documents, FLOW, BRIEF)
+    port = Port.of_call(SimpleNamespace(ports=world.api().ports), "acme")
+    (shown,) = told(winners_like(material, port).winners)
+    assert shown["roas"] == roas
