@@ -12,6 +12,7 @@ from geminivideo.cloud.documents import Query
 from geminivideo.learning_records import Actual
 from geminivideo.records import Account, AdState, Campaign, FeedbackEvent, PerformanceDay
 from geminivideo.runtime.http import Api, ApiError, Call, identifier
+from geminivideo.runtime.policies import policy_of
 from geminivideo.services.periods import Period, period
 
 if TYPE_CHECKING:
@@ -63,13 +64,15 @@ class TopAsked:
     """``time_period``: Q1 to Q4, last_week, last_month, last_quarter, 7d ...; none: all time.
 
     ``group_by``: campaign, adset, ad, status, a kind of the ads (hook_type, cta_type, grade,
-    first_frame), or day, week, month (of the last quarter, when no time is given).
+    first_frame), or day, week, month (of the last quarter, when no time is given). ``metric``:
+    without one the return that the account counts, ``roas`` (cash) in mode direct, else
+    ``pipeline_roas``.
     """
 
     account_id: str = "default"
     top_k: int = 10
     time_period: str | float | None = None
-    metric: str = "roas"
+    metric: str | None = None
     group_by: str | None = None
 
 
@@ -122,23 +125,29 @@ def top(call: Call) -> TopCampaigns:
     account_id = identifier(asked.account_id, "account_id")
     group = _checked(asked)
     documents = call.ports.documents
+    metric = asked.metric or _return(documents, account_id)
     time = _time(asked, group, call.ports.clock.now())
     states = documents.query(Query("ad_states", [("account_id", "==", account_id)]), AdState)
     account = documents.get(f"accounts/{account_id}", Account)
     currency = account.currency if account else states[0].currency if states else "USD"
     parts, degraded = _parts(documents, account_id, states, time)
     names = _names(documents, account_id)
-    campaigns = _ranked(parts, lambda part: part.state.campaign_id, names, asked, currency)
+    campaigns = _ranked(parts, lambda part: part.state.campaign_id, names, metric, currency)
     key = _key(documents, group, states)
-    groups = _ranked(parts, key, names if group == "campaign" else {}, asked, currency)
+    groups = _ranked(parts, key, names if group == "campaign" else {}, metric, currency)
     return TopCampaigns(
-        campaigns=campaigns,
-        groups=groups if group else [],
-        metric=asked.metric,
+        campaigns=campaigns[: asked.top_k],
+        groups=groups[: asked.top_k] if group else [],
+        metric=metric,
         currency=currency,
         data_status=_status(campaigns, degraded),
         degraded=degraded,
     )
+
+
+def _return(documents: Documents, account_id: str) -> str:
+    direct = policy_of(documents, account_id).sampler.mode == "direct"
+    return "roas" if direct else "pipeline_roas"
 
 
 def _time(asked: TopAsked, group: str | None, now: float) -> Period | None:
@@ -157,7 +166,7 @@ def _status(campaigns: list[Row], degraded: list[str]) -> str:
 def _checked(asked: TopAsked) -> str | None:
     if not 1 <= asked.top_k <= _MOST:
         raise ApiError(422, f"top_k must be 1 to {_MOST}")
-    if asked.metric not in METRICS:
+    if asked.metric is not None and asked.metric not in METRICS:
         raise ApiError(422, f"metric must be one of {', '.join(METRICS)}, not {asked.metric!r}")
     group = (asked.group_by or "").strip().lower() or None
     if group is not None and group not in (*_OF_STATE, *_OF_DATE, *_KINDS):
@@ -297,7 +306,7 @@ def _kind_key(documents: Documents, kind: str, states: Iterable[AdState]) -> Key
 
 
 def _ranked(
-    parts: Iterable[Part], key: Key, names: Mapping[str, str], asked: TopAsked, currency: str
+    parts: Iterable[Part], key: Key, names: Mapping[str, str], metric: str, currency: str
 ) -> list[Row]:
     totals: dict[str, Totals] = {}
     ads: dict[str, set[str]] = {}
@@ -305,8 +314,8 @@ def _ranked(
         mine = key(part) or UNKNOWN
         totals[mine] = totals.get(mine, Totals()).plus(part.totals)
         ads.setdefault(mine, set()).add(part.state.id)
-    rows = [_row(id_, names, one, len(ads[id_]), asked, currency) for id_, one in totals.items()]
-    return list(_best_first(rows, asked.metric))[: asked.top_k]
+    rows = [_row(id_, names, one, len(ads[id_]), metric, currency) for id_, one in totals.items()]
+    return list(_best_first(rows, metric))
 
 
 def _best_first(rows: Iterable[Row], metric: str) -> Iterator[Row]:
@@ -324,7 +333,7 @@ def _row(
     names: Mapping[str, str],
     totals: Totals,
     ads: int,
-    asked: TopAsked,
+    metric: str,
     currency: str,
 ) -> Row:
     shown = replace(
@@ -336,7 +345,7 @@ def _row(
     return Row(
         id=id_,
         name=names.get(id_, id_),
-        value=shown.value(asked.metric),
+        value=shown.value(metric),
         ads=ads,
         **asdict(shown),
         ctr=shown.value("ctr"),

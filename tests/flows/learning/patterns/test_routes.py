@@ -232,6 +232,16 @@ def test_campaigns_are_ranked_by_the_metric(spent):
     assert (by_return["currency"], by_return["data_status"]) == ("EUR", "complete")
 
 
+@pytest.mark.parametrize(("mode", "metric"), [("direct", "roas"), ("pipeline", "pipeline_roas")])
+def test_without_a_metric_campaigns_are_ranked_by_the_return_that_counts(spent, mode, metric):
+    """Cash for a shop, deals for a service; an empty metric is none that there is."""
+    spent.documents.set("policies/acme", {"sampler": {"mode": mode}})
+    asked = spent.post(TOP, account_id="acme").json
+    assert asked["metric"] == metric
+    assert asked["campaigns"] == spent.post(TOP, account_id="acme", metric=metric).json["campaigns"]
+    assert spent.post(TOP, account_id="acme", metric="").status == 422
+
+
 def test_a_time_counts_its_own_days_and_credits(spent):
     """A week has seven days and no credit, a month has the credits."""
     week = spent.post(TOP, account_id="acme", time_period="last_week", metric="clicks").json
