@@ -166,8 +166,8 @@ BUDGET_REASONS: dict[str, str] = {
         "by HubSpot's deals."
     ),
     "purchases-without-value": (
-        "Meta reports purchases of an ad without what they were worth, and they count as worth "
-        "nothing: send value and currency with the Purchase event."
+        "Meta reports purchases of an ad without what they were worth: they bring it no budget, "
+        "and it is not stopped for them. Send value and currency with the Purchase event."
     ),
     THRESHOLDS_FOREIGN: (
         "The account's currency has no cents, and the policy's amounts are the defaults, made for "

@@ -67,7 +67,7 @@ def missing(request: Request, prior: AccountPrior) -> tuple[str, ...]:
     """What the whole decision had to do without, and what it was told in vain."""
     blind, direct = prior.value_per_click <= 0, request.policy.sampler.mode == "direct"
     other = any((ad.pipeline_value if direct else ad.cash_revenue) > 0 for ad in request.ads)
-    unvalued = any((ad.cash_count or 0) > 0 and ad.cash_revenue <= 0 for ad in request.ads)
+    unvalued = any(ad.unvalued for ad in request.ads)
     told = {NO_VALUE: blind, OTHER_VALUE: blind and other, UNVALUED: direct and unvalued}
     return tuple(name for name, is_so in told.items() if is_so)
 

@@ -138,9 +138,11 @@ def _killed(request: Request, loss: Column, upper: Cents, total: int) -> NDArray
 
 
 def _may_be_killed(ad: AdSignals, request: Request) -> bool:
-    gate = request.policy.gate
-    roas = ad.roas(request.policy.sampler.mode)
+    gate, mode = request.policy.gate, request.policy.sampler.mode
+    roas = ad.roas(mode)
     known = request.prior is not None or roas is not None
+    if mode == "direct" and ad.unvalued:
+        return False
     return (
         known
         and not ad.locked

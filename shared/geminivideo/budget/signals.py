@@ -91,6 +91,11 @@ class AdSignals:
         """Cash revenue per unit of spend; no spend: unknown."""
         return self.cash_revenue / self.spend if self.spend > 0 else None
 
+    @property
+    def unvalued(self) -> bool:
+        """Purchases were counted and none brought an amount: what they were worth is unknown."""
+        return (self.cash_count or 0) > 0 and self.cash_revenue == 0
+
     def roas(self, mode: str) -> float | None:
         """The ROAS that counts in a mode: cash in ``direct``, else pipeline."""
         return self.cash_roas if mode == "direct" else self.pipeline_roas

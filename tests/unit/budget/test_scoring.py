@@ -170,6 +170,22 @@ def test_a_losing_ad_is_stopped_when_others_can_take_its_budget(make_ad):
     assert record.shortfall == 0
 
 
+@pytest.mark.parametrize(
+    ("bought", "value", "move"),
+    [(0, 0.0, Move.KILL), (40, 0.0, Move.DECREASE), (40, -0.1, Move.KILL)],
+)
+def test_an_ad_whose_purchases_have_no_amount_is_not_stopped(make_ad, bought, value, move):
+    """What they were worth is not known; one that sold nothing, or was paid back, may be."""
+    made = replace(earning(make_ad("loser"), cash_revenue=value), cash_count=bought)
+    others = [
+        replace(earning(make_ad(f"a{n}"), cash_revenue=1.0), cash_count=400) for n in range(6)
+    ]
+    found = {
+        r.ad_id: r for r in decide(request(made, *others, policy=moded("direct"))).recommendations
+    }
+    assert found["loser"].move is move
+
+
 def test_an_account_that_only_loses_is_not_emptied(make_ad):
     """Kills go only as far as the total can still be placed."""
     ads = [make_ad(f"a{n}", roas=0.05) for n in range(4)]
