@@ -248,8 +248,16 @@ def _born(unit: Unit, days: Sequence[AdDay], now: float) -> tuple[float, bool]:
 def _days(days: Sequence[AdDay], born: float, now: float, policy: Policy) -> tuple[Day, ...]:
     since = now - policy.sampler.history_days * DAY_S
     return tuple(
-        _day(day, born, now) for day in days if since < day.ends_at and day.begins_at < now
+        _day(day, born, now)
+        for day in days
+        if since < day.ends_at and day.begins_at < now and _says_something(day)
     )
+
+
+def _says_something(day: AdDay) -> bool:
+    """Meta has no row for a day without delivery, but for one on which an earlier click became a
+    lead: it is as little a day of the ad."""
+    return bool(day.impressions or day.clicks or day.spend or day.cash_revenue)
 
 
 def _day(day: AdDay, born: float, now: float) -> Day:

@@ -6,7 +6,7 @@ import pytest
 from geminivideo.budget import gathering
 from geminivideo.budget.calendar import Calendar
 from geminivideo.budget.history import AdDay, absorb
-from geminivideo.budget.signals import DAY_S, LagCurve, contradiction
+from geminivideo.budget.signals import DAY_S, LagCurve, ValueBasis, contradiction
 from geminivideo.policy import Policy
 from geminivideo.records import AdState, Deal
 from hypothesis import given
@@ -193,3 +193,36 @@ def test_nobody_is_stopped_for_want_of_value_where_nobody_has_any():
     assert without.allocation.kill_certainty > 1
     valued = signals(state(pipeline_value=1))
     assert gathering.deciding_policy(policy, [valued]) == policy
+
+
+# Direct mode ----------------------------------------------------------------------------------
+
+SHOP = dataclasses.replace(Policy(), sampler=dataclasses.replace(Policy().sampler, mode="direct"))
+
+
+def test_what_a_shop_sells_is_counted_to_the_day_on_which_it_was_bought():
+    """Its purchases by number and worth; deals are counted to the day of their click."""
+    sold = absorb(state(), [replace(ad_day(1), cash_revenue=90_00, purchases=3.0)], 37)
+    shop = gathering.signals(gathering.units_of([sold])[0], credits={}, now=NOON, policy=SHOP)
+    assert (shop.basis, shop.cash_revenue, shop.cash_count) == (ValueBasis.CREDIT, 90_00, 3)
+    assert signals(sold).basis is ValueBasis.CLICK
+    assert signals(state()).cash_count is None
+
+
+def test_a_day_without_delivery_is_one_only_where_something_was_bought():
+    """Meta has a row for it when an earlier click became a lead: that makes it no day of the ad."""
+    nothing = replace(ad_day(1), impressions=0, clicks=0, spend=0, conversions=1.0)
+    days = len(signals(absorb(state(), [nothing], 37)).days)
+    bought = replace(nothing, cash_revenue=50_00)
+    assert len(signals(absorb(state(), [bought], 37)).days) == days + 1 == 5
+
+
+def test_the_budget_of_several_ads_counts_the_purchases_of_all():
+    """Number and worth, by day and in total."""
+    one, other = (
+        absorb(state(ad_id), [replace(ad_day(1), cash_revenue=cash, purchases=1.0)], 37)
+        for ad_id, cash in (("a", 40_00), ("b", 20_00))
+    )
+    both = signals(one, other)
+    assert (both.cash_count, both.cash_revenue) == (2, 60_00)
+    assert sum(day.cash_revenue for day in both.days) == 60_00
