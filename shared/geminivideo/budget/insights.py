@@ -114,7 +114,7 @@ def _conversions(row: Mapping[str, Any]) -> float | None:
 def _bought(row: Mapping[str, Any], window: str) -> float | None:
     """The purchases of a window, each once; ``None`` when the row tells of none at all."""
     amounts = _once(row, "actions", PURCHASE, window)
-    return sum(_number(amount, row) for amount in amounts) if amounts else None
+    return max(0.0, sum(_number(amount, row) for amount in amounts)) if amounts else None
 
 
 def _value(row: Mapping[str, Any], currency: str) -> int | None:

@@ -8,7 +8,7 @@ is counted to the day it was credited, because a total does not tell which click
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -58,14 +58,14 @@ def remember(
     at: float,
     policy: InsightsPolicy = _TOLD,
     *,
-    value_is_total: bool = False,
+    totals: Collection[str] = (),
 ) -> AdMemory:
     """The memory after a caller sent ``ad`` at ``at`` (epoch seconds); days in ``ad`` win.
 
     Totals that went back by up to ``max_correction`` (a share) were corrected: what is missing is
     taken from the latest days. By more, the ad is counted anew, which begins new days of totals. A
-    sighting not later than the last changes nothing. ``value_is_total``: the pipeline value is the
-    ad's total, whatever its counts are.
+    sighting not later than the last changes nothing. ``totals`` names what of ``pipeline_value``
+    and ``cash_revenue`` is the ad's total, whatever its counts are.
     """
     if memory is not None and at <= memory.seen_at:
         return memory
@@ -79,7 +79,7 @@ def remember(
         pipeline_value=ad.pipeline_value,
         cash_revenue=ad.cash_revenue,
         days=_kept(days, at),
-        windows=_kept(_windows(memory, ad, at, value_is_total), at),
+        windows=_kept(_windows(memory, ad, at, totals), at),
         **_falls(memory, ad, at),
     )
 
@@ -124,32 +124,32 @@ def _days_of_totals(
 
 
 def _windows(
-    memory: AdMemory | None, ad: AdSignals, at: float, value_is_total: bool
+    memory: AdMemory | None, ad: AdSignals, at: float, totals: Collection[str]
 ) -> tuple[Day, ...]:
     """The days, had every sighting told of its own day: a later look at a day takes its place."""
     if memory is None:
         hours = min(ad.age_hours, 24.0)
-        return (_window(ad, at, hours, ad.pipeline_value),) if hours > 0 else ()
-    began, earlier, value = memory.seen_at, memory.windows, ad.pipeline_value
-    if value_is_total:
-        value -= memory.pipeline_value
+        return (_window(ad, at, hours, {}),) if hours > 0 else ()
+    began, earlier = memory.seen_at, memory.windows
+    values = {name: getattr(ad, name) - getattr(memory, name) for name in totals}
     if earlier and at - earlier[-1].at < DAY_S + _A_DAY_APART_S and not _is_lower(memory, ad):
         began = earlier[-1].at
-        value += earlier[-1].pipeline_value if value_is_total else 0
+        values = {name: value + getattr(earlier[-1], name) for name, value in values.items()}
         earlier = earlier[:-1]
-    return (*earlier, _window(ad, at, min((at - began) / HOUR_S, 24.0), value))
+    return (*earlier, _window(ad, at, min((at - began) / HOUR_S, 24.0), values))
 
 
-def _window(ad: AdSignals, at: float, hours: float, value: int) -> Day:
-    return Day(
+def _window(ad: AdSignals, at: float, hours: float, values: Mapping[str, int]) -> Day:
+    day = Day(
         at=at - hours * HOUR_S,
         hours=hours,
         impressions=ad.impressions,
         clicks=ad.clicks,
         spend=ad.spend,
-        pipeline_value=value,
+        pipeline_value=ad.pipeline_value,
         cash_revenue=ad.cash_revenue,
     )
+    return replace(day, **values)
 
 
 def _falls(memory: AdMemory | None, ad: AdSignals, at: float) -> dict[str, Any]:

@@ -8,7 +8,7 @@ caller lives by.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -44,6 +44,7 @@ CLICKS_CUT = "clicks-exceed-impressions"
 DEFAULT_MAP = "default-stage-map"
 DEFAULT_ACCOUNT = "default"
 DAY_COUNTS = "counts-taken-as-days"
+_VALUES = ("pipeline_value", "cash_revenue")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,18 +136,25 @@ class Selected:
 
 @dataclass(frozen=True, kw_only=True)
 class Actuals:
-    """What an ad has really brought and cost so far (major units)."""
+    """What an ad has really brought and cost so far (major units): one of the values, or both.
+
+    ``actual_cash_revenue`` is for accounts in mode direct, where pipeline value does not count.
+    """
 
     ad_id: str
-    actual_pipeline_value: float
     actual_spend: float
+    actual_pipeline_value: float | None = None
+    actual_cash_revenue: float | None = None
     timestamp: float | str | None = None
     account_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ActualsTaken:
-    """``sampler_updated``: the next selection counts it. No model is trained by one report."""
+    """``sampler_updated``: the next selection counts it. No model is trained by one report.
+
+    ``actual_roas`` is of the value that the account counts; null where that was not told.
+    """
 
     status: str
     ad_id: str
@@ -162,8 +170,9 @@ class KnownActuals:
 
     ad_id: str
     at: float
-    pipeline_value: int
+    pipeline_value: int | None
     spend: int
+    cash_revenue: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,7 +275,10 @@ def _signals(
     likeness = _share(dna.get(ad.ad_id))
     value = cents(ad.pipeline_value, "pipeline_value")
     if ad.pipeline_value is None and actual is not None:
-        value = actual.pipeline_value
+        value = actual.pipeline_value or 0
+    cash = cents(ad.cash_revenue, "cash_revenue")
+    if ad.cash_revenue is None and actual is not None:
+        cash = actual.cash_revenue or 0
     return AdSignals(
         ad_id=identifier(ad.ad_id, "ad_id"),
         age_hours=ad.age_hours,
@@ -275,7 +287,7 @@ def _signals(
         spend=cents(ad.spend, "spend"),
         currency=owner.currency,
         pipeline_value=value,
-        cash_revenue=cents(ad.cash_revenue, "cash_revenue"),
+        cash_revenue=cash,
         daily_budget=cents(budget, "current_budget") or None,
         dna=likeness,
         moved_by=() if likeness is None else (f"the creative DNA score given, {likeness:g}",),
@@ -298,9 +310,9 @@ def _remembered(
     paths = {ad.ad_id: f"ad_memories/{owner.id}:{ad.ad_id}" for ad in ads}
     known = call.ports.documents.get_many(paths.values(), AdMemory)
     policy = owner.policy.insights
-    silent = {ad.ad_id for ad in asked.ad_states if ad.pipeline_value is None}
+    totals = {ad.ad_id: _reported(ad) for ad in asked.ad_states}
     memories = {
-        ad.ad_id: _grown(known.get(paths[ad.ad_id]), ad, policy, ad.ad_id in silent) for ad in ads
+        ad.ad_id: _grown(known.get(paths[ad.ad_id]), ad, policy, totals[ad.ad_id]) for ad in ads
     }
     call.ports.documents.set_many((paths[ad_id], memory) for ad_id, memory in memories.items())
     of_a_day = asked.counts == "day"
@@ -311,7 +323,7 @@ def _remembered(
 
 
 def _grown(
-    memory: AdMemory | None, ad: AdSignals, policy: InsightsPolicy, value_is_total: bool
+    memory: AdMemory | None, ad: AdSignals, policy: InsightsPolicy, totals: Collection[str]
 ) -> AdMemory:
     """On the ad's own time line: seconds since its birth; one that is younger now begins anew."""
     at = ad.age_hours * HOUR_S
@@ -321,7 +333,12 @@ def _grown(
         and ad.impressions < (1 - policy.max_correction) * memory.impressions
     ):
         memory = None
-    return remember(memory, ad, at, policy, value_is_total=value_is_total)
+    return remember(memory, ad, at, policy, totals=totals)
+
+
+def _reported(ad: AdTotals) -> list[str]:
+    """The values that the caller leaves to feedback, which tells totals."""
+    return [name for name in _VALUES if getattr(ad, name) is None]
 
 
 def _placed(ad: AdSignals) -> AdSignals:
@@ -331,11 +348,19 @@ def _placed(ad: AdSignals) -> AdSignals:
 
 
 def _with_mode(policy: Policy, asked: Selection, ads: list[AdSignals]) -> Policy:
-    """The mode asked for; else direct when only cash was ever reported."""
-    cash = any(ad.cash_revenue for ad in ads) and not any(ad.pipeline_value for ad in ads)
-    mode = asked.mode or ("direct" if cash else policy.sampler.mode)
+    """The mode asked for; else direct when only cash was ever reported.
+
+    What the caller sends of ads goes before what feedback says of one: else one report would take
+    the cash of all others out of account.
+    """
+    told = _kinds(asked.ad_states) or _kinds(ads)
+    mode = asked.mode or ("direct" if told == {"cash_revenue"} else policy.sampler.mode)
     moded = replace(policy, sampler=replace(policy.sampler, mode=mode))
     return deciding_policy(moded, ads)
+
+
+def _kinds(ads: Iterable[AdTotals | AdSignals]) -> set[str]:
+    return {name for ad in ads for name in _VALUES if getattr(ad, name)}
 
 
 def _decided(
@@ -444,9 +469,11 @@ def take_feedback(call: Call) -> ActualsTaken:
     owner = _owner(call, asked.account_id)
     ad_id, now = identifier(asked.ad_id, "ad_id"), call.ports.clock.now()
     at = moment(asked.timestamp, now, "timestamp")
-    value = minor(asked.actual_pipeline_value, owner.currency, "actual_pipeline_value")
     spend = minor(asked.actual_spend, owner.currency, "actual_spend")
-    digest = hashlib.sha256(repr((owner.id, ad_id, at, value, spend)).encode()).hexdigest()
+    value, cash = _told(asked, owner)
+    told = {"pipeline_value": value, "cash_revenue": cash, "spend": spend}
+    members = {name: amount for name, amount in told.items() if amount is not None}
+    digest = hashlib.sha256(repr((owner.id, ad_id, at, members)).encode()).hexdigest()
     event = FeedbackEvent(
         id=f"ac-{digest[:24]}",
         kind="actuals",
@@ -456,23 +483,39 @@ def take_feedback(call: Call) -> ActualsTaken:
         ad_id=ad_id,
         currency=owner.currency,
         verified=False,
-        members={"pipeline_value": value, "spend": spend},
+        members=members,
     )
     path = _actuals_path(owner, ad_id)
     known = call.ports.documents.get(path, KnownActuals)
     newer = known is None or known.at <= at
     writes: dict[str, Any] = {f"feedback_events/{event.id}": event}
     if newer:
-        writes[path] = KnownActuals(ad_id=ad_id, at=at, pipeline_value=value, spend=spend)
+        writes[path] = KnownActuals(
+            ad_id=ad_id, at=at, pipeline_value=value, spend=spend, cash_revenue=cash
+        )
+    direct = owner.policy.sampler.mode == "direct" or value is None
+    counted = cash if direct else value
     call.ports.documents.set_all(writes)
     return ActualsTaken(
         status="feedback_registered",
         ad_id=ad_id,
-        actual_roas=value / spend if spend else None,
+        actual_roas=counted / spend if spend and counted is not None else None,
         model_updated=False,
-        sampler_updated=newer,
+        sampler_updated=newer and counted is not None,
         timestamp=at,
     )
+
+
+def _told(asked: Actuals, owner: _Owner) -> tuple[int | None, int | None]:
+    """Pipeline value and cash revenue (minor units); null what was not told. Raises 422."""
+    if asked.actual_pipeline_value is None and asked.actual_cash_revenue is None:
+        raise ApiError(422, "actual_pipeline_value or actual_cash_revenue is missing")
+
+    def cents(name: str) -> int | None:
+        amount = getattr(asked, name)
+        return None if amount is None else minor(amount, owner.currency, name)
+
+    return cents("actual_pipeline_value"), cents("actual_cash_revenue")
 
 
 def _actuals_path(owner: _Owner, ad_id: str) -> str:
@@ -484,7 +527,7 @@ def _actuals(call: Call, owner: _Owner, asked: Selection) -> dict[str, KnownActu
     silent = [
         _actuals_path(owner, identifier(ad.ad_id, "ad_id"))
         for ad in asked.ad_states
-        if ad.pipeline_value is None
+        if _reported(ad)
     ]
     found = call.ports.documents.get_many(silent, KnownActuals)
     return {actual.ad_id: actual for actual in found.values()}

@@ -183,6 +183,7 @@ def _day(call: Call, row: InsightsRow, account: Account, at: float, now: float) 
         begins_at=calendar.begins_at(date),
         hours=calendar.hours(date),
         conversions=_conversions(row),
+        purchases=_conversions(row) if value is not None else None,  # those that brought it
         conversion_value=(
             None if value is None else net(value, account.currency, "conversion_value")
         ),

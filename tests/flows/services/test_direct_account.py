@@ -5,6 +5,7 @@ from geminivideo.records import Account, AdState, PerformanceDay
 
 GATE = "/api/ml/decision-gate"
 SELECT = "/api/ml/battle-hardened/select"
+FEEDBACK = "/api/ml/battle-hardened/feedback"
 INSIGHTS = "/api/meta/insights"
 AD = "120000000000000001"
 ROW = {"ad_id": AD, "impressions": 1000, "clicks": 50, "spend": 25.5}
@@ -110,3 +111,50 @@ def test_a_misspelt_mode_is_named_to_whoever_asks(world, shop, service, path, bo
     answer = world.post(service, path, body | {"account_id": "shop"})
     assert answer.status == 409
     assert "policies/shop cannot be used: sampler.mode is 'Direct'" in answer.json["error"]
+
+
+# Feedback -----------------------------------------------------------------------------------------
+
+
+SAME = {"impressions": 20_000, "clicks": 400, "spend": 500.0, "age_hours": 240.0}
+
+
+def test_cash_that_was_reported_counts_in_the_next_split(world, shop):
+    """It stands in for what the caller's totals leave out, and the answer says that it counts."""
+    told = {"ad_id": "buys", "account_id": "shop", "actual_spend": 500.0}
+    answer = world.post("ml_service", FEEDBACK, told | {"actual_cash_revenue": 2500.0}).json
+    assert (answer["actual_roas"], answer["sampler_updated"]) == (5.0, True)
+    ads = [{"ad_id": name, **SAME} for name in ("buys", "looks")]
+    asked = {"account_id": "shop", "ad_states": ads, "total_budget": 100.0, "seed": 1}
+    first, second = world.post("ml_service", SELECT, asked).json["recommendations"]
+    assert first["metrics"]["cash_roas"] == pytest.approx(5.0)
+    assert first["recommended_budget"] > 2 * second["recommended_budget"]
+
+
+def test_pipeline_value_is_kept_of_a_shop_and_said_not_to_count(world, shop):
+    """Nobody is told that the next split counts what it does not."""
+    told = {"ad_id": "buys", "account_id": "shop", "actual_spend": 500.0}
+    answer = world.post("ml_service", FEEDBACK, told | {"actual_pipeline_value": 2500.0}).json
+    assert (answer["actual_roas"], answer["sampler_updated"]) == (None, False)
+
+
+def test_feedback_without_a_value_is_refused(world, shop):
+    """422 names both members that it may have."""
+    answer = world.post("ml_service", FEEDBACK, {"ad_id": "buys", "actual_spend": 5.0})
+    assert answer.status == 422
+    assert "actual_pipeline_value or actual_cash_revenue" in answer.json["error"]
+
+
+def test_one_report_of_pipeline_value_does_not_outvote_the_cash_that_is_sent(world):
+    """Of an account that never chose: what the caller sends of its ads says what counts."""
+    told = {"ad_id": "looks", "actual_spend": 500.0, "actual_pipeline_value": 2500.0}
+    world.post("ml_service", FEEDBACK, told)
+    ads = [
+        {"ad_id": "buys", "cash_revenue": 2500.0, **SAME},
+        {"ad_id": "looks", "cash_revenue": 250.0, **SAME},
+    ]
+    answer = world.post("ml_service", SELECT, {"ad_states": ads, "total_budget": 100.0, "seed": 1})
+    assert answer.json["mode"] == "direct"
+    first, second = answer.json["recommendations"]
+    assert first["recommended_budget"] > second["recommended_budget"]
+    assert answer.json["degraded"] == []

@@ -76,6 +76,12 @@ def test_a_window_in_which_nobody_bought_is_left_out_by_meta():
     assert (day.purchases, day.bought_within_day, day.bought_within_week) == (2.0, 0.0, 0.0)
 
 
+def test_purchases_that_were_taken_back_are_none():
+    """A count below zero is no count of people who bought."""
+    day = parsed(actions=windows(**{"value": "-1", "1d_click": "-2", "7d_click": "-3"}))
+    assert (day.purchases, day.bought_within_day, day.bought_within_week) == (0.0, 0.0, 0.0)
+
+
 def test_of_no_purchase_nothing_is_known():
     """Leads are no purchases."""
     day = parsed(actions=actions(lead="9"))

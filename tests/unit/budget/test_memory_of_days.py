@@ -86,12 +86,13 @@ def test_ads_that_rest_prove_nothing():
     assert are_of_a_day([*resting, sightings([100, 60, 90, 50])])
 
 
-def test_a_value_that_is_known_as_a_total_is_counted_once():
-    """Deals are known by their sum: each day has what came with it."""
+@pytest.mark.parametrize("kind", ["pipeline_value", "cash_revenue"])
+def test_a_value_that_is_known_as_a_total_is_counted_once(kind):
+    """Deals, or purchases, are known by their sum: each day has what came with it."""
     memory = None
     for day, value in enumerate([0, 9000, 9000, 4000], start=1):
-        sent = counts(50, day, value)
-        memory = remember(memory, sent, day * DAY_S, value_is_total=True)
-    ad = recall_days(memory, replace(counts(50, 4), pipeline_value=4000))
-    assert [day.pipeline_value for day in ad.days] == [0, 9000, 0, -5000]
-    assert ad.pipeline_value == 4000
+        sent = replace(counts(50, day), **{kind: value})
+        memory = remember(memory, sent, day * DAY_S, totals=[kind])
+    ad = recall_days(memory, replace(counts(50, 4), **{kind: 4000}))
+    assert [getattr(day, kind) for day in ad.days] == [0, 9000, 0, -5000]
+    assert getattr(ad, kind) == 4000
