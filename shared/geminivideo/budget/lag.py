@@ -31,6 +31,7 @@ _SHORTEST = 1.0 / 24.0  # an hour: delays below it are told apart no further
 _BINS = 400
 _AT_ONCE = 32  # bins whose points of the grid are worked out side by side
 _GROUP = 16  # bins that one bound stands for
+_MOST_TOLD = 1000.0  # purchases; of more the grid holds one point, whose rest is chance
 _NOTHING = 45.0  # exp(-45) of the posterior is less than its rounding
 
 
@@ -102,7 +103,9 @@ def learn_purchases(within_day: float, within_week: float, policy: LagPolicy) ->
         raise ValueError(f"{within_day:g} purchases within a day of {within_week:g} within a week")
     medians, shapes, belief = _prior(policy)
     soon = np.clip(_share(1.0, medians, shapes) / _share(7.0, medians, shapes), 1e-12, 1 - 1e-12)
-    belief = belief + within_day * np.log(soon) + (within_week - within_day) * np.log1p(-soon)
+    told = _MOST_TOLD / max(_MOST_TOLD, within_week)
+    days, later = told * within_day, told * (within_week - within_day)
+    belief = belief + days * np.log(soon) + later * np.log1p(-soon)
     return _curve(belief, medians, shapes, policy, round(within_week))
 
 

@@ -124,6 +124,13 @@ def test_a_few_purchases_move_the_curve_less_than_many():
     assert share(none, 1.0) > share(few, 1.0) > share(many, 1.0)
 
 
+@pytest.mark.parametrize("soon", [0.3, 0.5, 0.7, 0.97])
+def test_a_million_purchases_say_no_more_of_other_days_than_a_thousand(soon):
+    """One share is told, and not the whole curve: what is between is the prior's."""
+    some, many = (learn_purchases(n * soon, n, BUYING) for n in (1000, 1_000_000))
+    assert many.shares == pytest.approx(some.shares)
+
+
 @given(st.floats(0, 1e6), st.floats(0, 1e6))
 def test_every_curve_of_purchases_rises_from_nothing_to_everything(one, other):
     """Whatever Meta counts, whole or modelled: shares are 0-1, never fall, and end at 1."""
