@@ -104,8 +104,8 @@ def learn_purchases(within_day: float, within_week: float, policy: LagPolicy) ->
     medians, shapes, belief = _prior(policy)
     soon = np.clip(_share(1.0, medians, shapes) / _share(7.0, medians, shapes), 1e-12, 1 - 1e-12)
     told = _MOST_TOLD / max(_MOST_TOLD, within_week)
-    days, later = told * within_day, told * (within_week - within_day)
-    belief = belief + days * np.log(soon) + later * np.log1p(-soon)
+    quick, slow = told * within_day, told * (within_week - within_day)
+    belief = belief + quick * np.log(soon) + slow * np.log1p(-soon)
     return _curve(belief, medians, shapes, policy, round(within_week))
 
 
