@@ -87,8 +87,8 @@ class Server:
         self._quick.start()
 
     def clock_moved(self) -> None:
-        """The clock was moved: what has expired meanwhile is deleted before this returns."""
-        self._expiry.delete_expired()
+        """The clock was moved: what expired in a minute or more is deleted before this returns."""
+        self._expiry.clock_moved()
 
     def stop(self) -> None:
         """Let running calls end (one second at most), then close the state."""

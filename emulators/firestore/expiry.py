@@ -2,11 +2,13 @@
 (firebase.google.com/docs/firestore/ttl).
 
 Production deletes within 24 hours of the expiry, so a reader may still find what has expired.
-Here it goes with the next round: one each hour of the clock, and at once when the clock is moved.
+Here it goes with the next round: one each hour of the clock, and at once when the clock is moved
+by a minute or more.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterable
 
@@ -16,6 +18,7 @@ from emulators.firestore.indexes import FieldOverride
 from emulators.firestore.state import State
 
 ROUND_SECONDS = 3600.0
+LEAP_SECONDS = 60.0  # a clock that is moved from one second's work to the next does not expire
 _LEAST_MACHINE_SECONDS = 1.0
 _MOST_MACHINE_SECONDS = 60.0
 
@@ -27,6 +30,7 @@ class Expiry:
         self._state = state
         self._clock = clock
         self._declared: tuple[FieldOverride, ...] = ()
+        self._round_at = -math.inf
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._rounds, name="firestore-expiry", daemon=True)
 
@@ -36,8 +40,14 @@ class Expiry:
         if self._declared and self._thread.ident is None:
             self._thread.start()
 
+    def clock_moved(self) -> None:
+        """A round, when the clock leapt since the last one."""
+        if self._clock.now() - self._round_at >= LEAP_SECONDS:
+            self.delete_expired()
+
     def delete_expired(self) -> int:
         """One round; how many documents it deleted."""
+        self._round_at = self._clock.now()
         return sum(self._state.delete_expired(one.collection, one.path) for one in self._declared)
 
     def stop(self) -> None:

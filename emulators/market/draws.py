@@ -6,7 +6,10 @@ the same luck under every budget, and more impressions never mean fewer clicks.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.random.bit_generator import ISeedSequence
 from numpy.typing import NDArray
 
 Column = NDArray[np.float64]
@@ -17,10 +20,20 @@ _LARGE = 30.0
 _MOST = 120  # more than a mean of 30 ever gives
 
 
+class _Key(ISeedSequence):
+    """A Philox key as it is; ``key=`` would ask the system's generator for a seed as well."""
+
+    def __init__(self, *words: int) -> None:
+        self._words = np.array(words, np.uint64)
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> NDArray[Any]:
+        return self._words
+
+
 def generator(seed: int, what: int, number: int) -> np.random.Generator:
     """A stream of its own for each (seed, what, number)."""
-    key = np.array([seed & (2**64 - 1), (what << _BITS) | number], np.uint64)
-    return np.random.Generator(np.random.Philox(key=key))
+    key = _Key(seed & (2**64 - 1), (what << _BITS) | number)
+    return np.random.Generator(np.random.Philox(key))
 
 
 def uniforms(seed: int, what: int, number: int, ads: int, each: int) -> NDArray[np.float64]:

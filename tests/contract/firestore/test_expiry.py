@@ -129,6 +129,19 @@ def test_without_a_declaration_nothing_expires(timed, connect, after, pass_hours
     assert left(client) == ["runs/a"]
 
 
+def test_a_clock_that_moves_by_seconds_expires_once_a_minute(expiring, timed, hand_clock, after):
+    """Moved from one second's work to the next, it deletes nothing; a minute's moves do."""
+    timed.clock_moved()
+    expiring.document("runs/soon").set({"expire_at": after(5 / 3600)})
+    for _ in range(5):
+        hand_clock.advance(10)
+        timed.clock_moved()
+    assert left(expiring) == ["runs/soon"]
+    hand_clock.advance(10)
+    timed.clock_moved()
+    assert left(expiring) == []
+
+
 def test_a_running_clock_expires_by_itself(tmp_path, connect):
     """Nobody has to move the clock: on a fast one a day passes in a second."""
     server = Server(state_dir=tmp_path, clock=Clock.starting_now(speed=86_400))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emulators.market import Market, MarketError
-from emulators.market.draws import poisson, uniforms
+from emulators.market.draws import DEAL, generator, poisson, uniforms
 
 START = 1_789_948_800.0
 SEEDS = st.integers(0, 2**63)
@@ -117,3 +117,13 @@ def test_counts_are_poisson(mean: float) -> None:
     drawn = poisson(luck, np.full(40_000, mean))
     assert drawn.mean() == pytest.approx(mean, rel=0.03)
     assert drawn.var() == pytest.approx(mean, rel=0.05)
+
+
+@given(seed=st.integers(0, 2**70), number=st.integers(0, 2**50))
+def test_a_stream_is_philox_under_its_key(seed: int, number: int) -> None:
+    """Seed, purpose and number are the key, so that a market is the same on every machine."""
+    key = np.array([seed % 2**64, (DEAL << 56) | number], np.uint64)
+    expected = np.random.Generator(np.random.Philox(key=key))
+    found = generator(seed, DEAL, number)
+    assert (found.random(3) == expected.random(3)).all()
+    assert found.gamma(2.0) == expected.gamma(2.0)
