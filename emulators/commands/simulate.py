@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from geminivideo.policy import MODES
 
 from emulators.commands.console import JsonOption, console
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from emulators.simulation.seeds import Run
 
 SIDES = ("on", "off", "both")
-MODES = ("pipeline", "direct")
 POLICIES = ("geminivideo", "equal", "ctr-thompson", "roas-greedy")
 
 

@@ -7,6 +7,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
+from geminivideo.policy import MODES
 
 from emulators.market import truth as hidden
 from emulators.market.budgets import BudgetHistory, Budgets, Step
@@ -17,7 +18,6 @@ from emulators.market.truth import AdTruth, Change, Columns
 # Decimals of the currencies that a market can be in, and what a US cent is in their minor units
 # (rounded: it sets the level of prices only).
 CURRENCIES = {"USD": (2, 1.0), "EUR": (2, 0.9), "GBP": (2, 0.8), "JPY": (0, 1.5)}
-MODES = ("pipeline", "direct")
 
 
 class MarketError(ValueError):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 POLICY_VERSION = "2026-11-22.1"
+MODES = ("pipeline", "direct")  # what counts as an ad's value: HubSpot's deals, Meta's purchases
 
 
 class ExecutionMode(StrEnum):

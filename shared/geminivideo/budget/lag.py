@@ -63,7 +63,6 @@ def learn(delays: Sequence[Delay], policy: LagPolicy) -> LagCurve:
 
     Raises ``ValueError`` for a delay below zero, longer than observed, or without weight.
     """
-
     medians, shapes, belief = _prior(policy)
     if delays:
         belief = _posterior(_binned(delays), medians, shapes, belief)

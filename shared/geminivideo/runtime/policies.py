@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from geminivideo.policy import Policy
+from geminivideo.policy import MODES, Policy
 
 if TYPE_CHECKING:
     from geminivideo.cloud.documents import Documents
 
 _T = TypeVar("_T")
-_MODES = ("pipeline", "direct")
 
 
 class PolicyError(ValueError):
@@ -36,9 +35,9 @@ def policy_of(documents: Documents, account_id: str) -> Policy:
         raise PolicyError(f"{path} cannot be used: {error}; correct it there") from error
     if found is None:
         return Policy()
-    if found.sampler.mode not in _MODES:
+    if found.sampler.mode not in MODES:
         told = f"sampler.mode is {found.sampler.mode[:40]!r}"
-        raise PolicyError(f"{path} cannot be used: {told}; say {' or '.join(_MODES)}")
+        raise PolicyError(f"{path} cannot be used: {told}; say {' or '.join(MODES)}")
     return _whole(found)
 
 

@@ -22,7 +22,7 @@ from geminivideo.budget.memory import AdMemory, are_of_a_day, recall, recall_day
 from geminivideo.budget.revenue import change, stage_key
 from geminivideo.budget.scoring import decide
 from geminivideo.budget.signals import HOUR_S, AdSignals, SignalsError
-from geminivideo.policy import InsightsPolicy, Policy
+from geminivideo.policy import MODES, InsightsPolicy, Policy
 from geminivideo.records import Account, Campaign, FeedbackEvent
 from geminivideo.runtime.http import Api, ApiError, Call, identifier
 from geminivideo.runtime.policies import policy_of
@@ -244,8 +244,8 @@ def _check(asked: Selection, total: int) -> None:
                             "the budget cycle")  # fmt: skip
     if total <= 0:
         raise ApiError(422, "total_budget must be above 0")
-    if asked.mode not in (None, "pipeline", "direct"):
-        raise ApiError(422, "mode must be pipeline or direct")
+    if asked.mode not in (None, *MODES):
+        raise ApiError(422, f"mode must be {' or '.join(MODES)}")
     if asked.counts not in (None, "life", "day"):
         raise ApiError(422, "counts must be life (totals since each ad was created) or day")
     if asked.seed is not None and not 0 <= asked.seed < 2**63:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
+from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -143,6 +144,11 @@ class AccountReader:
     def _documents(self) -> Documents:
         return self._step.documents
 
+    @cached_property
+    def _last(self) -> AccountReading | None:
+        """The reading before this one."""
+        return self._documents.get(reading_path(self._account.id), AccountReading)
+
     def read(self) -> None:
         """Read and keep everything; raises ``Transient`` while Meta still works on the report."""
         self._still_paused()
@@ -250,8 +256,7 @@ class AccountReader:
 
     def _since(self, reading: AccountReading) -> tuple[str, bool]:
         """The first day to read, and whether the account is read for the first time."""
-        last = self._documents.get(reading_path(self._account.id), AccountReading)
-        today, rules = reading.read_through, self._rules
+        last, today, rules = self._last, reading.read_through, self._rules
         if last is None:
             return days_before(today, rules.first_days - 1), True
         is_new_day = last.read_through < today
@@ -368,8 +373,8 @@ class AccountReader:
 
     def _bought(self, report: InsightsReport, days: Days) -> tuple[BoughtDay, ...]:
         """What is known of each day's purchases; of the days that were read, what Meta says now."""
-        last = self._documents.get(reading_path(self._account.id), AccountReading)
-        before = [day for day in (last.bought if last else ()) if day.date < report.since]
+        known = self._last.bought if self._last else ()
+        before = [day for day in known if day.date < report.since]
         every = sorted([*before, *days.bought.values()], key=lambda day: day.date)
         return tuple(every[-self._policy.sampler.history_days :])
 
